@@ -1,0 +1,354 @@
+"""One DuckDB file. A commit is one transaction, so DuckDB itself does the all-or-nothing.
+
+Tables have neither primary keys nor indices: with them a merge takes ten times as long and the whole index
+has to fit into memory at every commit. A row is replaced by ``DELETE … USING`` and ``INSERT`` in the same
+transaction instead, which is fast because DuckDB skips whatever cannot match by its min-max statistics.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from wats_extract.errors import DestinationError
+from wats_extract.flow import STAMPS, Commit, Table
+
+_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.timestamp("us", "UTC"): "TIMESTAMP WITH TIME ZONE",
+    pa.binary(): "BLOB",
+}
+"""Spelt as DuckDB's catalog spells them, so that they serve for creating and for comparing."""
+
+_HINTS = (
+    (
+        r"lock on file|being used by another process|already open in",
+        "close the program that has it open (DuckDB lets one process in, or many that only read); "
+        "for readers that stay open choose the destination parquet",
+    ),
+    (r"different configuration|Unique file handle", "close the other connection of this process first"),
+    (
+        r"not a valid DuckDB|Is a directory",
+        "path must name a DuckDB file, or one that does not exist yet; an empty one can be deleted",
+    ),
+    (r"version number|newer version|older version", "the file is of another DuckDB; pip install -U duckdb"),
+    (
+        r"Permission denied|Access is denied|Read-only file system|read-only mode",
+        "make file and folder writable",
+    ),
+    (r"No space left|not enough space|disk full", "make room on the disk and run again"),
+    (r"Out of Memory|failed to allocate", "give the destination more, such as memory_limit: 2GB"),
+    (r"NOT NULL constraint", "a key is empty; please report this with the item's key"),
+    (r"does not exist", "prepare the destination before, or undo what was renamed or dropped"),
+)
+
+
+def _nothing(_: str) -> None:
+    """The ``on_step`` of everyday life."""
+
+
+class DuckDB:
+    """A DuckDB file as a destination.
+
+    A crash, also ``kill -9`` or a power cut, leaves the last whole commit: DuckDB replays its ``.wal`` file
+    when the database is opened again. While it is open for writing no other process gets in.
+
+    Raises:
+        DestinationError: from every method; the message names the file and what was being done.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        schema: str = "main",
+        memory_limit: str = "512MB",
+        on_step: Callable[[str], None] = _nothing,
+    ) -> None:
+        """Remember where it is; nothing is touched before :meth:`open`.
+
+        Args:
+            path: The file; it and its folders are created when they are missing.
+            schema: The schema within the file that all tables are in.
+            memory_limit: What DuckDB may use before it spills to ``PATH.tmp``, beside the file.
+            on_step: Is told the name of each step of a commit, so that tests can stop right there.
+        """
+        self.path = Path(path).expanduser()
+        self.schema = schema
+        self.memory_limit = memory_limit
+        self._on_step = on_step
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def place(self) -> str:
+        """The path of the file."""
+        return str(self.path)
+
+    def lock_path(self, pipeline: str) -> Path:
+        """``.NAME.PIPELINE.lock`` beside the file."""
+        return self.path.with_name(f".{self.path.name}.{pipeline}.lock")
+
+    # ── open and close ──────────────────────────────────────────────────────────────────────────
+
+    def open(self, *, read_only: bool = False) -> None:
+        """Open the file, which finishes or undoes what a crash left behind.
+
+        Args:
+            read_only: Create nothing; a file that does not exist answers every question with nothing.
+        """
+        self.close()
+        if read_only and not self.path.exists():
+            return
+        with self._explaining("cannot be opened"):
+            if not read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._refuse_foreign_file()
+            self._connection = duckdb.connect(self.path, read_only=read_only, config=self._config())
+            # icu, which knows time zones, is linked in but not loaded yet while the file is opened
+            self._connection.execute("SET TimeZone = 'UTC'")
+
+    def close(self) -> None:
+        """Close the file; DuckDB folds its ``.wal`` into it."""
+        if self._connection is not None:
+            with self._explaining("cannot be closed"):
+                self._connection.close()
+            self._connection = None
+
+    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
+        return {
+            "memory_limit": self.memory_limit,
+            "preserve_insertion_order": False,  # needs less memory; a table has no order anyway
+            "autoinstall_known_extensions": False,  # nothing here needs one, and networks are closed
+        }
+
+    def _refuse_foreign_file(self) -> None:
+        """DuckDB would go on the internet for an extension that reads, say, SQLite's files."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                if file.read(12)[8:] != b"DUCK":
+                    raise OSError("it exists, and is not a valid DuckDB file")
+
+    # ── tables ──────────────────────────────────────────────────────────────────────────────────
+
+    def prepare(self, tables: Iterable[Table]) -> None:
+        """Create what is missing: the schema, tables, and columns that an older version did not have.
+
+        Columns that somebody added stay, and are null in new rows.
+
+        Raises:
+            DestinationError: a column has another type, or a key column is missing. Nothing was changed.
+        """
+        with self._explaining("its tables cannot be prepared"), self._transaction() as connection:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self._schema_name}")
+            present = self._columns()
+            for table in tables:
+                if table.name in present:
+                    self._complete(table, present[table.name])
+                else:
+                    connection.execute(f"CREATE TABLE {self._name(table)} ({_definition(table.schema)})")
+
+    def _complete(self, table: Table, present: Mapping[str, str]) -> None:
+        """Add the columns that a table lacks, after a look at those it has."""
+        for field in table.schema:
+            needed = _type_name(field.type)
+            found = present.get(field.name.lower())
+            if found is None and field.nullable:
+                column = f"{_quoted(field.name)} {needed}"
+                self._open_connection.execute(f"ALTER TABLE {self._name(table)} ADD COLUMN {column}")
+            elif found != needed:
+                raise DestinationError(
+                    f"{self.place}: table {table.name}: column {field.name} is {found or 'missing'}, "
+                    f"{needed} is needed",
+                    hint="rename the table or choose another schema; a new one is then created and filled",
+                )
+
+    def _columns(self) -> dict[str, dict[str, str]]:
+        """Types by column and table. Names of columns are in lower case, as DuckDB compares them."""
+        rows = self._open_connection.execute(
+            "SELECT table_name, lower(column_name), data_type FROM duckdb_columns() "
+            "WHERE database_name = current_database() AND schema_name = ?",
+            [self.schema],
+        ).fetchall()
+        found: dict[str, dict[str, str]] = {}
+        for table, column, type_name in rows:
+            found.setdefault(table, {})[column] = type_name
+        return found
+
+    # ── commit ──────────────────────────────────────────────────────────────────────────────────
+
+    def commit(self, commit: Commit) -> None:
+        """Make it durable in one transaction; after an error nothing of it is there.
+
+        The same commit twice leaves the same tables: rows that have the keys *and* the stamps of new rows
+        are of that very commit, and go first.
+        """
+        with self._explaining(f"commit {commit.label}"), self._transaction():
+            for table, batches in commit.rows.items():
+                self._land(table, pa.Table.from_batches(batches, table.schema), commit)
+                self._on_step(f"landed {table.name}")
+            for table, rows in commit.book.items():
+                self._insert(table, _last_by_key(table, rows), identity=table.key)
+                self._on_step(f"booked {table.name}")
+        self._on_step("committed")
+
+    def _land(self, table: Table, rows: pa.Table, commit: Commit) -> None:
+        if commit.replaced and table.owner:
+            keys = pa.table({table.owner: pa.array(sorted(commit.replaced), pa.string())})
+            self._delete(table, keys, identity=(table.owner,))
+        self._insert(table, rows, identity=(*table.key, *(stamp.name for stamp in STAMPS)))
+        if commit.sweep_before is not None:
+            self._open_connection.execute(
+                f"DELETE FROM {self._name(table)} WHERE _wats_extracted_at < ?",  # noqa: S608
+                [commit.sweep_before],
+            )
+
+    def _insert(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
+        """Insert rows in place of those that are equal to them in the columns of their identity."""
+        if rows.num_rows:
+            self._delete(table, rows, identity=identity)
+            with self._registered(rows) as incoming:
+                self._open_connection.execute(
+                    f"INSERT INTO {self._name(table)} BY NAME SELECT * FROM {incoming}"  # noqa: S608
+                )
+
+    def _delete(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
+        with self._registered(rows) as incoming:
+            same = " AND ".join(f"old.{_quoted(name)} = new.{_quoted(name)}" for name in identity)
+            self._open_connection.execute(
+                f"DELETE FROM {self._name(table)} AS old USING {incoming} AS new WHERE {same}"  # noqa: S608
+            )
+
+    # ── questions ───────────────────────────────────────────────────────────────────────────────
+
+    def landed(self, table: Table, keys: Sequence[str]) -> dict[str, int | None]:
+        """Which of ``keys`` own rows in ``table``, with their (latest) version."""
+        if not keys or table.name not in self._present():
+            return {}
+        owner = _quoted(table.owner)
+        version = f"max({_quoted(table.version)})" if table.version else "NULL"
+        wanted = pa.table({"key": pa.array(keys, pa.string())})
+        with self._explaining(f"table {table.name} cannot be read"), self._registered(wanted) as names:
+            return dict(
+                self._open_connection.execute(
+                    f"SELECT {owner}, {version} FROM {self._name(table)} "  # noqa: S608
+                    f"WHERE {owner} IN (SELECT key FROM {names}) GROUP BY ALL"
+                ).fetchall()
+            )
+
+    def read(self, table: Table, **equal: str) -> pa.Table:
+        """All rows, or those whose columns equal the given texts, in the order of their key."""
+        present = self._present().get(table.name)
+        if present is None:
+            return table.schema.empty_table()
+        columns = ", ".join(_selected(field, present) for field in table.schema)
+        where = " AND ".join(["true", *(f"{_quoted(name)} = ?" for name in equal)])
+        order = ", ".join(_quoted(name) for name in table.key) or "ALL"
+        query = f"SELECT {columns} FROM {self._name(table)} WHERE {where} ORDER BY {order}"  # noqa: S608
+        with self._explaining(f"table {table.name} cannot be read"):
+            found: pa.Table = self._open_connection.sql(query, params=list(equal.values())).to_arrow_table()
+            return found.cast(table.schema)
+
+    def count(self, tables: Iterable[Table]) -> dict[str, int]:
+        """Rows by table name; tables that do not exist are left out."""
+        present = self._present()
+        with self._explaining("its tables cannot be counted"):
+            return {table.name: self._rows_of(table) for table in tables if table.name in present}
+
+    def _rows_of(self, table: Table) -> int:
+        query = f"SELECT count(*) FROM {self._name(table)}"  # noqa: S608
+        row: Any = self._open_connection.execute(query).fetchone()
+        return int(row[0])
+
+    def _present(self) -> dict[str, dict[str, str]]:
+        """The tables that there are, none where a read-only open found no file."""
+        if self._connection is None:
+            return {}
+        with self._explaining("its catalog cannot be read"):
+            return self._columns()
+
+    # ── the connection ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _open_connection(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            raise DestinationError(f"{self.place}: is not open for writing")
+        return self._connection
+
+    @property
+    def _schema_name(self) -> str:
+        """With the database's name in front: ``wats.duckdb`` may well have a schema ``wats``."""
+        row: Any = self._open_connection.execute("SELECT current_database()").fetchone()
+        return f"{_quoted(row[0])}.{_quoted(self.schema)}"
+
+    def _name(self, table: Table) -> str:
+        return f"{self._schema_name}.{_quoted(table.name)}"
+
+    @contextmanager
+    def _registered(self, rows: pa.Table) -> Iterator[str]:
+        """Let SQL see Arrow rows, under a name that no table of a user has."""
+        self._open_connection.register("_wats_incoming", rows)
+        try:
+            yield "temp._wats_incoming"
+        finally:
+            self._open_connection.unregister("_wats_incoming")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._open_connection
+        connection.execute("BEGIN")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(duckdb.Error):  # a COMMIT that failed has rolled back already
+                connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _explaining(self, doing: str) -> Iterator[None]:
+        """The one place where the errors of DuckDB, Arrow and the file system become ours."""
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise DestinationError(f"{self.place}: {doing}: {error}", hint=_hint(str(error))) from error
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _type_name(arrow: pa.DataType) -> str:
+    return f"{_type_name(arrow.value_type)}[]" if pa.types.is_list(arrow) else _TYPES[arrow]
+
+
+def _definition(schema: pa.Schema) -> str:
+    return ", ".join(
+        f"{_quoted(field.name)} {_type_name(field.type)}{'' if field.nullable else ' NOT NULL'}"
+        for field in schema
+    )
+
+
+def _selected(field: pa.Field, present: Mapping[str, str]) -> str:
+    """A column, or nulls in its place where the file was written before there was one."""
+    name = _quoted(field.name)
+    return name if field.name.lower() in present else f"NULL::{_type_name(field.type)} AS {name}"
+
+
+def _last_by_key(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows, of several with one key the last."""
+    last = {tuple(row[name] for name in table.key): row for row in rows}
+    return pa.Table.from_pylist(list(last.values()), schema=table.schema)
+
+
+def _hint(message: str) -> str:
+    return next((hint for pattern, hint in _HINTS if re.search(pattern, message, re.IGNORECASE)), "")

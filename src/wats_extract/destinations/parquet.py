@@ -1,0 +1,419 @@
+"""A folder of Parquet files, one folder a table: ``pl.scan_parquet("PATH/steps/*.parquet")`` reads it.
+
+A commit is decided by one rename, see :mod:`wats_extract.destinations.parquet_journal`; how files change
+under the eyes of their readers says :mod:`wats_extract.destinations.parquet_files`.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import filelock
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from wats_extract.destinations import parquet_files as files
+from wats_extract.destinations.parquet_journal import Journal, KeyChange, Staging, last_journal
+from wats_extract.destinations.parquet_keys import Entry, KeyIndex, with_index
+from wats_extract.errors import DestinationError
+from wats_extract.flow import TIMESTAMP, Commit, Table
+
+T = TypeVar("T")
+
+_LOCK_PATIENCE = 600.0
+"""Seconds to wait for the commit of another pipeline in the same folder."""
+
+_HINTS = (
+    (r"\.commit\.lock", "another process has been committing into this folder for minutes; is it alive?"),
+    (r"Permission denied|Access is denied|Read-only file system", "make the folder and its files writable"),
+    (r"No space left|not enough space|disk full|disk is full", "make room on the disk and run again"),
+    (r"No such file.*schema\.parquet", "prepare the destination before"),
+)
+
+
+def _nothing(_: str) -> None:
+    """The ``on_step`` of everyday life."""
+
+
+class Parquet:
+    """A folder of Parquet files as a destination.
+
+    A crash, also ``kill -9`` or a power cut, leaves whole files only, and either all of a commit or nothing
+    of it: what the journal has decided is finished by the next :meth:`open` or :meth:`commit`. While a commit
+    is published (some milliseconds) a reader may see the new rows of one table and the old ones of another.
+
+    Several processes may commit into one folder; their commits wait for one another.
+
+    Raises:
+        DestinationError: from every method; the message names the folder and what was being done.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        on_step: Callable[[str], None] = _nothing,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Remember where it is; nothing is touched before :meth:`open`.
+
+        Args:
+            path: The folder; it is created when it is missing.
+            on_step: Is told the name of each step of a commit, so that tests can stop right there.
+            clock: Seconds since 1970; says when retired files are old enough to go.
+        """
+        self.path = Path(path).expanduser()
+        self._home = self.path / "_wats"
+        self._index = self._home / "keys.sqlite"
+        self._on_step = on_step
+        self._clock = clock
+        self._read_only = True
+
+    @property
+    def place(self) -> str:
+        """The path of the folder."""
+        return str(self.path)
+
+    def lock_path(self, pipeline: str) -> Path:
+        """``_wats/PIPELINE.lock`` in the folder."""
+        return self._home / f"{pipeline}.lock"
+
+    # ── open and close ──────────────────────────────────────────────────────────────────────────
+
+    def open(self, *, read_only: bool = False) -> None:
+        """Finish a commit that a crash left in the journal, and remove what was staged in vain.
+
+        Args:
+            read_only: Create and repair nothing; a commit that waits in the journal is not seen then.
+        """
+        self._read_only = read_only
+        if not read_only:
+            with self._explaining("cannot be opened"):
+                self._home.mkdir(parents=True, exist_ok=True)
+                with self._alone():
+                    for leftover in self.path.glob("*/.*.tmp"):
+                        leftover.unlink()
+                    self._delete_retired()
+
+    def close(self) -> None:
+        """Close it; nothing is held between two calls."""
+        self._read_only = True
+
+    # ── tables ──────────────────────────────────────────────────────────────────────────────────
+
+    def prepare(self, tables: Iterable[Table]) -> None:
+        """Create the folder and the empty schema file of each table, so that it can be scanned at once.
+
+        Where an older version had fewer columns all files of the table are written anew. Columns that only
+        the files have stay, and are null in new rows.
+
+        Raises:
+            DestinationError: a column has another type, or a key column is missing. Nothing was changed.
+        """
+        with self._explaining("its tables cannot be prepared"), self._committing() as staging:
+            for table in tables:
+                self._prepare(table, staging)
+
+    def _prepare(self, table: Table, staging: Staging) -> None:
+        folder = self.path / table.name
+        folder.mkdir(exist_ok=True)
+        file = folder / files.SCHEMA_FILE
+        example = file if file.exists() else min(folder.glob("*.parquet"), default=None)
+        present = pq.read_schema(example) if example else table.schema
+        wanted = self._united(table, present)
+        if not wanted.equals(present):
+            self._widen(folder, wanted, staging)
+        if not wanted.equals(present) or example != file:
+            staging.write(file, wanted.empty_table())
+
+    def _united(self, table: Table, present: pa.Schema) -> pa.Schema:
+        """The declared columns, and behind them those that only the files have."""
+        for column in table.schema:
+            found = present.field(column.name).type if column.name in present.names else None
+            if found != column.type and not (found is None and column.nullable):
+                raise DestinationError(
+                    f"{self.place}: table {table.name}: column {column.name} is {found or 'missing'}, "
+                    f"{column.type} is needed",
+                    hint="move the table's folder away; a new one is then created and filled",
+                )
+        return pa.schema([*table.schema, *(own for own in present if own.name not in table.schema.names)])
+
+    def _widen(self, folder: Path, schema: pa.Schema, staging: Staging) -> None:
+        for path in files.data_files(folder):
+            rows = files.conformed(files.read(path), schema)
+            if rows.num_rows:
+                staging.move(folder, files.label_of(path), rows)
+            elif files.live(folder, files.label_of(path)) is None:
+                staging.write(path, rows, behind=path)
+
+    # ── commit ──────────────────────────────────────────────────────────────────────────────────
+
+    def commit(self, commit: Commit) -> None:
+        """Make it durable by way of the journal.
+
+        New rows go to files that are named after the commit's label. Rows that were there under this label
+        stay, but for those of the items that land again, so the same commit twice leaves the same tables.
+
+        Raises:
+            DestinationError: nothing of it is there. But if the message says that it *is decided*, only
+                publishing its files has failed, and the next :meth:`open` or :meth:`commit` does that.
+        """
+        with self._explaining(f"commit {commit.label}"), self._committing() as staging:
+            parent = next((table for table in commit.rows if _is_parent(table)), None)
+            holders = self._holders(commit, parent)
+            for table, batches in commit.rows.items():
+                rows = pa.Table.from_batches(batches, table.schema)
+                changed = self._land(table, rows, commit, holders, staging)
+                if table is parent:
+                    staging.change = _key_change(table, rows, commit, changed)
+            for table, dictionaries in commit.book.items():
+                self._book(table, dictionaries, staging)
+
+    def _holders(self, commit: Commit, parent: Table | None) -> set[str] | None:
+        """Labels of the files with rows that go; ``None`` says that any may have some."""
+        if commit.sweep_before is not None or (commit.replaced and parent is None):
+            return None
+        if parent is None or not commit.replaced:
+            return set()
+        return self._ask(parent, lambda index: index.labels(parent.name, sorted(commit.replaced)))
+
+    def _land(
+        self, table: Table, rows: pa.Table, commit: Commit, holders: set[str] | None, staging: Staging
+    ) -> list[str]:
+        """Stage the changes in one table's files; returns the labels, the commit's own first."""
+        folder, own = self.path / table.name, files.safe_label(commit.label)
+        changed = [own]
+        for label in sorted((_labels(folder) if holders is None else holders) - {own}):
+            rest = _rest(files.live(folder, label), table, commit)
+            if rest is not None:
+                staging.move(folder, label, rest)
+                changed.append(label)
+        fresh = files.conformed(rows, self._schema(table))
+        earlier = _not_again(files.live(folder, own), table, rows, commit)
+        staging.move(folder, own, _since(pa.concat_tables([*earlier, fresh]), commit.sweep_before))
+        return changed
+
+    def _book(self, table: Table, rows: Sequence[Mapping[str, Any]], staging: Staging) -> None:
+        """Stage bookkeeping rows: one file a pipeline and resource, or a run, so that each stays small."""
+        folder, schema = self.path / table.name, self._schema(table)
+        leaves: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
+        for row in rows:
+            leaf = files.safe_label("-".join(str(row[name]) for name in table.key[:2]))
+            leaves.setdefault(leaf, {})[tuple(row[name] for name in table.key)] = row
+        for leaf, by_key in leaves.items():
+            fresh = pa.Table.from_pylist(list(by_key.values()), schema=schema)
+            path = files.live(folder, leaf)
+            if path is not None:
+                keys = fresh.select(list(table.key))
+                rest = files.read(path).join(keys, keys=list(table.key), join_type="left anti")
+                fresh = pa.concat_tables([files.conformed(rest, schema), fresh])
+            staging.move(folder, leaf, fresh)
+
+    def _schema(self, table: Table) -> pa.Schema:
+        return pq.read_schema(self.path / table.name / files.SCHEMA_FILE)
+
+    # ── the journal ─────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def _alone(self) -> Iterator[Journal | None]:
+        """Keep other processes out, and finish what a crash left behind; yields the last journal."""
+        if self._read_only:
+            raise DestinationError(f"{self.place}: is not open for writing")
+        with filelock.FileLock(self._home / ".commit.lock", timeout=_LOCK_PATIENCE):
+            journal = last_journal(self._home)
+            self._finish(journal)
+            yield journal
+
+    @contextmanager
+    def _committing(self) -> Iterator[Staging]:
+        """What is staged within becomes durable at the end, or nothing of it."""
+        with self._alone() as last:
+            staging = Staging(self.path, previous=last.id if last else "")
+            try:
+                yield staging
+                journal = staging.sealed()
+                self._on_step("staged")
+            except BaseException:
+                staging.discard()
+                raise
+            if journal is not None:
+                journal.publish(self._home)
+                self._on_step("journalled")
+                with self._explaining("the commit is decided, its files are not all published yet"):
+                    self._finish(journal)
+                    self._delete_retired()
+
+    def _finish(self, journal: Journal | None) -> None:
+        """Publish the journal's files and let the index follow, unless that is done."""
+        followed = with_index(self._index, lambda index: index.journal)
+        if journal is None and followed:
+            with_index(self._index, lambda index: index.forget(journal=""))
+        if journal is not None and followed != journal.id:
+            journal.apply(self.path, self._on_step)
+            now = self._clock()
+            with_index(self._index, lambda index: index.follow(journal, entries=self._entries, now=now))
+            self._on_step("indexed")
+
+    def _delete_retired(self) -> None:
+        """Delete files without rows that no reader can need any more."""
+        before = self._clock() - files.GRACE
+        names = with_index(self._index, lambda index: index.retired_before(before))
+        for path in (self.path / name for name in names):
+            if path.exists() and not files.row_count(path):
+                path.unlink()
+        if names:
+            with_index(self._index, lambda index: index.deleted(names))
+
+    # ── questions ───────────────────────────────────────────────────────────────────────────────
+
+    def landed(self, table: Table, keys: Sequence[str]) -> dict[str, int | None]:
+        """Which of ``keys`` own rows in ``table``, with their (latest) version.
+
+        The parent table of a resource answers from its index, any other table reads its files.
+        """
+        if not keys or not (self.path / table.name).is_dir():
+            return {}
+        with self._explaining(f"table {table.name} cannot be read"):
+            if self._read_only or not _is_parent(table):
+                return self._landed_by_reading(table, set(keys))
+            with self._alone():
+                return self._ask(table, lambda index: index.versions(table.name, list(keys)))
+
+    def _landed_by_reading(self, table: Table, keys: set[str]) -> dict[str, int | None]:
+        found: dict[str, int | None] = {}
+        for key, _, version in self._entries(self._all_of(table)):
+            if key in keys:
+                found[key] = max((v for v in (version, found.get(key)) if v is not None), default=None)
+        return found
+
+    def _ask(self, parent: Table, question: Callable[[KeyIndex], T]) -> T:
+        """Ask the key index, which first takes in all keys of the table if it does not know them."""
+
+        def answer(index: KeyIndex) -> T:
+            if not index.covers(parent.name):
+                index.cover(parent.name, self._entries(self._all_of(parent)))
+            return question(index)
+
+        return with_index(self._index, answer)
+
+    def _all_of(self, table: Table) -> KeyChange:
+        labels = sorted(_labels(self.path / table.name))
+        return KeyChange(table.name, table.owner, table.version, dropped=(), labels=labels)
+
+    def _entries(self, change: KeyChange) -> Iterator[Entry]:
+        """The keys in the files of these labels, read piece by piece."""
+        for label in change.labels:
+            path = files.live(self.path / change.table, label)
+            if path is not None:
+                yield from ((key, label, version) for key, version in _keys_in(path, change))
+
+    def read(self, table: Table, **equal: str) -> pa.Table:
+        """All rows, or those whose columns equal the given texts, in the order of their key."""
+        paths = [str(path) for path in (self.path / table.name).glob("*.parquet")]
+        wanted = pc.scalar(True)  # noqa: FBT003
+        for name, text in equal.items():
+            wanted = wanted & (pc.field(name) == text)
+        with self._explaining(f"table {table.name} cannot be read"):
+            if not paths:
+                return table.schema.empty_table()
+            rows = ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
+            return rows.sort_by([(name, "ascending") for name in table.key])
+
+    def count(self, tables: Iterable[Table]) -> dict[str, int]:
+        """Rows by table name; tables that do not exist are left out."""
+        with self._explaining("its tables cannot be counted"):
+            return {
+                table.name: sum(map(files.row_count, (self.path / table.name).glob("*.parquet")))
+                for table in tables
+                if (self.path / table.name).is_dir()
+            }
+
+    @contextmanager
+    def _explaining(self, doing: str) -> Iterator[None]:
+        """The one place where the errors of Arrow, SQLite and the file system become ours."""
+        try:
+            yield
+        except (pa.ArrowException, sqlite3.Error, OSError) as error:
+            raise DestinationError(f"{self.place}: {doing}: {error}", hint=_hint(str(error))) from error
+
+
+def _is_parent(table: Table) -> bool:
+    """Whether the table has one row an item; the files of its children have the same labels."""
+    return table.key == (table.owner,)
+
+
+def _labels(folder: Path) -> set[str]:
+    return {files.label_of(path) for path in files.data_files(folder)}
+
+
+def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[str]) -> KeyChange:
+    gone = commit.replaced | (commit.landed.keys() - set(rows[table.owner].to_pylist()))
+    swept = commit.sweep_before is not None
+    labels = changed if swept else changed[:1]
+    return KeyChange(table.name, table.owner, table.version, sorted(gone), labels, swept)
+
+
+def _keys_in(path: Path, change: KeyChange) -> Iterator[tuple[str, int | None]]:
+    columns = [change.owner, change.version] if change.version else [change.owner]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=columns):
+            keys = batch[change.owner].to_pylist()
+            versions = batch[change.version].to_pylist() if change.version else [None] * len(keys)
+            yield from zip(keys, versions, strict=True)
+
+
+# ── which rows stay ─────────────────────────────────────────────────────────────────────────────
+
+
+def _rest(path: Path | None, table: Table, commit: Commit) -> pa.Table | None:
+    """What stays of a file beside the commit's own; ``None`` if that is all of it."""
+    if path is None or not (commit.replaced or _has_older(path, commit.sweep_before)):
+        return None
+    rows = files.read(path)
+    rest = _since(_without(rows, table.owner, commit.replaced), commit.sweep_before)
+    return rest if rest.num_rows < rows.num_rows else None
+
+
+def _not_again(path: Path | None, table: Table, rows: pa.Table, commit: Commit) -> list[pa.Table]:
+    """What stays of the commit's own file: the rows of items that do not land again."""
+    if path is None or not table.owner:
+        return []
+    again = commit.replaced | commit.landed.keys() | set(rows[table.owner].to_pylist())
+    return [_without(files.read(path), table.owner, again)]
+
+
+def _without(rows: pa.Table, owner: str, keys: frozenset[str]) -> pa.Table:
+    if not keys or not owner:
+        return rows
+    return rows.filter(pc.invert(pc.is_in(rows[owner], pa.array(sorted(keys), pa.string()))))
+
+
+def _since(rows: pa.Table, before: datetime | None) -> pa.Table:
+    if before is None:
+        return rows
+    return rows.filter(pc.greater_equal(rows["_wats_extracted_at"], pa.scalar(before, TIMESTAMP)))
+
+
+def _has_older(path: Path, before: datetime | None) -> bool:
+    """Whether a file may have rows from before, by the statistics in its footer."""
+    if before is None:
+        return False
+    footer = pq.read_metadata(path)
+    column = footer.schema.names.index("_wats_extracted_at")
+    statistics = [
+        footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)
+    ]
+    return any(not known or not known.has_min_max or known.min < before for known in statistics)
+
+
+def _hint(message: str) -> str:
+    return next((hint for pattern, hint in _HINTS if re.search(pattern, message, re.IGNORECASE)), "")

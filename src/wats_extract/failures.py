@@ -1,0 +1,86 @@
+"""The failures table: what could not be extracted, from its first failure until it heals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from wats_extract.flow import Destination, Failure
+from wats_extract.state import FAILURES
+
+Place = tuple[str, str]
+"""Resource and key: what a row of ``_wats_failures`` is about."""
+
+
+class OpenFailures:
+    """The open failures of one pipeline, in step with the destination's table.
+
+    Args:
+        pipeline: The pipeline's name.
+        rows: Rows of ``_wats_failures``; those that are not open are left out.
+    """
+
+    def __init__(self, pipeline: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._pipeline = pipeline
+        self._open = {(row["resource"], row["key"]): dict(row) for row in rows if row["status"] == "open"}
+
+    @classmethod
+    def of(cls, destination: Destination, pipeline: str) -> OpenFailures:
+        """Those in the destination."""
+        return cls(pipeline, destination.read(FAILURES, pipeline=pipeline, status="open").to_pylist())
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def count(self, resources: Iterable[str]) -> int:
+        """How many are open in these resources."""
+        wanted = set(resources)
+        return sum(resource in wanted for resource, _ in self._open)
+
+    def keys(self, resource: str, *, code: str | None = None) -> list[str]:
+        """The keys that are open in a resource, the oldest failure first."""
+        rows = [row for (name, _), row in self._open.items() if name == resource]
+        rows.sort(key=lambda row: (row["first_failed_at"], row["key"]))
+        return [row["key"] for row in rows if code in (None, row["error_code"])]
+
+    def rows_for(
+        self, failures: Iterable[Failure], landed: Iterable[tuple[str, str]], *, run_id: str, now: datetime
+    ) -> list[dict[str, Any]]:
+        """The rows that a commit has to write: what failed in it, and what was open and has landed."""
+        failed = {(failure.resource, failure.key): self._failed(failure, run_id, now) for failure in failures}
+        healed = {place: self._healed(place, now) for place in landed if place in self._open}
+        return list((healed | failed).values())
+
+    def settle(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Rows of ``rows_for`` were committed."""
+        for row in rows:
+            place = (row["resource"], row["key"])
+            if row["status"] == "open":
+                self._open[place] = dict(row)
+            else:
+                self._open.pop(place, None)
+
+    def _failed(self, failure: Failure, run_id: str, now: datetime) -> dict[str, Any]:
+        before = self._open.get((failure.resource, failure.key), {})
+        return {
+            "pipeline": self._pipeline,
+            "resource": failure.resource,
+            "key": failure.key,
+            "stage": failure.stage,
+            "error_code": failure.error_code,
+            "message": failure.message,
+            "hint": failure.hint,
+            "http_status": failure.http_status,
+            "url": failure.url,
+            "attempts": failure.attempts + (before.get("attempts") or 0),
+            "first_failed_at": before.get("first_failed_at", now),
+            "last_failed_at": now,
+            "status": "open",
+            "resolved_at": None,
+            "run_id": run_id,
+            "payload": failure.payload,
+        }
+
+    def _healed(self, place: Place, now: datetime) -> dict[str, Any]:
+        return self._open[place] | {"status": "resolved", "resolved_at": now}

@@ -1,0 +1,563 @@
+"""The part of OData that WATS speaks: `$filter` read, checked against the entity, and turned into a function.
+
+Everything else is refused with the status 400 and a sentence like the server's, so that a client which leans
+on more than WATS has finds out here.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from wats_extract.fake import clock
+
+Kind = Literal["string", "number", "bool", "guid", "time", "null"]
+Row = Mapping[str, Any]
+Test = Callable[[Row], Any]
+
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "lt": operator.lt,
+    "le": operator.le,
+}
+_MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+_REFUSED_OPERATORS = ("add", "sub", "mul", "div", "divby", "mod", "has")
+_REFUSED_FUNCTIONS = [
+    "year",
+    "month",
+    "day",
+    "hour",
+    "minute",
+    "second",
+    "fractionalseconds",
+    "date",
+    "time",
+    "totaloffsetminutes",
+    "now",
+    "mindatetime",
+    "maxdatetime",
+    "round",
+    "floor",
+    "ceiling",
+    "cast",
+    "isof",
+]
+
+
+class ODataError(ValueError):
+    """A query option that the server refuses; the text is what it answers."""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """What a route's rows look like.
+
+    Attributes:
+        name: the .NET type, as error messages name it.
+        fields: kind by property name.
+        collections: kinds by property name, for each collection that can be expanded.
+        orders: the properties that `$orderby` takes.
+    """
+
+    name: str
+    fields: Mapping[str, Kind]
+    collections: Mapping[str, Mapping[str, Kind]]
+    orders: Collection[str]
+
+    def find(self, name: str, among: Iterable[str]) -> str:
+        """The property's name as the entity spells it.
+
+        Raises:
+            ODataError: there is none of this name.
+        """
+        found = next((each for each in among if each.lower() == name.strip().lower()), None)
+        if found is None:
+            raise ODataError(f"Could not find a property named '{name.strip()}' on type '{self.name}'.")
+        return found
+
+
+# ------------------------------------------------------------ tokens
+
+
+class Token(NamedTuple):
+    """A piece of a filter and where it stands."""
+
+    kind: str
+    text: str
+    position: int
+
+
+_TOKENS = re.compile(
+    r"(?P<space>\s+)"
+    r"|(?P<string>'(?:[^']|'')*')"
+    r"|(?P<guid>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b)"
+    r"|(?P<time>\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?(?![\w.:-]))"
+    r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?[LlDdFfMm]?(?![\w.:-]))"
+    r"|(?P<word>[A-Za-z_$][\w.]*)"
+    r"|(?P<sign>[(),:/])"
+)
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    position = 0
+    while position < len(text):
+        match = _TOKENS.match(text, position)
+        if match is None:
+            raise ODataError(f"Syntax error at position {position} in '{text}'.")
+        position = match.end()
+        if match.lastgroup != "space":
+            yield Token(str(match.lastgroup), match.group(), match.start())
+    yield Token("end", "", position)
+
+
+# ------------------------------------------------------------ expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked part of a filter: its kind and how to evaluate it; `literal`, `field` if it is just that."""
+
+    kind: Kind | Literal["test"]
+    value: Test
+    literal: Any = None
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A conjunct of the form `field op literal`, the literal ready to compare; for `in` it is a tuple."""
+
+    field: str
+    op: str
+    literal: Any
+
+
+Parts = list[Comparison | Expression]
+"""And-ed parts of a filter."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A whole filter.
+
+    Attributes:
+        bounds: its and-ed parts that compare a field with a literal.
+        rest: the other and-ed parts.
+        compared: every field that is compared somewhere.
+    """
+
+    bounds: tuple[Comparison, ...] = ()
+    rest: tuple[Test, ...] = ()
+    compared: frozenset[str] = frozenset()
+
+    def without(self, fields: Collection[str]) -> Test | None:
+        """A function for what remains when bounds on `fields` are seen to elsewhere; None if nothing does."""
+        tests = [*(_bound_test(bound) for bound in self.bounds if bound.field not in fields), *self.rest]
+        return (lambda row: all(test(row) for test in tests)) if tests else None
+
+    def matches(self, row: Row) -> bool:
+        """Whether a row passes."""
+        return all(_bound_test(bound)(row) for bound in self.bounds) and all(test(row) for test in self.rest)
+
+
+def parse_filter(text: str, entity: Entity) -> Filter:
+    """Read a `$filter`. Rows must hold times as ticks; strings compare as SQL Server's usual collation does.
+
+    Raises:
+        ODataError: it isn't well-formed, names what isn't there, or uses what WATS doesn't support.
+    """
+    return _Parser(text, entity).filter()
+
+
+def collated(value: Any) -> Any:
+    """A value as it compares: strings without regard to case and trailing blanks."""
+    return value.casefold().rstrip(" ") if isinstance(value, str) else value
+
+
+def _bound_test(bound: Comparison) -> Test:
+    field, literal = bound.field, bound.literal
+    if bound.op == "in":
+        return lambda row: collated(row.get(field)) in literal
+    return _comparison(bound.op, lambda row: row.get(field), lambda _: literal)
+
+
+def _comparison(op: str, left: Test, right: Test) -> Test:
+    compare = COMPARISONS[op]
+
+    def test(row: Row) -> bool:
+        one, other = collated(left(row)), collated(right(row))
+        if op not in ("eq", "ne") and (one is None or other is None):
+            return False
+        return compare(one, other)
+
+    return test
+
+
+# ------------------------------------------------------------ functions
+
+
+class Function(NamedTuple):
+    """A string function: kinds of its answer and arguments, how many may be missing, what it does."""
+
+    kind: Kind
+    arguments: tuple[Kind, ...]
+    optional: int
+    call: Callable[..., Any]
+
+
+def _fold(text: str) -> str:
+    return text.casefold()
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "contains": Function("bool", ("string", "string"), 0, lambda a, b: _fold(b) in _fold(a)),
+    "startswith": Function("bool", ("string", "string"), 0, lambda a, b: _fold(a).startswith(_fold(b))),
+    "endswith": Function("bool", ("string", "string"), 0, lambda a, b: _fold(a).endswith(_fold(b))),
+    "tolower": Function("string", ("string",), 0, str.lower),
+    "toupper": Function("string", ("string",), 0, str.upper),
+    "trim": Function("string", ("string",), 0, str.strip),
+    "concat": Function("string", ("string", "string"), 0, lambda a, b: a + b),
+    "substring": Function("string", ("string", "number", "number"), 1, lambda a, n, k=None: a[n:][:k]),
+    "indexof": Function("number", ("string", "string"), 0, lambda a, b: _fold(a).find(_fold(b))),
+    "length": Function("number", ("string",), 0, len),
+}
+
+
+def _called(function: Function, arguments: Sequence[Expression]) -> Test:
+    def value(row: Row) -> Any:
+        values = [argument.value(row) for argument in arguments]
+        if any(each is None for each in values):
+            return False if function.kind == "bool" else None
+        return function.call(*values)
+
+    return value
+
+
+# ------------------------------------------------------------ the parser
+
+
+class _Parser:
+    """Recursive descent: or, and, not, comparison, operand."""
+
+    def __init__(self, text: str, entity: Entity) -> None:
+        self._text, self._entity = text, entity
+        self._tokens = list(_tokens(text))
+        self._at = 0
+        self._variables: dict[str, tuple[str, Mapping[str, Kind]]] = {}
+        self._compared: set[str] = set()
+
+    def filter(self) -> Filter:
+        parts = self._or()
+        self._expect("end")
+        bounds = tuple(part for part in parts if isinstance(part, Comparison))
+        rest = tuple(_boolean([part]).value for part in parts if isinstance(part, Expression))
+        return Filter(bounds, rest, frozenset(self._compared))
+
+    # -------------------------------------------------------- logic
+
+    def _or(self) -> Parts:
+        parts = self._and()
+        if self._peek_word() != "or":
+            return parts
+        branches = [_boolean(parts)]
+        while self._took("or"):
+            branches.append(_boolean(self._and()))
+        return [_test(lambda row: any(branch.value(row) for branch in branches))]
+
+    def _and(self) -> Parts:
+        parts = self._not()
+        while self._took("and"):
+            parts = parts + self._not()
+        return parts
+
+    def _not(self) -> Parts:
+        if self._took("not"):
+            inner = _boolean(self._not())
+            return [_test(lambda row: not inner.value(row))]
+        return self._compare()
+
+    # -------------------------------------------------------- comparisons
+
+    def _compare(self) -> Parts:
+        left: Parts = self._group() if self._took("(") else [self._operand()]
+        word = self._peek_word()
+        if word in _REFUSED_OPERATORS:
+            raise ODataError(f"The operator '{word}' is not allowed.")
+        if word == "in":
+            return [self._in(_single(left))]
+        if word not in COMPARISONS:
+            return left
+        self._at += 1
+        one, other = _single(left), self._operand()
+        self._check(one, other)
+        return [_compared(word, one, other)]
+
+    def _group(self) -> Parts:
+        parts = self._or()
+        self._sign(")")
+        return parts
+
+    def _in(self, left: Expression) -> Comparison | Expression:
+        self._at += 1
+        self._sign("(")
+        items = [self._operand()]
+        while self._took(","):
+            items.append(self._operand())
+        self._sign(")")
+        for item in items:
+            self._check(left, item)
+        literals = tuple(collated(item.literal) for item in items)
+        if None in literals:
+            raise ODataError("The in operator takes literals other than null only.")
+        return (
+            Comparison(left.field, "in", literals)
+            if left.field
+            else _test(lambda row: collated(left.value(row)) in literals)
+        )
+
+    def _check(self, left: Expression, right: Expression) -> None:
+        """Refuse to compare what isn't alike, as the server does."""
+        if (
+            left.kind == right.kind
+            or "null" in (left.kind, right.kind)
+            or {left.kind, right.kind} == {"bool", "test"}
+        ):
+            return
+        raise ODataError(
+            "A binary operator with incompatible types was detected. "
+            f"Found operand types '{_EDM[left.kind]}' and '{_EDM[right.kind]}'."
+        )
+
+    # -------------------------------------------------------- operands
+
+    def _operand(self) -> Expression:
+        token = self._next()
+        if token.text == "(":
+            return _single(self._group())
+        if token.kind == "word":
+            return self._word(token)
+        return self._literal(token)
+
+    def _literal(self, token: Token) -> Expression:
+        text = token.text
+        if token.kind == "string":
+            return _constant("string", text[1:-1].replace("''", "'"))
+        if token.kind == "guid":
+            return _constant("guid", text.lower())
+        if token.kind == "number":
+            digits = text.rstrip("LlDdFfMm")
+            return _constant("number", float(digits) if re.search("[.eE]", digits) else int(digits))
+        if token.kind == "time":
+            return self._time(text)
+        raise ODataError(f"Syntax error at position {token.position} in '{self._text}'.")
+
+    def _time(self, text: str) -> Expression:
+        try:
+            return _constant("time", clock.parse(text))
+        except (ValueError, OverflowError):
+            message = f"Unrecognized 'Edm.DateTimeOffset' literal '{text}' in '{self._text}'."
+            raise ODataError(message) from None
+
+    def _word(self, token: Token) -> Expression:
+        word = token.text.lower()
+        if self._peek().text == "(":
+            return self._function(word)
+        if word in ("true", "false"):
+            return _constant("bool", word == "true")
+        if word == "null":
+            return _constant("null", None)
+        if self._peek().text == "/":
+            return self._path(token.text)
+        name = self._entity.find(token.text, (*self._entity.fields, *self._entity.collections))
+        if name in self._entity.collections:
+            raise ODataError(f"The collection '{name}' can only be used with any().")
+        self._compared.add(name)
+        return Expression(self._entity.fields[name], lambda row: row.get(name), field=name)
+
+    def _function(self, name: str) -> Expression:
+        if name in _REFUSED_FUNCTIONS:
+            raise ODataError(f"The function '{name}' is not allowed.")
+        function = FUNCTIONS.get(name)
+        if function is None:
+            raise ODataError(f"An unknown function with name '{name}' was found.")
+        self._sign("(")
+        arguments = [self._operand()]
+        while self._took(","):
+            arguments.append(self._operand())
+        self._sign(")")
+        kinds = tuple(argument.kind for argument in arguments)
+        least = len(function.arguments) - function.optional
+        if len(kinds) < least or kinds != function.arguments[: len(kinds)]:
+            raise ODataError(
+                f"No function signature for the function with name '{name}' matches the specified arguments."
+            )
+        return Expression(function.kind, _called(function, arguments))
+
+    def _path(self, owner: str) -> Expression:
+        """`s/partNumber` within a lambda, or `subUnits/any(…)`."""
+        self._sign("/")
+        word = self._next().text
+        if owner in self._variables:
+            name, kinds = self._variables[owner]
+            field = Entity(name, kinds, {}, ()).find(word, kinds)
+            return Expression(kinds[field], lambda row: row["$" + owner].get(field))
+        collection = self._entity.find(owner, self._entity.collections)
+        if word.lower() != "any":
+            raise ODataError(f"Only any() is supported on '{collection}'.")
+        return self._any(collection)
+
+    def _any(self, collection: str) -> Expression:
+        self._sign("(")
+        if self._took(")"):
+            return _test(lambda row: bool(row.get(collection)))
+        variable = self._next().text
+        self._sign(":")
+        self._variables[variable] = (
+            f"{self._entity.name}.{collection}",
+            self._entity.collections[collection],
+        )
+        inner = _boolean(self._group())
+        del self._variables[variable]
+        self._compared.add(collection)
+        return _test(
+            lambda row: any(inner.value({**row, "$" + variable: item}) for item in row.get(collection) or ())
+        )
+
+    # -------------------------------------------------------- tokens
+
+    def _peek(self) -> Token:
+        return self._tokens[self._at]
+
+    def _peek_word(self) -> str:
+        return self._peek().text.lower() if self._peek().kind == "word" else ""
+
+    def _next(self) -> Token:
+        token = self._peek()
+        if token.kind == "end":
+            raise ODataError(f"Expression expected at position {token.position} in '{self._text}'.")
+        self._at += 1
+        return token
+
+    def _took(self, text: str) -> bool:
+        token = self._peek()
+        taken = token.kind in ("word", "sign") and token.text.lower() == text
+        self._at += taken
+        return taken
+
+    def _sign(self, sign: str) -> None:
+        if not self._took(sign):
+            raise ODataError(f"'{sign}' expected at position {self._peek().position} in '{self._text}'.")
+
+    def _expect(self, kind: str) -> None:
+        if self._peek().kind != kind:
+            raise ODataError(f"Syntax error at position {self._peek().position} in '{self._text}'.")
+
+
+def _boolean(parts: Parts) -> Expression:
+    """And-ed parts as one expression that is true or false."""
+    for part in parts:
+        if isinstance(part, Expression) and part.kind not in ("test", "bool"):
+            raise ODataError("The $filter expression must evaluate to a single boolean value.")
+    tests = [_bound_test(part) if isinstance(part, Comparison) else part.value for part in parts]
+    return _test(tests[0] if len(tests) == 1 else lambda row: all(test(row) for test in tests))
+
+
+def _single(parts: Parts) -> Expression:
+    """What stands in brackets, as an operand."""
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], Expression) else _boolean(parts)
+
+
+_EDM = {
+    "string": "Edm.String", "number": "Edm.Int32", "bool": "Edm.Boolean", "test": "Edm.Boolean",
+    "guid": "Edm.Guid", "time": "Edm.DateTimeOffset", "null": "null",
+}  # fmt: skip
+
+
+def _test(value: Test) -> Expression:
+    return Expression("test", value)
+
+
+def _constant(kind: Kind, value: Any) -> Expression:
+    return Expression(kind, lambda _: value, literal=value)
+
+
+def _compared(op: str, left: Expression, right: Expression) -> Comparison | Expression:
+    """A comparison; with a field on one side and a literal on the other it may serve as a bound."""
+    if left.field and right.literal is not None:
+        return Comparison(left.field, op, collated(right.literal))
+    if right.field and left.literal is not None:
+        return Comparison(right.field, _MIRRORED.get(op, op), collated(left.literal))
+    return _test(_comparison(op, left.value, right.value))
+
+
+# ------------------------------------------------------------ other options
+
+
+class Order(NamedTuple):
+    """One key of `$orderby`."""
+
+    field: str
+    descending: bool
+
+
+def parse_order(text: str, entity: Entity) -> tuple[Order, ...]:
+    """Read an `$orderby`.
+
+    Raises:
+        ODataError: a property that isn't there or can't be ordered by, or a direction that isn't one.
+    """
+    return tuple(_order(part.split(), entity) for part in text.split(","))
+
+
+def _order(words: Sequence[str], entity: Entity) -> Order:
+    if not 1 <= len(words) <= 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
+        raise ODataError(f"Syntax error in the $orderby expression '{' '.join(words)}'.")
+    field = entity.find(words[0], entity.fields)
+    if field not in entity.orders:
+        raise ODataError(
+            f"Order by '{field}' is not allowed. To allow it, set the 'AllowedOrderByProperties' property."
+        )
+    return Order(field, len(words) == 2 and words[1].lower() == "desc")
+
+
+def parse_names(text: str, entity: Entity, among: Iterable[str]) -> tuple[str, ...]:
+    """Read a `$select` or `$expand`: names separated by commas.
+
+    Raises:
+        ODataError: one of them doesn't exist.
+    """
+    known = tuple(among)
+    return tuple(dict.fromkeys(entity.find(name, known) for name in text.split(",")))
+
+
+def parse_count(text: str, option: str) -> int:
+    """Read a `$top` or `$skip`.
+
+    Raises:
+        ODataError: it isn't a number, or a negative one.
+    """
+    if not re.fullmatch(r"\s*\d{1,12}\s*", text):
+        raise ODataError(
+            f"Invalid value '{text}' for {option} query option found. "
+            "It requires a non-negative integer value."
+        )
+    return int(text)
+
+
+def _swapped(key: Callable[[Any, str], Any], field: str, row: Any) -> Any:
+    return key(row, field)
+
+
+def sort(rows: Iterable[Any], order: Sequence[Order], key: Callable[[Any, str], Any]) -> list[Any]:
+    """The rows in this order; what is equal stays as it was."""
+    found = list(rows)
+    for each in reversed(order):
+        found.sort(key=partial(_swapped, key, each.field), reverse=each.descending)
+    return found

@@ -1,0 +1,291 @@
+"""The values that travel, and the protocols between the rooms: the whole design on one page.
+
+::
+
+    server ─get→ Reply ─read→ Page ─shred→ Chunk ─write→ staged ─commit(cursor)→ tables + _wats_…
+           client      reader      shredder      destination        destination
+
+*Read* turns a resource into pages, *shred* turns records into Arrow rows and failures, and a
+:class:`Chunk` is what becomes durable at once: rows, failures and cursor together, or none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+import pyarrow as pa
+
+T = TypeVar("T")
+
+TIMESTAMP = pa.timestamp("us", "UTC")
+
+Cursor: TypeAlias = dict[str, Any]
+"""The position within one resource: a small JSON object, such as ``{"time_stamp": 123456}``."""
+
+Rows: TypeAlias = Mapping["Table", Sequence[pa.RecordBatch]]
+
+
+# ── schemas ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: The name in every destination, snake_case.
+        type: The Arrow type: string, bool, int32, int64, double, ``timestamp[us, UTC]``, binary or a list.
+        source: The name of the field in WATS's JSON, where there is one.
+        doc: What it means, with unit.
+        kind: How the source writes it, where that differs from the column: ``uuid`` (any case),
+            ``result`` and ``report_type`` (codes that become words), ``limit`` (a mark for no limit).
+    """
+
+    name: str
+    type: pa.DataType
+    source: str = ""
+    doc: str = ""
+    kind: str = ""
+
+
+EXTRA = Column("_extra", pa.string(), doc="fields that this table has no column for, as a JSON object")
+STAMPS = (
+    Column("_wats_run_id", pa.string(), doc="the run that landed the row; joins _wats_runs"),
+    Column("_wats_extracted_at", TIMESTAMP, doc="when the chunk of this row was committed"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One table, the same in every destination.
+
+    Attributes:
+        name: The table's name.
+        key: The columns that identify a row; they are never null.
+        columns: All columns of the source, key included, without ``_extra`` and the stamps.
+        owner: The column that says to which extracted item (report, asset, …) a row belongs. When an
+            item lands again, all rows of its owner are replaced. Empty for bookkeeping tables, whose
+            rows are replaced by ``key``.
+        version: The column that changes when the item changes on the server (``time_stamp``), or empty.
+        doc: What a row is.
+        stamped: Whether rows carry ``_extra`` and the stamps (bookkeeping tables do not).
+    """
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    owner: str = ""
+    version: str = ""
+    doc: str = ""
+    stamped: bool = True
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema in every destination, ``_extra`` and the stamps included."""
+        columns = (*self.columns, EXTRA, *STAMPS) if self.stamped else self.columns
+        return pa.schema([pa.field(c.name, c.type, nullable=c.name not in self.key) for c in columns])
+
+    @cached_property
+    def shredded_schema(self) -> pa.Schema:
+        """The schema of rows fresh from the shredder: with ``_extra``, without the stamps."""
+        names = {column.name for column in STAMPS}
+        return pa.schema([item for item in self.schema if item.name not in names])
+
+
+# ── what goes wrong, item by item ───────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Success(Generic[T]):
+    """An item that was extracted: its key and its value."""
+
+    key: str
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that could not be extracted; it becomes a row of ``_wats_failures`` and the run goes on.
+
+    Attributes:
+        resource: The resource, such as ``reports``.
+        key: The item's key, such as a report's uuid.
+        stage: ``fetch``, ``shred`` or ``write``.
+        error_code: ``NOT_FOUND``, ``TIMEOUT``, ``API_ERROR``, ``INVALID_RECORD``, ….
+        message: What happened, in a sentence.
+        hint: What to do about it.
+        http_status: The last answer's status, or ``None``.
+        url: What was asked, without host and without secrets.
+        attempts: Requests that were sent for it.
+        payload: The first 2 kB of what could not be read.
+    """
+
+    resource: str
+    key: str
+    stage: str
+    error_code: str
+    message: str
+    hint: str = ""
+    http_status: int | None = None
+    url: str = ""
+    attempts: int = 1
+    payload: str = ""
+
+
+Result: TypeAlias = Success[T] | Failure
+
+
+# ── what travels ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer of the server, body already inflated."""
+
+    status: int
+    body: bytes
+    url: str
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record of a page, read or not.
+
+    Attributes:
+        key: What identifies it, or the place it was found at where it has no key.
+        version: Its cursor field, or ``None`` where it has none.
+        record: The typed record, or ``None`` where it does not fit.
+        problem: Why it does not fit.
+        raw: The text that does not fit.
+    """
+
+    key: str
+    version: int | None
+    record: Any = None
+    problem: str = ""
+    raw: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of a resource is asked for, and in which detail.
+
+    Attributes:
+        since: Reports that start at or after this instant.
+        until: Reports that start before this instant.
+        filter: An OData ``$filter`` text, or empty.
+        options: The resource's own options by name, such as ``expand``, ``chunk_size``, ``charts``.
+        limit: Items after which to stop, in the order of the cursor; ``None`` for all.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    filter: str = ""
+    limit: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What is committed at once.
+
+    Attributes:
+        label: A name that follows from resource and cursor range; a repeated commit has the same one.
+        rows: Shredded batches by table (schema: ``Table.shredded_schema``).
+        landed: The items in it: key → version (``None`` where the resource has no version).
+        failures: The items that did not make it.
+        cursor: The position after this chunk, or ``None`` if it does not move.
+    """
+
+    label: str
+    rows: Rows
+    landed: Mapping[str, int | None]
+    failures: Sequence[Failure] = ()
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What earlier runs know of items, so that a reader need not ask for them again.
+
+    Attributes:
+        landed: Which of some keys have landed, and in which version.
+        failed: The keys with an open failure; they are left to ``retry`` until they change on the server.
+        skip: Whether items that have landed in the same version are left out (a full pass reads them all).
+    """
+
+    landed: Callable[[Sequence[str]], Mapping[str, int | None]] = lambda keys: {}  # noqa: ARG005
+    failed: frozenset[str] = frozenset()
+    skip: bool = True
+
+
+# ── destinations ────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a destination makes durable at once, or not at all.
+
+    Attributes:
+        label: The chunk's label, safe as a file name.
+        rows: Stamped rows by table (schema: ``Table.schema``). Every table of the resource is named,
+            also when it has no rows, so that earlier rows of ``replaced`` items go from all of them.
+        landed: The items in it, key → version.
+        replaced: Keys among ``landed`` whose earlier rows go (by ``Table.owner``).
+        book: Rows of bookkeeping tables as dictionaries; a row replaces the one with the same key.
+        sweep_before: Remove rows of these tables with an earlier ``_wats_extracted_at`` (the end of a
+            ``replace`` pass); ``None`` removes nothing.
+    """
+
+    label: str
+    rows: Rows
+    landed: Mapping[str, int | None]
+    replaced: frozenset[str]
+    book: Mapping[Table, Sequence[Mapping[str, Any]]]
+    sweep_before: datetime | None = None
+
+
+class Destination(Protocol):
+    """Where tables land. Opened and closed by one thread; commits come one at a time.
+
+    Raises:
+        DestinationError: from every method, with a message that says what and where.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where the tables are, for messages: a path or a URL without secrets."""
+
+    def lock_path(self, pipeline: str) -> Path:
+        """The file whose lock keeps a second run of the same pipeline out."""
+
+    def open(self, *, read_only: bool = False) -> None:
+        """Open it, finish or undo what a crash left behind, and sweep stale staging.
+
+        With ``read_only`` nothing is created or repaired; a destination that does not exist yet
+        answers every question with nothing.
+        """
+
+    def close(self) -> None:
+        """Close it. Nothing that was not committed stays."""
+
+    def prepare(self, tables: Iterable[Table]) -> None:
+        """Create the tables that are missing, with their declared types; check those that exist."""
+
+    def landed(self, table: Table, keys: Sequence[str]) -> dict[str, int | None]:
+        """Which of ``keys`` have a row in ``table`` (by its owner column), with its version."""
+
+    def commit(self, commit: Commit) -> None:
+        """Make it durable, all or nothing; the same commit twice leaves the same tables."""
+
+    def read(self, table: Table, **equal: str) -> pa.Table:
+        """All rows of a (bookkeeping) table, those whose columns equal the given texts."""
+
+    def count(self, tables: Iterable[Table]) -> dict[str, int]:
+        """Rows by table name; tables that do not exist are left out."""

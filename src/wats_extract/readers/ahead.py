@@ -1,0 +1,167 @@
+"""Work ahead of whoever consumes it, in threads, in order, with bounded memory.
+
+All requests run in these threads, so that the consuming thread stays free to commit, and to notice an
+interrupt at once. The threads are daemons: one that hangs in a dead connection never keeps a process alive.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+_LOOK_UP_SECONDS = 0.2
+"""How often a waiting consumer looks whether it should stop."""
+
+
+@dataclass(slots=True)
+class _Slot(Generic[T, V]):
+    """One item under way, and what came of it."""
+
+    item: T
+    done: threading.Event = field(default_factory=threading.Event)
+    value: V | None = None
+    error: BaseException | None = None
+
+    def fill(self, work: Callable[[T], V]) -> None:
+        try:
+            self.value = work(self.item)
+        except BaseException as error:
+            self.error = error
+        self.done.set()
+
+    def result(self, check: Callable[[], None]) -> V:
+        while not self.done.wait(_LOOK_UP_SECONDS):
+            check()
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
+
+
+class _Source(Generic[T]):
+    """An iterator whose error waits until what it gave before has been consumed."""
+
+    def __init__(self, values: Iterator[T]) -> None:
+        self.error: Exception | None = None
+        self._values = values
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            yield from self._values
+        except Exception as error:
+            self.error = error
+
+
+def in_order(
+    items: Iterable[T],
+    work: Callable[[T], V],
+    *,
+    workers: int,
+    ahead: int,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[T, V]]:
+    """Do ``work`` on each item in threads, and give the results in the order of the items.
+
+    Args:
+        items: May be endless; taken as needed, in the consuming thread.
+        work: Runs in the threads. What it raises is raised here, when its item's turn comes.
+        workers: Threads.
+        ahead: The most items under way or waiting to be consumed: memory is this many results.
+        check: Called while waiting; may raise to stop.
+    """
+    tasks: queue.SimpleQueue[_Slot[T, V] | None] = queue.SimpleQueue()
+    pending: deque[_Slot[T, V]] = deque()
+
+    def serve() -> None:
+        while (slot := tasks.get()) is not None:
+            slot.fill(work)
+
+    threads: list[threading.Thread] = []
+    source = _Source(iter(items))
+    try:
+        for item in source:
+            slot: _Slot[T, V] = _Slot(item)
+            pending.append(slot)
+            tasks.put(slot)
+            if len(threads) < workers:
+                threads.append(_start(serve))
+            while pending and (len(pending) >= ahead or pending[0].done.is_set()):
+                first = pending.popleft()
+                yield first.item, first.result(check)
+        while pending:
+            first = pending.popleft()
+            yield first.item, first.result(check)
+        if source.error is not None:
+            raise source.error
+    finally:
+        _drain(tasks)
+        for _ in threads:
+            tasks.put(None)
+
+
+def in_background(
+    values: Iterator[T], *, ahead: int, check: Callable[[], None] = lambda: None
+) -> Iterator[T]:
+    """Run an iterator in a thread of its own, at most ``ahead`` values in front of the consumer."""
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=ahead)
+    abandoned = threading.Event()
+
+    def run() -> None:
+        error: BaseException = StopIteration()
+        try:
+            for value in values:
+                if not _put(ready, (value, None), abandoned):
+                    return
+        except BaseException as raised:
+            error = raised
+        _put(ready, (None, error), abandoned)
+
+    _start(run)
+    try:
+        while True:
+            value, error = _take(ready, check)
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield value  # type: ignore[misc]
+    finally:
+        abandoned.set()
+
+
+def _start(target: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=target, name="wats-extract", daemon=True)
+    thread.start()
+    return thread
+
+
+def _put(ready: queue.Queue[T], value: T, abandoned: threading.Event) -> bool:
+    while not abandoned.is_set():
+        try:
+            ready.put(value, timeout=_LOOK_UP_SECONDS)
+        except queue.Full:
+            continue
+        return True
+    return False
+
+
+def _take(ready: queue.Queue[T], check: Callable[[], None]) -> T:
+    while True:
+        try:
+            return ready.get(timeout=_LOOK_UP_SECONDS)
+        except queue.Empty:
+            check()
+
+
+def _drain(tasks: queue.SimpleQueue[_Slot[T, V] | None]) -> None:
+    while True:
+        try:
+            tasks.get_nowait()
+        except queue.Empty:
+            return

@@ -1,0 +1,270 @@
+"""Read documents one by one, by key: listed in the order of a cursor, fetched concurrently, given in order.
+
+The cursor moves over the unbroken prefix only, because results are consumed in the order of their keys,
+however the requests finish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from wats_extract import events
+from wats_extract.errors import (
+    Incomplete,
+    Interrupted,
+    RecordError,
+    RequestError,
+    ServerUnreachable,
+    TokenRefused,
+    Unreadable,
+)
+from wats_extract.flow import Chunk, Cursor, Failure, Reply, Row, Table
+from wats_extract.readers.ahead import in_background, in_order
+from wats_extract.readers.keyset import Keyset, Query
+from wats_extract.readers.listing import KEYS_PER_LOOK_UP, look_up, pages
+from wats_extract.readers.paged import in_groups, is_uuid, not_found
+from wats_extract.readers.reading import Reading, fresh_rows, label
+
+SHREDDED_TOGETHER = 8
+"""Documents shredded at once: as many as stay in a processor's cache."""
+
+AHEAD = 64
+"""Documents fetched in front of the one that is being shredded, at most; the memory they take is bounded."""
+
+
+class DocumentShredder(Protocol):
+    """What a reader of documents needs of a shredder."""
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The keys and versions on a page of the listing."""
+
+    def document(self, key: str, version: int | None, body: bytes) -> Any:
+        """A document from its bytes.
+
+        Raises:
+            Unreadable: the bytes are cut off, or not the format.
+            RecordError: they do not fit.
+        """
+
+    def shred(self, documents: Sequence[Any], options: Mapping[str, Any]) -> dict[Table, pa.RecordBatch]:
+        """The rows of a few documents, by table.
+
+        Raises:
+            RecordError: one of them does not fit.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A document to fetch."""
+
+    key: str
+    version: int | None = None
+    cursor: Cursor | None = None
+    problem: Failure | None = None
+
+
+@dataclass(frozen=True)
+class ByKeyReader:
+    """Lists keys, fetches each document.
+
+    Attributes:
+        keyset: How the listing is paged.
+        listing: What is asked of the listing beside its keys.
+        route: Of one document, with ``{key}`` in it.
+        query: What the document's route is asked for, from the selection's options.
+        shredder: What becomes of the documents.
+    """
+
+    keyset: Keyset
+    listing: Query
+    route: str
+    query: Callable[[Mapping[str, Any]], Query]
+    shredder: DocumentShredder
+
+    def read(self, reading: Reading) -> Iterator[Chunk]:
+        """Chunks of ``chunk_size`` documents, in the order of the cursor."""
+        end: list[Cursor] = []
+        keys = islice(self._listed(reading, end), reading.selection.limit)
+        last = None
+        for chunk in self._chunks(reading, keys):
+            last = chunk.cursor
+            yield chunk
+        if end and reading.selection.limit is None and end[-1] != last:
+            yield Chunk(label(()), {}, {}, cursor=end[-1])
+
+    def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
+        """Chunks of ``chunk_size`` documents, in the order of ``keys``; the cursor does not move."""
+        return self._chunks(reading, self._looked_up(reading, keys))
+
+    def fetch(self, reading: Reading, key: _Key) -> Any:
+        """One document, or the failure that it is."""
+        if key.problem is not None:
+            return key.problem
+        before: list[bytes] = []
+
+        def decode(reply: Reply) -> Any:
+            return self._decode(key, reply, before)
+
+        query = self.query(reading.selection.options)
+        route = self.route.format(key=quote(key.key, safe=""))
+        try:
+            return reading.client.get(route, query=query, decode=decode)
+        except (TokenRefused, ServerUnreachable):
+            raise
+        except RequestError as error:
+            return reading.fetch_failure(key.key, error)
+        except RecordError as error:
+            text = before[-1].decode("utf-8", errors="replace")[:2000] if before else ""
+            return reading.record_failure(key.key, error.message, payload=text, url=f"/api/{route}")
+
+    def _decode(self, key: _Key, reply: Reply, before: list[bytes]) -> Any:
+        """The document; the same unreadable bytes twice are the record's own fault, not the transfer's."""
+        body = reply.body
+        if body.strip() == b"null":
+            raise RequestError("the server answers null", code="NOT_FOUND", url=reply.url, http_status=200)
+        before.append(body)
+        try:
+            return self.shredder.document(key.key, key.version, body)
+        except Unreadable as error:
+            if len(before) > 1 and body == before[-2] and body.lstrip()[:1] in (b"{", b"["):
+                raise RecordError(f"it is not JSON: {error.message}") from error
+            raise
+        finally:
+            del before[:-1]
+
+    def _listed(self, reading: Reading, end: list[Cursor]) -> Iterator[_Key]:
+        listed = pages(self.keyset, reading, self.shredder.rows, self.listing)
+        for page in in_background(listed, ahead=1, check=reading.check):
+            fresh = fresh_rows(reading, page)
+            end[:] = [page.cursors[-1]]
+            reading.listen(events.ItemsListed(reading.resource, len(fresh)))
+            for row, cursor in fresh:
+                yield _Key(row.key, row.version, cursor, self._unlisted(reading, row))
+        reading.listen(events.ItemsListed(reading.resource, 0, final=True))
+
+    def _unlisted(self, reading: Reading, row: Row) -> Failure | None:
+        if is_uuid(row.key):
+            return None
+        text = row.raw.decode("utf-8", errors="replace")
+        return reading.record_failure(row.key, row.problem or "its key is no uuid", payload=text[:2000])
+
+    def _looked_up(self, reading: Reading, keys: Iterable[str]) -> Iterator[_Key]:
+        """The keys with their versions, as far as the listing knows them."""
+        for group in in_groups(keys, KEYS_PER_LOOK_UP):
+            proper = [key.lower() for key in group if is_uuid(key)]
+            found = self._look_up(reading, proper) if proper else {}
+            for key in group:
+                row = found.get(key.lower())
+                problem = None if is_uuid(key) else not_found(reading, key)
+                yield _Key(key.lower(), row.version if row else None, None, problem)
+
+    def _look_up(self, reading: Reading, keys: list[str]) -> dict[str, Row]:
+        answer = in_order(
+            [keys],
+            lambda some: look_up(self.keyset, reading, some, self.shredder.rows, self.listing),
+            workers=1,
+            ahead=1,
+            check=reading.check,
+        )
+        try:
+            return next(answer)[1]
+        except (TokenRefused, ServerUnreachable):
+            raise
+        except RequestError:
+            return {}  # then the documents come without their time_stamp
+
+    def _chunks(self, reading: Reading, keys: Iterable[_Key]) -> Iterator[Chunk]:
+        """Chunks of fetched documents; when something stops the reading, what came before it is given."""
+        workers = reading.client.connection.max_in_flight
+        size = int(reading.selection.options.get("chunk_size", 200))
+        ahead = max(2 * workers, min(size, AHEAD))
+        chunk = _Gathered(self, reading)
+        try:
+            for key, outcome in in_order(
+                keys, lambda key: self.fetch(reading, key), workers=workers, ahead=ahead, check=reading.check
+            ):
+                if key.key in chunk.landed or len(chunk) >= size:
+                    yield chunk.close()
+                    chunk = _Gathered(self, reading)
+                chunk.add(key, outcome)
+        except (RequestError, Incomplete, Interrupted) as stop:
+            if len(chunk):
+                yield chunk.close()
+            raise stop from None
+        if len(chunk):
+            yield chunk.close()
+
+
+class _Gathered:
+    """A chunk while it is filled; documents are shredded a few at a time."""
+
+    def __init__(self, reader: ByKeyReader, reading: Reading) -> None:
+        self._reader, self._reading = reader, reading
+        self._waiting: list[tuple[_Key, Any]] = []
+        self._keys: list[_Key] = []
+        self._rows: dict[Table, list[pa.RecordBatch]] = {}
+        self._failures: list[Failure] = []
+        self.landed: dict[str, int | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, key: _Key, outcome: Any) -> None:
+        """One more document, or the failure that it is."""
+        self._keys.append(key)
+        self._reading.listen(events.ItemsFetched(self._reading.resource, 1))
+        if isinstance(outcome, Failure):
+            self._fail(outcome)
+            return
+        self._waiting.append((key, outcome))
+        self.landed[key.key] = key.version
+        self._reading.judge(True)
+        if len(self._waiting) >= SHREDDED_TOGETHER:
+            self._shred()
+
+    def close(self) -> Chunk:
+        """The chunk."""
+        self._shred()
+        places = [key.version or 0 for key in (self._keys[0], self._keys[-1])]
+        return Chunk(
+            label((key.key for key in self._keys), *places),
+            self._rows,
+            self.landed,
+            self._failures,
+            self._keys[-1].cursor,
+        )
+
+    def _shred(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            self._take([document for _, document in waiting])
+        except RecordError:
+            for key, document in waiting:
+                self._shred_alone(key, document)
+
+    def _shred_alone(self, key: _Key, document: Any) -> None:
+        try:
+            self._take([document])
+        except RecordError as error:
+            del self.landed[key.key]
+            text = document.raw.decode("utf-8", errors="replace")[:2000]
+            self._fail(self._reading.record_failure(key.key, error.message, payload=text))
+
+    def _take(self, documents: list[Any]) -> None:
+        if documents:
+            for table, batch in self._reader.shredder.shred(
+                documents, self._reading.selection.options
+            ).items():
+                self._rows.setdefault(table, []).append(batch)
+
+    def _fail(self, failure: Failure) -> None:
+        self._failures.append(failure)
+        self._reading.listen(events.ItemFailed(failure))
+        self._reading.judge(False)

@@ -1,0 +1,147 @@
+"""Read a route whose pages are the data themselves: each page is a chunk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import pyarrow as pa
+
+from wats_extract import events
+from wats_extract.errors import RecordError, RequestError
+from wats_extract.flow import Chunk, Cursor, Failure, Row, Table
+from wats_extract.readers.ahead import in_background, in_order
+from wats_extract.readers.keyset import Keyset, Query
+from wats_extract.readers.listing import KEYS_PER_LOOK_UP, look_up, pages
+from wats_extract.readers.reading import PageShredder, Reading, fresh_rows, label
+
+T = TypeVar("T")
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True)
+class PagedReader:
+    """Pages by keyset, each page a chunk.
+
+    Attributes:
+        keyset: How the route is paged.
+        shredder: What becomes of a page.
+    """
+
+    keyset: Keyset
+    shredder: PageShredder
+
+    def read(self, reading: Reading) -> Iterator[Chunk]:
+        """One chunk a page, in the order of the cursor; the next page is asked for meanwhile."""
+        left = reading.selection.limit
+        listed = pages(self.keyset, reading, self.shredder.rows, _query(reading))
+        for page in in_background(listed, ahead=1, check=reading.check):
+            fresh = list(islice(fresh_rows(reading, page), left))
+            reading.listen(events.ItemsListed(reading.resource, len(fresh)))
+            cursor = fresh[-1][1] if fresh and len(fresh) == left else page.cursors[-1]
+            chunk = self._chunk(reading, [row for row, _ in fresh], cursor)
+            yield chunk
+            for row, _ in fresh:
+                reading.judge(row.key in chunk.landed)
+            if left is not None and (left := left - len(fresh)) <= 0:
+                return
+
+    def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
+        """One chunk for a few keys, in their order; a key that the server does not have is a failure."""
+
+        def find(some: list[str]) -> dict[str, Row] | RequestError:
+            try:
+                return (
+                    look_up(self.keyset, reading, some, self.shredder.rows, _query(reading)) if some else {}
+                )
+            except RequestError as error:
+                if error.code == "UNAUTHORIZED" or not error.http_status:
+                    raise
+                return error
+
+        groups = in_groups(keys, KEYS_PER_LOOK_UP)
+        asked = ((group, [key for key in group if is_uuid(key)]) for group in groups)
+        workers = reading.client.connection.max_in_flight
+        for (group, _), found in in_order(
+            asked, lambda pair: find(pair[1]), workers=workers, ahead=workers, check=reading.check
+        ):
+            yield self._found(reading, group, found)
+
+    def _found(self, reading: Reading, keys: list[str], found: dict[str, Row] | RequestError) -> Chunk:
+        if isinstance(found, RequestError):
+            failures = [reading.fetch_failure(key, found) for key in keys]
+            return Chunk(label(keys), {}, {}, failures)
+        rows = [found[key.lower()] for key in keys if key.lower() in found]
+        chunk = self._chunk(reading, rows, None)
+        missing = [not_found(reading, key) for key in keys if key.lower() not in found]
+        return Chunk(chunk.label, chunk.rows, chunk.landed, [*chunk.failures, *missing])
+
+    def _chunk(self, reading: Reading, rows: Sequence[Row], cursor: Cursor | None) -> Chunk:
+        whole = list({row.key: row for row in rows if row.record is not None}.values())
+        failures = [self._misfit(reading, row) for row in rows if row.record is None]
+        batches, landed, more = self._shred(reading, whole)
+        failures += more
+        span = [row.version or 0 for row in (rows[0], rows[-1])] if rows else []
+        return Chunk(
+            label((row.key for row in rows), *span),
+            {table: [batch] for table, batch in batches.items()},
+            landed,
+            failures,
+            cursor,
+        )
+
+    def _shred(
+        self, reading: Reading, rows: Sequence[Row]
+    ) -> tuple[dict[Table, pa.RecordBatch], dict[str, int | None], list[Failure]]:
+        """Rows at once; where one of them does not fit, that one is set apart and the rest again."""
+        failures: list[Failure] = []
+        try:
+            batches = self.shredder.shred([row.record for row in rows]) if rows else {}
+        except RecordError:
+            rows, failures = self._set_apart(reading, rows)
+            batches = self.shredder.shred([row.record for row in rows]) if rows else {}
+        return batches, {row.key: row.version for row in rows}, failures
+
+    def _set_apart(self, reading: Reading, rows: Sequence[Row]) -> tuple[list[Row], list[Failure]]:
+        fit, failures = [], []
+        for row in rows:
+            try:
+                self.shredder.shred([row.record])
+                fit.append(row)
+            except RecordError as error:
+                failures.append(
+                    reading.record_failure(row.key, error.message, payload=repr(row.record)[:2000])
+                )
+        return fit, failures
+
+    def _misfit(self, reading: Reading, row: Row) -> Failure:
+        text = row.raw.decode("utf-8", errors="replace")[:2000]
+        return reading.record_failure(row.key, row.problem, payload=text, url=f"/api/{self.keyset.route}")
+
+
+def not_found(reading: Reading, key: str) -> Failure:
+    """A key that the server does not have."""
+    message = "the server has no such report" if is_uuid(key) else "it is not a uuid"
+    hint = "It was deleted on the server, or the token does not reach it." if is_uuid(key) else ""
+    return Failure(reading.resource, key, "fetch", "NOT_FOUND", message, hint=hint)
+
+
+def is_uuid(key: str) -> bool:
+    """Whether a key can be sent as a uuid; nothing else goes into a filter or a path."""
+    return _UUID.fullmatch(key) is not None
+
+
+def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most ``size`` items; takes no more than it gives."""
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def _query(reading: Reading) -> Query:
+    expand = reading.selection.options.get("expand") or ()
+    return {"$expand": ",".join(expand)} if expand else {}

@@ -1,0 +1,128 @@
+"""What a reader is given, whichever way it pages."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from wats_extract import events, odata
+from wats_extract.client import Client
+from wats_extract.errors import PagingError, RequestError
+from wats_extract.flow import Cursor, Failure, Known, Row, Selection, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The rows of one answer that this reading has not given yet, in the order of the cursor.
+
+    Attributes:
+        rows: The rows.
+        cursors: The cursor after each row.
+        cap: The most rows that the server has given in one answer so far.
+    """
+
+    rows: Sequence[Row]
+    cursors: Sequence[Cursor]
+    cap: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of one resource.
+
+    Attributes:
+        resource: The resource's name.
+        client: Asks the server.
+        selection: What is asked for.
+        cursor: Where the last reading ended, or ``None``.
+        known: What earlier runs know of items.
+        judge: Told of each item whether it made it; raises ``TooManyFailures`` when too many do not.
+        listen: Told what happens.
+        check: Called while waiting; raises to stop.
+    """
+
+    resource: str
+    client: Client
+    selection: Selection
+    cursor: Cursor | None = None
+    known: Known = field(default_factory=Known)
+    judge: Callable[[bool], None] = lambda ok: None  # noqa: ARG005
+    listen: events.Listener = events.nobody
+    check: Callable[[], None] = lambda: None
+
+    def fetch_failure(self, key: str, error: RequestError) -> Failure:
+        """An item that could not be fetched."""
+        return Failure(
+            resource=self.resource,
+            key=key,
+            stage="fetch",
+            error_code=error.code,
+            message=error.message,
+            hint=error.hint,
+            http_status=error.http_status,
+            url=error.url,
+            attempts=error.attempts,
+            payload=error.payload,
+        )
+
+    def record_failure(self, key: str, message: str, *, payload: str, url: str = "") -> Failure:
+        """An item that was fetched and does not fit its tables."""
+        return Failure(
+            resource=self.resource,
+            key=key,
+            stage="shred",
+            error_code="INVALID_RECORD",
+            message=message,
+            hint="The record itself is odd; have it corrected in WATS, then retry.",
+            url=url,
+            payload=payload,
+        )
+
+
+class PageShredder(Protocol):
+    """What a reader of pages needs of a shredder."""
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The records of a page."""
+
+    def shred(self, records: Sequence[object]) -> dict[Table, pa.RecordBatch]:
+        """The rows of the records, by table."""
+
+
+def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, Cursor]]:
+    """The rows of a page that have not landed in this version and have not been given up."""
+    if not reading.known.skip:
+        return list(zip(page.rows, page.cursors, strict=True))
+    landed = reading.known.landed([row.key for row in page.rows])
+    seen = -1 if reading.cursor is None else reading.cursor.get("time_stamp", -1)
+    return [
+        (row, cursor)
+        for row, cursor in zip(page.rows, page.cursors, strict=True)
+        if (row.key not in landed or landed[row.key] != row.version)
+        and not (row.key in reading.known.failed and (row.version or 0) <= seen)
+    ]
+
+
+def time_range(selection: Selection) -> str:
+    """The part of a filter on reports that ``since`` and ``until`` make."""
+    since = f"start ge {odata.timestamp_text(selection.since)}" if selection.since else ""
+    until = f"start lt {odata.timestamp_text(selection.until)}" if selection.until else ""
+    return odata.both(since, until)
+
+
+def label(keys: Iterable[str], *places: int) -> str:
+    """A chunk's name: its cursor range, and a digest of its keys so that no two chunks share a name."""
+    digest = hashlib.blake2b("\n".join(keys).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return "-".join([*(f"{place:012d}" for place in places), digest])
+
+
+def never_ending(resource: str, what: str) -> PagingError:
+    """The error for a server whose pages do not advance."""
+    return PagingError(
+        f"{resource}: {what}, so that reading on would never end or would miss rows",
+        hint="Please report this with the server's version (wats-extract check).",
+    )

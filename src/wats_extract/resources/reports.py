@@ -1,0 +1,110 @@
+"""Reports: their headers, and the full documents.
+
+Sources: ``GET /api/Report/Query/Header``, ``GET /api/Report/Wsjf/{id}`` (api-facts §2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from wats_extract.flow import Row, Table
+from wats_extract.readers.by_key import ByKeyReader
+from wats_extract.readers.keyset import Keyset, Query
+from wats_extract.readers.paged import PagedReader
+from wats_extract.resources.resource import Resource
+from wats_extract.shred import header_tables, wsjf, wsjf_tables
+from wats_extract.shred.flat import Child, FlatShredder
+
+KEYSET = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")
+
+_FILTERS = {column.name: column for column in header_tables.HEADERS.columns}
+
+
+class WsjfShredder:
+    """Documents in WSJF; the listing gives their keys."""
+
+    def __init__(self) -> None:
+        self._listing = FlatShredder(header_tables.HEADERS)
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The keys and versions on a page of headers."""
+        return self._listing.rows(body)
+
+    def document(self, key: str, version: int | None, body: bytes) -> wsjf.Document:
+        """A document from its bytes."""
+        return wsjf.decode(key, version, body)
+
+    def shred(
+        self, documents: Sequence[wsjf.Document], options: Mapping[str, Any]
+    ) -> dict[Table, pa.RecordBatch]:
+        """The rows of a few documents, by table."""
+        return wsjf.shred(
+            documents,
+            wsjf.WsjfOptions(
+                attachments=options.get("attachments", "none"),
+                charts=options.get("charts", True),
+                keep_raw=options.get("keep_raw", False),
+            ),
+        )
+
+
+def _document_query(options: Mapping[str, Any]) -> Query:
+    return {
+        "detailLevel": 7,
+        "includeChartdata": bool(options.get("charts", True)),
+        "includeAttachments": options.get("attachments", "none") != "none",
+    }
+
+
+REPORT_HEADERS = Resource(
+    name="report_headers",
+    summary="the list of reports, one row each, with what is expanded",
+    route=KEYSET.route,
+    reader=PagedReader(
+        KEYSET,
+        FlatShredder(
+            header_tables.HEADERS,
+            [
+                Child(header_tables.HEADER_SUB_UNITS, ("subUnits", "uurSubUnits")),
+                Child(header_tables.HEADER_MISC_INFOS, ("miscInfo", "uurMiscInfo")),
+                Child(header_tables.HEADER_ASSETS, ("assets",)),
+                Child(header_tables.HEADER_ATTACHMENTS, ("attachments", "uurAttachments")),
+            ],
+        ),
+    ),
+    tables=header_tables.TABLES,
+    key="uuid",
+    cursor="timeStamp",
+    filters=_FILTERS,
+    expand=(
+        "subUnits",
+        "miscInfo",
+        "assets",
+        "attachments",
+        "uurSubUnits",
+        "uurMiscInfo",
+        "uurAttachments",
+    ),
+    options=frozenset({"expand"}),
+)
+
+REPORTS = Resource(
+    name="reports",
+    summary="full reports (WSJF), shredded to steps, measurements and the rest",
+    route="Report/Wsjf/{key}",
+    reader=ByKeyReader(
+        keyset=KEYSET,
+        listing={"$select": "uuid,timeStamp,start"},
+        route="Report/Wsjf/{key}",
+        query=_document_query,
+        shredder=WsjfShredder(),
+    ),
+    tables=wsjf_tables.TABLES,
+    key="uuid",
+    cursor="timeStamp",
+    filters=_FILTERS,
+    options=frozenset({"chunk_size", "attachments", "charts", "keep_raw"}),
+)

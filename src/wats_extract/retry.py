@@ -1,0 +1,113 @@
+"""What is worth another try, and after how long. Nothing else in the package retries requests."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception
+
+from wats_extract.errors import RequestError
+
+T = TypeVar("T")
+
+WORTH_ANOTHER_TRY = frozenset({"TIMEOUT", "CONNECTION_ERROR", "RATE_LIMITED", "INVALID_RESPONSE"})
+WORTH_ANOTHER_TRY_STATUS = frozenset({408, 425, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How patient a request is.
+
+    Attributes:
+        attempts: Tries for a request that the server answers badly, or that is cut off.
+        first_wait: Seconds before the second try; doubled for each further one, with full jitter.
+        longest_wait: Seconds that no wait exceeds, also where ``Retry-After`` asks for more: a server
+            that asks for hours is asked again sooner, and a run never hangs.
+        rate_limit_patience: Seconds in all that a request waits while the server answers 429.
+        random: Where the jitter comes from.
+    """
+
+    attempts: int = 6
+    first_wait: float = 0.5
+    longest_wait: float = 60.0
+    rate_limit_patience: float = 900.0
+    random: random.Random = field(default_factory=random.Random)
+
+    def call(
+        self,
+        attempt: Callable[[], T],
+        *,
+        wait: Callable[[float], None],
+        announce: Callable[[str, float], None],
+    ) -> T:
+        """Call ``attempt`` until it returns, or until its ``RequestError`` is not worth another try.
+
+        Raises:
+            RequestError: the last one, with the number of attempts made.
+        """
+        bad_answers = 0
+
+        def give_up(state: RetryCallState) -> bool:
+            nonlocal bad_answers
+            error = _error(state)
+            error.attempts = state.attempt_number
+            if error.code == "RATE_LIMITED":
+                return state.idle_for >= self.rate_limit_patience
+            bad_answers += 1
+            return bad_answers >= self.attempts
+
+        def before_sleep(state: RetryCallState) -> None:
+            if state.upcoming_sleep >= 1:
+                announce(_error(state).message, state.upcoming_sleep)
+
+        return Retrying(
+            retry=retry_if_exception(worth_another_try),
+            stop=give_up,
+            wait=self.seconds,
+            sleep=wait,
+            before_sleep=before_sleep,
+            reraise=True,
+        )(attempt)
+
+    def seconds(self, state: RetryCallState) -> float:
+        """How long to wait before the next attempt."""
+        asked = _error(state).retry_after
+        if asked is not None:
+            return min(asked, self.longest_wait)
+        ceiling = min(self.longest_wait, self.first_wait * 2 ** (state.attempt_number - 1))
+        return self.random.uniform(ceiling / 2, ceiling)
+
+
+def worth_another_try(error: BaseException) -> bool:
+    """Whether the same request may well succeed a little later."""
+    return isinstance(error, RequestError) and (
+        error.code in WORTH_ANOTHER_TRY or error.http_status in WORTH_ANOTHER_TRY_STATUS
+    )
+
+
+def retry_after(header: str | None, *, now: datetime | None = None) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for (RFC 9110: seconds, or an HTTP date), or ``None``."""
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass  # then it is a date
+    try:
+        instant = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return max(0.0, (instant - (now or datetime.now(UTC))).total_seconds())
+
+
+def _error(state: RetryCallState) -> RequestError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, RequestError)
+    return error

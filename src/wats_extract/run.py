@@ -1,0 +1,521 @@
+"""One execution of a pipeline: read, stamp, commit; failures recorded, cursors moved, all in one commit."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from wats_extract import __version__, events
+from wats_extract.client import Client
+from wats_extract.errors import DestinationError, TooManyFailures, WatsExtractError
+from wats_extract.failures import OpenFailures
+from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Rows, Selection
+from wats_extract.lock import only_run
+from wats_extract.readers.reading import Reading
+from wats_extract.resources.resource import Resource
+from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
+
+RECENT_ITEMS = 100
+"""How many of the last items ``stop_at_failures`` looks at; fewer are no ground to stop."""
+
+
+class Tolerance(Protocol):
+    """How many failures are fine."""
+
+    @property
+    def percent(self) -> bool:
+        """Whether it is a share of the items."""
+
+    def allows(self, failures: int, items: int) -> bool:
+        """Whether so many are within it."""
+
+    def reached(self, failures: int, items: int) -> bool:
+        """Whether so many are as many as it says."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One resource of a job.
+
+    Attributes:
+        resource: What to extract.
+        selection: Which part of it.
+        fingerprint: The selection as it was written; each has a cursor of its own.
+        disposition: ``merge``, ``append`` or ``replace``.
+    """
+
+    resource: Resource
+    selection: Selection
+    fingerprint: str = "{}"
+    disposition: str = "merge"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is given.
+
+    Attributes:
+        pipeline: The pipeline's name; keys the state.
+        tasks: The resources, in order.
+        destination: Where the tables land; the run opens and closes it.
+        max_failures: Up to so many open failures still count as success.
+        stop_at_failures: So many of the recent items failing stop the run.
+        full_refresh: Read everything again, whatever has landed.
+    """
+
+    pipeline: str
+    tasks: Sequence[Task]
+    destination: Destination
+    max_failures: Tolerance
+    stop_at_failures: Tolerance
+    full_refresh: bool = False
+
+
+@dataclass
+class ResourceReport:
+    """What a run did with one resource.
+
+    Attributes:
+        rows: Rows landed, in all tables.
+        tables: Rows landed by table.
+        items: Items (reports, …) landed.
+        failures: Failures recorded.
+        requests: Requests sent.
+        cursor: Where it stands now.
+    """
+
+    rows: int = 0
+    tables: dict[str, int] = field(default_factory=dict)
+    items: int = 0
+    failures: int = 0
+    requests: int = 0
+    cursor: Cursor | None = None
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        run_id: Joins ``_wats_runs``.
+        pipeline: The pipeline's name.
+        status: ``succeeded``, ``failures``, ``incomplete``, ``unreachable``, ``refused``, ``failed`` or
+            ``interrupted``.
+        exit_code: What the command line exits with.
+        message: Why it stopped, where it did.
+        seconds: How long it took.
+        requests: Requests sent, retries included.
+        bytes: Bytes of answers, inflated.
+        failures: Failures recorded by this run.
+        open_failures: Failures that are open now, of this and earlier runs.
+        resources: By name.
+    """
+
+    run_id: str
+    pipeline: str
+    status: str = "running"
+    exit_code: int = 0
+    message: str = ""
+    seconds: float = 0.0
+    requests: int = 0
+    bytes: int = 0
+    failures: int = 0
+    open_failures: int = 0
+    resources: dict[str, ResourceReport] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        names = ("run_id", "status", "seconds", "requests", "bytes", "failures", "open_failures", "message")
+        return {name: getattr(self, name) for name in names} | {
+            "resources": {name: dict(vars(report)) for name, report in self.resources.items()}
+        }
+
+
+def execute(
+    job: Job,
+    client: Client,
+    *,
+    listen: events.Listener = events.nobody,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> RunReport:
+    """Extract a job's resources, from where the last run ended.
+
+    What goes wrong with single items is in ``_wats_failures``; what ends the run is in the report's
+    status and message. Everything committed before stays.
+
+    Raises:
+        PipelineLocked: another process runs this pipeline.
+        DestinationError: the destination cannot be opened.
+    """
+    with _opened(job, client, "run", listen, now) as run, run.accounted():
+        for task in job.tasks:
+            run.extract(task)
+    return run.report
+
+
+def retry(
+    job: Job,
+    client: Client,
+    *,
+    code: str | None = None,
+    keys: Sequence[str] = (),
+    listen: events.Listener = events.nobody,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> RunReport:
+    """Fetch just the items that failed again; what heals is marked in the commit that lands it.
+
+    Args:
+        job: As for :func:`execute`; its selections do not matter, cursors do not move.
+        client: Asks the server.
+        code: Only failures with this error code.
+        keys: Only these keys; all where it is empty.
+        listen: Told what happens.
+        now: The clock.
+
+    Raises:
+        PipelineLocked: another process runs this pipeline.
+        DestinationError: the destination cannot be opened.
+    """
+    with _opened(job, client, "retry", listen, now) as run, run.accounted():
+        for task in job.tasks:
+            wanted = run.open_failures.keys(task.resource.name, code=code)
+            run.extract_keys(task, [key for key in wanted if not keys or key in keys])
+    return run.report
+
+
+class _Run:
+    """A run while it goes."""
+
+    def __init__(
+        self,
+        job: Job,
+        client: Client,
+        command: str,
+        listen: events.Listener,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.job, self.client, self.listen, self.now = job, client, listen, now
+        self.command = command
+        self.started = now()
+        run_id = f"{self.started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self.report = RunReport(run_id, job.pipeline)
+        self.open_failures = OpenFailures.of(job.destination, job.pipeline)
+        self._verdict = _Verdict(job.stop_at_failures)
+
+    # ── from beginning to end ──
+
+    @contextmanager
+    def accounted(self) -> Iterator[None]:
+        """Write the run's row at its beginning and end, and say how it ended."""
+        self._abandon_earlier()
+        self._book("begin", {RUNS: [self._row()]})
+        names = tuple(task.resource.name for task in self.job.tasks)
+        self.listen(events.RunStarted(self.report.run_id, self.job.pipeline, names))
+        try:
+            yield
+        except WatsExtractError as error:
+            self._end(_STATUS.get(error.exit_code, "failed"), error.exit_code, str(error))
+        except KeyboardInterrupt:
+            self._end("interrupted", 130, "interrupted")
+            raise
+        except BaseException as error:
+            self._end("failed", 1, f"{type(error).__name__}: {error}")
+            raise
+        else:
+            self._end(*self._outcome())
+
+    def _outcome(self) -> tuple[str, int, str]:
+        resources = [task.resource.name for task in self.job.tasks]
+        still_open = self.open_failures.count(resources)
+        items = sum(report.items for report in self.report.resources.values()) + still_open
+        if not still_open:
+            return "succeeded", 0, ""
+        if self.job.max_failures.allows(still_open, items):
+            return "succeeded", 0, f"{still_open} failures, within max_failures"
+        return "failures", 3, ""
+
+    def _end(self, status: str, exit_code: int, message: str) -> None:
+        report = self.report
+        report.status, report.exit_code, report.message = status, exit_code, self.client.mask(message)
+        report.open_failures = self.open_failures.count(task.resource.name for task in self.job.tasks)
+        self._measure()
+        try:
+            self._book("end", {RUNS: [self._row(ended=self.now())]})
+        except DestinationError:
+            if exit_code == 0:
+                raise  # otherwise what went wrong first is what counts; the row stays "running"
+
+    def _measure(self) -> None:
+        report = self.report
+        report.seconds = (self.now() - self.started).total_seconds()
+        report.requests, report.bytes = self.client.requests, self.client.bytes
+
+    def _row(self, ended: datetime | None = None) -> dict[str, Any]:
+        report = self.report
+        return {
+            "run_id": report.run_id,
+            "pipeline": report.pipeline,
+            "command": self.command,
+            "status": report.status,
+            "started_at": self.started,
+            "ended_at": ended,
+            "seconds": report.seconds if ended else None,
+            "requests": report.requests,
+            "bytes": report.bytes,
+            "rows": sum(each.rows for each in report.resources.values()),
+            "failures": report.failures,
+            "message": report.message,
+            "version": __version__,
+        }
+
+    def _abandon_earlier(self) -> None:
+        """Runs that never ended were killed: nothing else can have held the lock."""
+        rows = self.job.destination.read(RUNS, pipeline=self.job.pipeline, status="running").to_pylist()
+        killed = [row | {"status": "killed", "message": "the process ended without a word"} for row in rows]
+        if killed:
+            self._book("abandon", {RUNS: killed})
+
+    def _book(self, step: str, book: Mapping[Any, Sequence[Mapping[str, Any]]]) -> None:
+        label = f"{self.report.run_id}-{step}"
+        self.job.destination.commit(Commit(label, {}, {}, frozenset(), book))
+
+    # ── one resource ──
+
+    def extract(self, task: Task) -> None:
+        """Everything new of one resource."""
+        place = _Place(self, task)
+        reading = self._reading(task, place.cursor, place.known())
+        with self._counted(task) as account:
+            account.cursor = place.cursor
+            for chunk in task.resource.reader.read(reading):
+                self._commit(task, chunk, place.book(chunk))
+            self._commit_end(task, place)
+
+    def extract_keys(self, task: Task, keys: Sequence[str]) -> None:
+        """Just these items of one resource."""
+        with self._counted(task):
+            self.listen(events.ItemsListed(task.resource.name, len(keys), final=True))
+            for chunk in task.resource.reader.read_keys(self._reading(task, None, Known()), iter(keys)):
+                self._commit(task, chunk, {})
+
+    def _reading(self, task: Task, cursor: Cursor | None, known: Known) -> Reading:
+        return Reading(
+            resource=task.resource.name,
+            client=self.client,
+            selection=task.selection,
+            cursor=cursor,
+            known=known,
+            judge=self._verdict,
+            listen=self.listen,
+            check=self.client.check,
+        )
+
+    @contextmanager
+    def _counted(self, task: Task) -> Iterator[ResourceReport]:
+        name = task.resource.name
+        account = self.report.resources[name] = ResourceReport()
+        account.tables = {table.name: 0 for table in task.resource.tables}
+        before = self.client.requests
+        self.listen(events.ResourceStarted(name))
+        try:
+            yield account
+        finally:
+            account.requests = self.client.requests - before
+            self.listen(events.ResourceEnded(name))
+
+    def _commit(self, task: Task, chunk: Chunk, book: Mapping[Any, list[Mapping[str, Any]]]) -> None:
+        """Rows, failures and cursor, together or not at all."""
+        name, now = task.resource.name, self.now()
+        places = [(name, key) for key in chunk.landed]
+        failed = self.open_failures.rows_for(chunk.failures, places, run_id=self.report.run_id, now=now)
+        book = {table: rows for table, rows in {**book, FAILURES: failed}.items() if rows}
+        if not (chunk.landed or book):
+            return
+        self.job.destination.commit(
+            Commit(
+                label=f"{self.job.pipeline}-{name}-{chunk.label}",
+                rows=self._stamped(task, chunk.rows, now) if chunk.landed else {},
+                landed=chunk.landed,
+                replaced=self._replaced(task, chunk),
+                book=book,
+            )
+        )
+        self.open_failures.settle(failed)
+        self._account(name, chunk)
+
+    def _replaced(self, task: Task, chunk: Chunk) -> frozenset[str]:
+        if task.disposition == "append" or not chunk.landed:
+            return frozenset()
+        return frozenset(self.job.destination.landed(task.resource.table, list(chunk.landed)))
+
+    def _stamped(self, task: Task, rows: Rows, now: datetime) -> Rows:
+        return {
+            table: [_stamp(batch, table.schema, self.report.run_id, now) for batch in rows.get(table, ())]
+            for table in task.resource.tables
+        }
+
+    def _account(self, name: str, chunk: Chunk) -> None:
+        account = self.report.resources[name]
+        counts = {
+            table.name: sum(batch.num_rows for batch in batches) for table, batches in chunk.rows.items()
+        }
+        for table, count in counts.items():
+            account.tables[table] += count
+        account.rows += sum(counts.values())
+        account.items += len(chunk.landed)
+        account.failures += len(chunk.failures)
+        account.cursor = chunk.cursor or account.cursor
+        self.report.failures += len(chunk.failures)
+        self.listen(events.Committed(name, len(chunk.landed), counts, len(chunk.failures)))
+
+    def _commit_end(self, task: Task, place: _Place) -> None:
+        """The resource is read to its end: say what is covered; after a full pass, sweep what is gone."""
+        book = place.end_book()
+        if not book:
+            return
+        sweep = place.pass_started
+        self.job.destination.commit(
+            Commit(
+                label=f"{self.job.pipeline}-{task.resource.name}-{self.report.run_id}-end",
+                rows={table: [] for table in task.resource.tables} if sweep else {},
+                landed={},
+                replaced=frozenset(),
+                book=book,
+                sweep_before=sweep,
+            )
+        )
+
+
+class _Place:
+    """Where a resource stands in the state, and the rows that move it."""
+
+    def __init__(self, run: _Run, task: Task) -> None:
+        self._run, self._task = run, task
+        self._key = {"pipeline": run.job.pipeline, "resource": task.resource.name}
+        stored = run.job.destination.read(STATE, **self._key, selection=task.fingerprint).to_pylist()
+        state: dict[str, Any] = json.loads(stored[0]["cursor"]) if stored else {}
+        self.pass_started: datetime | None = None
+        if task.disposition == "replace":
+            if run.job.full_refresh or state.get("pass_ended", True):
+                state = {"pass_started": run.now().isoformat()}
+            self.pass_started = datetime.fromisoformat(state["pass_started"])
+        position = {name: value for name, value in state.items() if not name.startswith("pass_")}
+        self.cursor: Cursor | None = None if run.job.full_refresh else position or None
+        self._begun_at = self.cursor
+        self._rows = 0
+
+    def known(self) -> Known:
+        """What need not be asked for again."""
+        run, task = self._run, self._task
+        again = run.job.full_refresh or self.pass_started is not None
+        return Known(
+            landed=lambda keys: run.job.destination.landed(task.resource.table, keys),
+            failed=frozenset(run.open_failures.keys(task.resource.name)),
+            skip=not again,
+        )
+
+    def book(self, chunk: Chunk) -> dict[Any, list[Mapping[str, Any]]]:
+        """The state's row after a chunk; empty where nothing moves."""
+        self._rows += len(chunk.landed)
+        if chunk.cursor is None or (
+            not chunk.landed and not chunk.failures and not self._moves(chunk.cursor)
+        ):
+            return {}
+        self.cursor = chunk.cursor
+        return {STATE: [self._row({"pass_ended": False})]}
+
+    def end_book(self) -> dict[Any, list[Mapping[str, Any]]]:
+        """The rows after the last chunk; empty where nothing was new."""
+        if self.cursor == self._begun_at and self.pass_started is None:
+            return {}
+        window = self._key | {
+            "from": _json(self._begun_at) if self._begun_at else "",
+            "to": _json(self.cursor) if self.cursor else "",
+            "rows": self._rows,
+            "cap": None,
+            "complete": self._task.selection.limit is None,
+            "run_id": self._run.report.run_id,
+        }
+        return {STATE: [self._row({"pass_ended": True})], WINDOWS: [window]}
+
+    def _moves(self, cursor: Cursor) -> bool:
+        before = self.cursor or {}
+        return any(cursor.get(name) != before.get(name) for name in ("time_stamp", "start"))
+
+    def _row(self, of_pass: Mapping[str, Any]) -> dict[str, Any]:
+        state = dict(self.cursor or {})
+        if self.pass_started is not None:
+            state |= {"pass_started": self.pass_started.isoformat(), **of_pass}
+        return self._key | {
+            "selection": self._task.fingerprint,
+            "cursor": _json(state),
+            "updated_at": self._run.now(),
+            "run_id": self._run.report.run_id,
+        }
+
+
+class _Verdict:
+    """Watches how many of the recent items fail."""
+
+    def __init__(self, tolerance: Tolerance) -> None:
+        self._tolerance = tolerance
+        self._recent: deque[bool] = deque(maxlen=RECENT_ITEMS)
+        self._failures = 0
+
+    def __call__(self, ok: bool) -> None:  # noqa: FBT001
+        self._recent.append(ok)
+        self._failures += not ok
+        if ok:
+            return
+        recent = RECENT_ITEMS - sum(self._recent)
+        if self._tolerance.percent:
+            alarming = len(self._recent) == RECENT_ITEMS and self._tolerance.reached(recent, RECENT_ITEMS)
+            what = f"{recent} of the last {RECENT_ITEMS} items failed"
+        else:
+            alarming = self._tolerance.reached(self._failures, RECENT_ITEMS)
+            what = f"{self._failures} items failed"
+        if alarming:
+            raise TooManyFailures(
+                f"{what}, which is stop_at_failures ({self._tolerance})",
+                hint="Look at wats-extract failures; mend the cause, then retry, then run again.",
+            )
+
+
+_STATUS = {2: "refused", 4: "incomplete", 5: "unreachable", 130: "interrupted", 143: "interrupted"}
+
+
+@contextmanager
+def _opened(
+    job: Job, client: Client, command: str, listen: events.Listener, now: Callable[[], datetime]
+) -> Iterator[_Run]:
+    destination = job.destination
+    with only_run(destination.lock_path(job.pipeline), job.pipeline):
+        destination.open()
+        try:
+            destination.prepare(
+                [*BOOKKEEPING, *(table for task in job.tasks for table in task.resource.tables)]
+            )
+            yield _Run(job, client, command, listen, now)
+        finally:
+            destination.close()
+
+
+def _stamp(batch: pa.RecordBatch, schema: pa.Schema, run_id: str, now: datetime) -> pa.RecordBatch:
+    stamps = [pa.repeat(pa.scalar(run_id), batch.num_rows), _moments(now, batch.num_rows)]
+    return pa.RecordBatch.from_arrays([*batch.columns, *stamps], schema=schema)
+
+
+def _moments(now: datetime, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), rows)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)

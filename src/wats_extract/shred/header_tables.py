@@ -1,0 +1,105 @@
+"""Report headers: the list of reports, one row each; the backbone of every extraction.
+
+Source: ``GET /api/Report/Query/Header`` (OData; api-facts §2.1).
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from wats_extract.flow import TIMESTAMP, Column, Table
+
+_TEXT, _INT, _LONG, _DOUBLE, _BOOL = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
+
+HEADERS = Table(
+    "report_headers",
+    key=("uuid",),
+    owner="uuid",
+    version="time_stamp",
+    doc="one row a report, test (UUT) or repair (UUR)",
+    columns=(
+        Column("uuid", _TEXT, "uuid", kind="uuid"),
+        Column("serial_number", _TEXT, "serialNumber"),
+        Column("part_number", _TEXT, "partNumber"),
+        Column("report_type", _TEXT, "reportType", "UUT (test) or UUR (repair)", "report_type"),
+        Column("start", TIMESTAMP, "start"),
+        Column("revision", _TEXT, "revision"),
+        Column("result", _TEXT, "result", "Passed, Failed, Error or Terminated", "result"),
+        Column("batch_number", _TEXT, "batchNumber", "of the production batch"),
+        Column("user_name", _TEXT, "userName", "the operator"),
+        Column("station_name", _TEXT, "stationName"),
+        Column("location", _TEXT, "location"),
+        Column("purpose", _TEXT, "purpose"),
+        Column("measures_deleted", _BOOL, "measuresDeleted", "the report has lost its measurements"),
+        Column("time_stamp", _LONG, "timeStamp", "the server's processing order; not a time"),
+        Column("process_code", _INT, "processCode", "the test, or the repair, operation"),
+        Column("process_name", _TEXT, "processName"),
+        Column("comment", _TEXT, "comment"),
+        Column("execution_time", _DOUBLE, "executionTime", "seconds"),
+        Column("sw_filename", _TEXT, "swFilename"),
+        Column("sw_version", _TEXT, "swVersion"),
+        Column("test_socket_index", _INT, "testSocketIndex"),
+        Column("fixture_id", _TEXT, "fixtureId"),
+        Column("error_code", _INT, "errorCode"),
+        Column("error_message", _TEXT, "errorMessage"),
+        Column("run", _INT, "run", "which test of this serial number in this operation, from 1"),
+        Column("receive_count", _INT, "receiveCount", "above 1 where the report was sent again"),
+        Column("report_size", _INT, "reportSize", "kB"),
+        Column("caused_uut_failure", _TEXT, "causedUutFailure", "the step's name"),
+        Column("caused_uut_failure_path", _TEXT, "causedUutFailurePath", "the step's path"),
+        Column("passed_in_run", _INT, "passedInRun"),
+        Column("referenced_uut", _TEXT, "referencedUut", "repairs: the test that failed", "uuid"),
+    ),
+)
+
+_OWNER = Column("report_uuid", _TEXT, doc="joins report_headers.uuid", kind="uuid")
+
+
+def _expanded(name: str, index: str, *columns: Column, doc: str) -> Table:
+    place = Column(index, _INT, doc="the place in the header's list, from 0")
+    return Table(
+        name, key=("report_uuid", index), columns=(_OWNER, place, *columns), owner="report_uuid", doc=doc
+    )
+
+
+HEADER_SUB_UNITS = _expanded(
+    "header_sub_units",
+    "sub_unit_index",
+    Column("part_type", _TEXT, "partType", "tests only"),
+    Column("serial_number", _TEXT, "serialNumber"),
+    Column("part_number", _TEXT, "partNumber"),
+    Column("revision", _TEXT, "revision"),
+    doc="with expand: subUnits, uurSubUnits",
+)
+HEADER_MISC_INFOS = _expanded(
+    "header_misc_infos",
+    "misc_info_index",
+    Column("description", _TEXT, "description"),
+    Column("value", _TEXT, "value", "numbers too arrive as text"),
+    doc="with expand: miscInfo, uurMiscInfo",
+)
+HEADER_ASSETS = _expanded(
+    "header_assets",
+    "asset_index",
+    Column("serial_number", _TEXT, "serialNumber"),
+    Column("running_count", _INT, "runningCount"),
+    Column("running_count_exceeded", _INT, "runningCountExceeded"),
+    Column("total_count", _INT, "totalCount"),
+    Column("total_count_exceeded", _INT, "totalCountExceeded"),
+    Column("days_since_maintenance", _DOUBLE, "daysSinceMaintenance"),
+    Column("maintenance_days_overdue", _DOUBLE, "maintenanceDaysOverdue"),
+    Column("days_since_calibration", _DOUBLE, "daysSinceCalibration"),
+    Column("calibration_days_overdue", _DOUBLE, "calibrationDaysOverdue"),
+    doc="with expand: assets",
+)
+HEADER_ATTACHMENTS = _expanded(
+    "header_attachments",
+    "attachment_index",
+    Column("step_id", _INT, "stepId", "tests: joins steps.step_id"),
+    Column("id", _TEXT, "id", "repairs", "uuid"),
+    Column("filename", _TEXT, "filename"),
+    doc="with expand: attachments, uurAttachments",
+)
+
+TABLES = (HEADERS, HEADER_SUB_UNITS, HEADER_MISC_INFOS, HEADER_ASSETS, HEADER_ATTACHMENTS)
+"""All of them; the first has one row a report."""

@@ -1,0 +1,93 @@
+"""The bookkeeping tables that every destination has, and what is kept in them.
+
+State and failures are tables too, and travel through the same commit as the rows they speak of.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from wats_extract.flow import TIMESTAMP, Column, Table
+
+_TEXT, _LONG = pa.string(), pa.int64()
+
+RUNS = Table(
+    "_wats_runs",
+    key=("run_id",),
+    doc="one row a run",
+    stamped=False,
+    columns=(
+        Column("run_id", _TEXT),
+        Column("pipeline", _TEXT),
+        Column("command", _TEXT, doc="run or retry"),
+        Column("status", _TEXT, doc="running, or how it ended"),
+        Column("started_at", TIMESTAMP),
+        Column("ended_at", TIMESTAMP),
+        Column("seconds", pa.float64()),
+        Column("requests", _LONG),
+        Column("bytes", _LONG, doc="of answers, inflated"),
+        Column("rows", _LONG),
+        Column("failures", _LONG, doc="recorded by this run"),
+        Column("message", _TEXT, doc="why it stopped, where it did"),
+        Column("version", _TEXT, doc="of wats-extract"),
+    ),
+)
+
+STATE = Table(
+    "_wats_state",
+    key=("pipeline", "resource", "selection"),
+    doc="the cursor of each resource, for each selection that was asked for",
+    stamped=False,
+    columns=(
+        Column("pipeline", _TEXT),
+        Column("resource", _TEXT),
+        Column("selection", _TEXT, doc="what the cursor belongs to: since, until and filter, as JSON"),
+        Column("cursor", _TEXT, doc="a JSON object"),
+        Column("updated_at", TIMESTAMP),
+        Column("run_id", _TEXT),
+    ),
+)
+
+WINDOWS = Table(
+    "_wats_windows",
+    key=("pipeline", "resource", "from", "to"),
+    doc="what is covered, window by window",
+    stamped=False,
+    columns=(
+        Column("pipeline", _TEXT),
+        Column("resource", _TEXT),
+        Column("from", _TEXT, doc="the first position in it, in the cursor's own terms"),
+        Column("to", _TEXT, doc="the last position in it"),
+        Column("rows", _LONG),
+        Column("cap", _LONG, doc="the most rows that the server gave in one answer"),
+        Column("complete", pa.bool_()),
+        Column("run_id", _TEXT),
+    ),
+)
+
+FAILURES = Table(
+    "_wats_failures",
+    key=("pipeline", "resource", "key"),
+    doc="what could not be extracted, and why",
+    stamped=False,
+    columns=(
+        Column("pipeline", _TEXT),
+        Column("resource", _TEXT),
+        Column("key", _TEXT),
+        Column("stage", _TEXT, doc="fetch, shred or write"),
+        Column("error_code", _TEXT),
+        Column("message", _TEXT),
+        Column("hint", _TEXT),
+        Column("http_status", pa.int32()),
+        Column("url", _TEXT, doc="without host"),
+        Column("attempts", pa.int32()),
+        Column("first_failed_at", TIMESTAMP),
+        Column("last_failed_at", TIMESTAMP),
+        Column("status", _TEXT, doc="open, resolved or ignored"),
+        Column("resolved_at", TIMESTAMP),
+        Column("run_id", _TEXT),
+        Column("payload", _TEXT, doc="the first 2 kB of what could not be read"),
+    ),
+)
+
+BOOKKEEPING = (RUNS, STATE, WINDOWS, FAILURES)
