@@ -154,7 +154,7 @@ def test_a_broken_token_is_refused_without_showing_it() -> None:
 
 def test_only_the_demo_needs_no_token() -> None:
     assert Source(url="demo", token=SECRET).usable_token() == ""  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="no token for https://acme.wats.com") as refused:
+    with pytest.raises(ConfigurationError, match=r"no token for https://acme\.wats\.com") as refused:
         Source(url="https://acme.wats.com").usable_token()
     assert "WATS_TOKEN" in refused.value.hint
 

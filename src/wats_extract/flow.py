@@ -220,7 +220,7 @@ class Known:
         skip: Whether items that have landed in the same version are left out (a full pass reads them all).
     """
 
-    landed: Callable[[Sequence[str]], Mapping[str, int | None]] = lambda keys: {}  # noqa: ARG005
+    landed: Callable[[Sequence[str]], Mapping[str, int | None]] = lambda keys: {}
     failed: frozenset[str] = frozenset()
     skip: bool = True
 

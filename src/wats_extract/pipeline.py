@@ -191,7 +191,9 @@ class Pipeline(Settings):
     name: str = Field(description="Keys the state of the pipeline: lower-case letters, digits and _.")
     source: Source = Field(default_factory=Source, description="The WATS server, and how gently it is asked.")
     destination: Destination
-    resources: tuple[ResourceConfig, ...] = Field(min_length=1, description="What to extract, in this order.")
+    resources: tuple[ResourceConfig, ...] = Field(
+        description="What to extract, in this order.", json_schema_extra={"minItems": 1}
+    )
     max_failures: Share = Field(
         default=Tolerance.parse(0),
         description="Up to so many recorded failures still exit 0: a number, or a share such as '1%'.",
@@ -207,6 +209,14 @@ class Pipeline(Settings):
         if isinstance(written, bool) or str(written) != "1":
             raise ValueError("is unknown to this wats-extract; write version: 1, or install a newer one")
         return 1
+
+    @field_validator("resources", mode="before")
+    @classmethod
+    def _at_least_one(cls, written: object) -> object:
+        # `min_length` counts only the resources without a problem.
+        if not written and isinstance(written, Sequence):
+            raise ValueError("should not be empty")
+        return written
 
     @field_validator("name")
     @classmethod
@@ -684,8 +694,7 @@ def _in_words(error: ErrorDetails, path: KeyPath, document: _Document) -> str:
 def _wrong_type(written: object) -> str:
     if written in _LATER:
         return f"{written} comes in a later version; duckdb and parquet work now"
-    close = nearest(str(written), ("duckdb", "parquet"))
-    return f"should be duckdb or parquet{f' (did you mean {close!r}?)' if close else ''}"
+    return f"should be duckdb or parquet{_meant(str(written), ('duckdb', 'parquet'))}"
 
 
 # ── comparing: what there is ────────────────────────────────────────────────────────────────────
@@ -711,9 +720,12 @@ def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Itera
 
 
 def _unknown_resource(name: str, catalogue: Catalogue) -> str:
-    close = nearest(name, catalogue)
-    meant = f" (did you mean {close!r}?)" if close else ""
-    return f"there is no resource {name!r}{meant}; there are {', '.join(catalogue)}"
+    return f"there is no resource {name!r}{_meant(name, catalogue)}; there are {', '.join(catalogue)}"
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    close = nearest(name, names)
+    return f" (did you mean {close!r}?)" if close else ""
 
 
 def _misfits(
@@ -745,7 +757,8 @@ def takes_time(resource: Resource) -> bool:
 def _time_misfits(
     given: Mapping[str, Any], resource: Resource, path: KeyPath, *, now: datetime
 ) -> Iterator[_Problem]:
-    written = {name: given[name] for name in ("since", "until") if isinstance(given.get(name), str)}
+    texts = {name: given.get(name) for name in ("since", "until")}
+    written = {name: text for name, text in texts.items() if text and isinstance(text, str)}
     if written and not takes_time(resource):
         for name in written:
             yield _Problem(f"{resource.name} has no start to select by; remove it", (*path, name))
@@ -764,14 +777,12 @@ def _expand_misfits(names: object, resource: Resource, path: KeyPath) -> Iterato
         return
     for index, name in enumerate(names if isinstance(names, list) else []):
         if isinstance(name, str) and name not in resource.expand:
-            close = nearest(name.replace("_", ""), resource.expand)
-            meant = f" (did you mean {close!r}?)" if close else ""
-            listed = ", ".join(resource.expand)
+            meant, listed = _meant(name.replace("_", ""), resource.expand), ", ".join(resource.expand)
             yield _Problem(f"{name!r} cannot be expanded{meant}; there are {listed}", (*path, index))
 
 
 def _filter_misfits(written: object, resource: Resource, path: KeyPath) -> Iterator[_Problem]:
-    if not isinstance(written, Mapping | str):
+    if not written or not isinstance(written, Mapping | str):
         return
     columns = written.items() if isinstance(written, Mapping) else ()
     wrong = {name: text for name, value in columns if (text := _complaint({name: value}, resource))}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -48,31 +49,39 @@ class RetryPolicy:
         """Call ``attempt`` until it returns, or until its ``RequestError`` is not worth another try.
 
         Raises:
-            RequestError: the last one, with the number of attempts made.
+            RequestError: what went wrong most often, and last, with the number of attempts made: a
+                report that is broken for good is not called a lost connection because its last try was.
         """
-        bad_answers = 0
+        errors: list[RequestError] = []
+
+        def worth_it(error: BaseException) -> bool:
+            if isinstance(error, RequestError):
+                errors.append(error)
+            return worth_another_try(error)
 
         def give_up(state: RetryCallState) -> bool:
-            nonlocal bad_answers
-            error = _error(state)
-            error.attempts = state.attempt_number
-            if error.code == "RATE_LIMITED":
+            if errors[-1].code == "RATE_LIMITED":
                 return state.idle_for >= self.rate_limit_patience
-            bad_answers += 1
-            return bad_answers >= self.attempts
+            return sum(error.code != "RATE_LIMITED" for error in errors) >= self.attempts
 
         def before_sleep(state: RetryCallState) -> None:
             if state.upcoming_sleep >= 1:
-                announce(_error(state).message, state.upcoming_sleep)
+                announce(errors[-1].message, state.upcoming_sleep)
 
-        return Retrying(
-            retry=retry_if_exception(worth_another_try),
+        retrying = Retrying(
+            retry=retry_if_exception(worth_it),
             stop=give_up,
             wait=self.seconds,
             sleep=wait,
             before_sleep=before_sleep,
             reraise=True,
-        )(attempt)
+        )
+        try:
+            return retrying(attempt)
+        except RequestError as last:
+            error = _telling(errors) if worth_another_try(last) else last
+            error.attempts = len(errors)
+            raise error from last.__cause__
 
     def seconds(self, state: RetryCallState) -> float:
         """How long to wait before the next attempt."""
@@ -105,6 +114,12 @@ def retry_after(header: str | None, *, now: datetime | None = None) -> float | N
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return max(0.0, (instant - (now or datetime.now(UTC))).total_seconds())
+
+
+def _telling(errors: Sequence[RequestError]) -> RequestError:
+    """The last of the errors whose code is the most frequent."""
+    (code, _), *_ = Counter(error.code for error in reversed(errors)).most_common(1)
+    return next(error for error in reversed(errors) if error.code == code)
 
 
 def _error(state: RetryCallState) -> RequestError:

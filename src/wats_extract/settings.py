@@ -406,7 +406,6 @@ _PLAIN = {
     "model_attributes_type": "should hold keys and values, on lines of their own",
     "greater_than_equal": "should be at least {ge}",
     "less_than_equal": "should be at most {le}",
-    "too_short": "should not be empty",
     "value_error": "{error}",
     "literal_error": "should be {expected}",
     "path_type": "should be a path; put it in quotes",

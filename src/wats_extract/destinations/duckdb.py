@@ -38,8 +38,8 @@ _HINTS = (
     ),
     (r"different configuration|Unique file handle", "close the other connection of this process first"),
     (
-        r"not a valid DuckDB|Is a directory",
-        "path must name a DuckDB file, or one that does not exist yet; an empty one can be deleted",
+        r"not a valid DuckDB|Is a directory|Corrupt",
+        "path must name a whole DuckDB file, or one that does not exist yet; an empty one can be deleted",
     ),
     (r"version number|newer version|older version", "the file is of another DuckDB; pip install -U duckdb"),
     (
@@ -266,8 +266,8 @@ class DuckDB:
 
     def _rows_of(self, table: Table) -> int:
         query = f"SELECT count(*) FROM {self._name(table)}"  # noqa: S608
-        row: Any = self._open_connection.execute(query).fetchone()
-        return int(row[0])
+        # all of it: DuckDB 2 lets no relation run beside a result that is not fetched to its end
+        return int(self._open_connection.execute(query).fetchall()[0][0])
 
     def _present(self) -> dict[str, dict[str, str]]:
         """The tables that there are, none where a read-only open found no file."""
@@ -287,8 +287,8 @@ class DuckDB:
     @property
     def _schema_name(self) -> str:
         """With the database's name in front: ``wats.duckdb`` may well have a schema ``wats``."""
-        row: Any = self._open_connection.execute("SELECT current_database()").fetchone()
-        return f"{_quoted(row[0])}.{_quoted(self.schema)}"
+        [(database,)] = self._open_connection.execute("SELECT current_database()").fetchall()
+        return f"{_quoted(database)}.{_quoted(self.schema)}"
 
     def _name(self, table: Table) -> str:
         return f"{self._schema_name}.{_quoted(table.name)}"
@@ -297,10 +297,9 @@ class DuckDB:
     def _registered(self, rows: pa.Table) -> Iterator[str]:
         """Let SQL see Arrow rows, under a name that no table of a user has."""
         self._open_connection.register("_wats_incoming", rows)
-        try:
-            yield "temp._wats_incoming"
-        finally:
-            self._open_connection.unregister("_wats_incoming")
+        yield "temp._wats_incoming"
+        # not after an error: the transaction rolls it back, and a second error would hide the first
+        self._open_connection.unregister("_wats_incoming")
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -22,7 +22,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from wats_extract.destinations import parquet_files as files
-from wats_extract.destinations.parquet_journal import Journal, KeyChange, Staging, last_journal
+from wats_extract.destinations.parquet_journal import HOME, Journal, KeyChange, Staging, last_journal
 from wats_extract.destinations.parquet_keys import Entry, KeyIndex, with_index
 from wats_extract.errors import DestinationError
 from wats_extract.flow import TIMESTAMP, Commit, Table
@@ -36,7 +36,7 @@ _HINTS = (
     (r"\.commit\.lock", "another process has been committing into this folder for minutes; is it alive?"),
     (r"Permission denied|Access is denied|Read-only file system", "make the folder and its files writable"),
     (r"No space left|not enough space|disk full|disk is full", "make room on the disk and run again"),
-    (r"No such file.*schema\.parquet", "prepare the destination before"),
+    (r"\+schema\.parquet", "prepare the destination before"),
 )
 
 
@@ -48,8 +48,10 @@ class Parquet:
     """A folder of Parquet files as a destination.
 
     A crash, also ``kill -9`` or a power cut, leaves whole files only, and either all of a commit or nothing
-    of it: what the journal has decided is finished by the next :meth:`open` or :meth:`commit`. While a commit
-    is published (some milliseconds) a reader may see the new rows of one table and the old ones of another.
+    of it: what the journal has decided is finished by the next :meth:`open` or :meth:`commit`.
+
+    Readers need no lock and never see part of a file. While a commit gives its files their names (some
+    milliseconds) they may see new rows of one table beside old ones of another, or an item in both versions.
 
     Several processes may commit into one folder; their commits wait for one another.
 
@@ -70,9 +72,17 @@ class Parquet:
             path: The folder; it is created when it is missing.
             on_step: Is told the name of each step of a commit, so that tests can stop right there.
             clock: Seconds since 1970; says when retired files are old enough to go.
+
+        Raises:
+            DestinationError: ``path`` is a URL.
         """
+        if "://" in str(path):
+            raise DestinationError(
+                f"{path}: the destination parquet writes to a folder, not to an object store",
+                hint="write to a folder and synchronize it, or choose the destination delta",
+            )
         self.path = Path(path).expanduser()
-        self._home = self.path / "_wats"
+        self._home = self.path / HOME
         self._index = self._home / "keys.sqlite"
         self._on_step = on_step
         self._clock = clock
@@ -229,7 +239,7 @@ class Parquet:
         if self._read_only:
             raise DestinationError(f"{self.place}: is not open for writing")
         with filelock.FileLock(self._home / ".commit.lock", timeout=_LOCK_PATIENCE):
-            journal = last_journal(self._home)
+            journal = last_journal(self.path)
             self._finish(journal)
             yield journal
 
@@ -246,7 +256,7 @@ class Parquet:
                 staging.discard()
                 raise
             if journal is not None:
-                journal.publish(self._home)
+                journal.publish(self.path)
                 self._on_step("journalled")
                 with self._explaining("the commit is decided, its files are not all published yet"):
                     self._finish(journal)
@@ -319,7 +329,7 @@ class Parquet:
     def read(self, table: Table, **equal: str) -> pa.Table:
         """All rows, or those whose columns equal the given texts, in the order of their key."""
         paths = [str(path) for path in (self.path / table.name).glob("*.parquet")]
-        wanted = pc.scalar(True)  # noqa: FBT003
+        wanted = pc.scalar(True)
         for name, text in equal.items():
             wanted = wanted & (pc.field(name) == text)
         with self._explaining(f"table {table.name} cannot be read"):

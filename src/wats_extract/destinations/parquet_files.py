@@ -33,7 +33,7 @@ before all labels, because readers take the schema from the first file."""
 _MAGIC = 4
 """Length of ``PAR1``, with which a file begins."""
 
-_DEAD = 1 << 20
+_DEAD = 1 << 18
 """So many bytes of earlier versions are kept in a slot that is filled again while readers may be at it."""
 
 _ROW_GROUP = 131_072

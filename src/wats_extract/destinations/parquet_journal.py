@@ -24,6 +24,9 @@ import pyarrow as pa
 from wats_extract.destinations import parquet_files as files
 from wats_extract.errors import DestinationError
 
+HOME = "_wats"
+"""The folder of the journal, the key index and the locks, within the destination."""
+
 _NAME = "journal.json"
 
 
@@ -64,17 +67,17 @@ class Journal(msgspec.Struct, frozen=True):
     retired: Sequence[str] = ()
     change: KeyChange | None = None
 
-    def publish(self, folder: Path) -> None:
-        """Write the journal; when this returns the commit has happened, whatever comes."""
-        target = folder / _NAME
+    def publish(self, root: Path) -> None:
+        """Write the journal; when this returns the commit is decided, whatever comes."""
+        target = root / HOME / _NAME
         staged = files.staged_path(target, self.id)
         staged.write_bytes(msgspec.json.encode(self))
         files.sync_file(staged)
         files.replace(staged, target)
-        files.sync_folder(folder)
 
     def apply(self, root: Path, on_step: Callable[[str], None]) -> None:
-        """Publish the staged files; again does no harm."""
+        """Give the staged files their names; again does no harm."""
+        files.sync_folder(root / HOME)  # the journal first: without it half of the names would be a lie
         for number, name in enumerate(self.files, 1):
             target = root / name
             staged = files.staged_path(target, self.id)
@@ -138,13 +141,13 @@ def _sync_folders(root: Path, names: Sequence[str]) -> None:
         files.sync_folder(folder)
 
 
-def last_journal(folder: Path) -> Journal | None:
+def last_journal(root: Path) -> Journal | None:
     """The journal of the last commit, or ``None`` before the first.
 
     Raises:
         DestinationError: the journal is not readable, so nobody can tell what was committed.
     """
-    path = folder / _NAME
+    path = root / HOME / _NAME
     if not path.exists():
         return None
     try:

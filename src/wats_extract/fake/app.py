@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import threading
 import time
@@ -57,9 +58,6 @@ class App:
     Attributes:
         plant: the reports.
         faults: what goes wrong.
-        requests: the last 10,000 requests, oldest first; the status of a dropped connection is 0.
-        total: how many requests there were.
-        per_route: how many by the route's path, as the routing table spells it; "" for paths without a route.
         high_water: the highest number of requests that were being answered at once.
     """
 
@@ -75,10 +73,9 @@ class App:
         self.plant = plant or Plant()
         self.faults = faults or Faults()
         self.faults.settle(len(self.plant), self.plant.uuid)
-        self.requests: deque[Asked] = deque(maxlen=_LOG_LENGTH)
-        self.total = 0
-        self.per_route: Counter[str] = Counter()
         self.high_water = 0
+        self._log: deque[Asked] = deque(maxlen=_LOG_LENGTH)
+        self._per_route: Counter[str] = Counter()
         self._quirks = Quirks(**quirks)
         self._scopes = _scopes(token, self._quirks)
         self._clock = clock
@@ -87,30 +84,50 @@ class App:
         self._lock = threading.Lock()
         self._routes = [(route, _pattern(route.path)) for route in ROUTES]
 
+    @property
+    def requests(self) -> list[Asked]:
+        """The last 10,000 requests, oldest first; the status of a dropped connection is 0."""
+        with self._lock:
+            return list(self._log)
+
+    @property
+    def per_route(self) -> Counter[str]:
+        """How many requests by the path of the route in the routing table; "" where there is none."""
+        with self._lock:
+            return self._per_route.copy()
+
+    @property
+    def total(self) -> int:
+        """How many requests there were."""
+        return self.per_route.total()
+
     def __call__(self, request: Request) -> Response:
         """Answer a request; never raises."""
-        with self._counted():
-            route, parts = self._routed(request)
-            answer = self._packed(request, self._answered(request, route, parts))
-        status = 0 if answer.sending is Sending.DROP else answer.status
-        with self._lock:
-            self.requests.append(Asked(request.method, request.path, request.query, status))
-            self.total += 1
-            self.per_route[route.path if route else ""] += 1
-        return answer
+        with self.answering(request) as answer:
+            return answer
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def answering(self, request: Request) -> Iterator[Response]:
+        """Answer a request; it counts as being in flight until the block ends, that is, until it is sent."""
         with self._lock:
             self._in_flight += 1
             self.high_water = max(self.high_water, self._in_flight)
         try:
-            yield
+            yield self._logged(request)
         finally:
             with self._lock:
                 self._in_flight -= 1
 
     # -------------------------------------------------------- answering
+
+    def _logged(self, request: Request) -> Response:
+        route, parts = self._routed(request)
+        answer = self._packed(request, self._answered(request, route, parts))
+        status = 0 if answer.sending is Sending.DROP else answer.status
+        with self._lock:
+            self._log.append(Asked(request.method, request.path, request.query, status))
+            self._per_route[route.path if route else ""] += 1
+        return replace(answer, delay=answer.delay + self._quirks.latency)
 
     def _answered(self, request: Request, route: Route | None, parts: tuple[str, ...]) -> Response:
         token = request.headers.get("authorization", "")
@@ -152,7 +169,7 @@ class App:
             while self._recent and self._recent[0] <= now - _WINDOW:
                 self._recent.popleft()
             if len(self._recent) >= limit:
-                return max(1, round(self._recent[0] + _WINDOW - now + 0.5))
+                return max(1, math.ceil(self._recent[0] + _WINDOW - now))
             self._recent.append(now)
         return 0
 

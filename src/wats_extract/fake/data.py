@@ -29,6 +29,9 @@ Json = dict[str, Any]
 Range = tuple[int, int]
 """From the first to before the second."""
 
+EVER: Range = (-(1 << 62), 1 << 62)
+"""A range without ends."""
+
 _LETTERS = {word: letter for letter, word in WORDS.items()}
 _PLACES: Mapping[str, tuple[str, ...]] = {
     "serialNumber": ("sn",),
@@ -216,11 +219,16 @@ class Plant:
         """The positions whose `timeStamp` lies in the range."""
         return self._first_position(time_stamps[0]), min(self._end, self._first_position(time_stamps[1]))
 
-    def arrived(self, positions: Range | None = None, *, newest_first: bool = False) -> Iterator[Row]:
-        """The visible reports by `timeStamp`; costs only what is taken from it."""
-        first, last = positions or (0, self._end)
-        order = range(last - 1, first - 1, -1) if newest_first else range(first, last)
-        return (self._row(position) for position in order if position not in self._vacant)
+    def arrived(
+        self, positions: Range | None = None, starts: Range = EVER, *, newest_first: bool = False
+    ) -> Iterator[Row]:
+        """The visible reports within both ranges, by `timeStamp`; costs little more than what is taken."""
+        spans = sorted(self._spans(positions or (0, self._end), starts), reverse=newest_first)
+        places = (
+            place for span in spans for place in (reversed(range(*span)) if newest_first else range(*span))
+        )
+        rows = (self._row(place) for place in places if place not in self._vacant)
+        return rows if starts == EVER else (row for row in rows if starts[0] <= row.start < starts[1])
 
     def started(self, positions: Range, starts: Range, *, newest_first: bool = False) -> Iterator[Row]:
         """The visible reports within both ranges, by `start`; costs little more than what is taken of it."""
@@ -375,22 +383,33 @@ class Plant:
             self._vacant.add(old)
             self._received.pop(old, None)
 
+    def _spans(self, positions: Range, starts: Range) -> Iterator[Range]:
+        """The positions where a report may be that lies in both ranges."""
+        yield from (self._span(stretch, positions, starts) for stretch in self._stretches)
+        yield from (
+            (place, place + 1) for place in list(self._received) if positions[0] <= place < positions[1]
+        )
+
+    def _span(self, stretch: Stretch, positions: Range, starts: Range) -> Range:
+        shift = stretch.position - stretch.number
+        first = max(stretch.position, positions[0], clock.first_turn_from(starts[0]) + shift)
+        last = min(stretch.position + stretch.count, positions[1])
+        return first, min(last, clock.first_turn_from(starts[1] + clock.LATEST_ARRIVAL) + shift)
+
     def _generated(
         self, stretch: Stretch, positions: Range, starts: Range, *, newest_first: bool
     ) -> Iterator[Row]:
         """The stretch's reports by `start`: each waits in a heap until none can follow that precedes it."""
-        shift = stretch.number - stretch.position
-        first = max(stretch.number, positions[0] + shift, clock.first_turn_from(starts[0]))
-        last = min(stretch.number + stretch.count, positions[1] + shift)
-        last = min(last, clock.first_turn_from(starts[1] + clock.LATEST_ARRIVAL))
         waiting: list[tuple[int, int, Row]] = []
-        for number in range(last - 1, first - 1, -1) if newest_first else range(first, last):
-            bound = -clock.turn(number) if newest_first else clock.turn(number) - clock.LATEST_ARRIVAL
+        span = range(*self._span(stretch, positions, starts))
+        for place in reversed(span) if newest_first else span:
+            turn = clock.turn(stretch.number + place - stretch.position)
+            bound = -turn if newest_first else turn - clock.LATEST_ARRIVAL
             while waiting and waiting[0][0] <= bound:
                 yield heapq.heappop(waiting)[2]
-            if number - shift not in self._vacant:
-                row = self._row(number - shift)
-                heapq.heappush(waiting, (-row.start if newest_first else row.start, number, row))
+            if place not in self._vacant:
+                row = self._row(place)
+                heapq.heappush(waiting, (-row.start if newest_first else row.start, place, row))
         while waiting:
             yield heapq.heappop(waiting)[2]
 

@@ -66,6 +66,7 @@ class Quirks:
         over_top: `$top` above 10,000 is refused, or clamped.
         pascal_case: keys begin with a capital.
         gzip: answers are compressed for clients that take it.
+        latency: seconds that every answer takes, beside the work.
         requests_per_minute: more in 60 seconds are answered with 429.
         retry_after: how a 429 says when to come back.
         scopes: tokens beside the main one, and the `$filter` that tells which reports each may see.
@@ -77,6 +78,7 @@ class Quirks:
     over_top: Literal["refuse", "clamp"] = "refuse"
     pascal_case: bool = False
     gzip: bool = True
+    latency: float = 0.0
     requests_per_minute: int | None = None
     retry_after: Literal["seconds", "date", "none"] = "seconds"
     scopes: Mapping[str, str] = field(default_factory=dict)

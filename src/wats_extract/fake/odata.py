@@ -6,15 +6,17 @@ on more than WATS has finds out here.
 
 from __future__ import annotations
 
+import heapq
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from functools import cmp_to_key
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from wats_extract.fake import clock
 
+T = TypeVar("T")
 Kind = Literal["string", "number", "bool", "guid", "time", "null"]
 Row = Mapping[str, Any]
 Test = Callable[[Row], Any]
@@ -27,6 +29,8 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "lt": operator.lt,
     "le": operator.le,
 }
+RANGES = ("eq", "gt", "ge", "lt", "le")
+"""The comparisons that leave one range of a whole-number field."""
 _MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 _REFUSED_OPERATORS = ("add", "sub", "mul", "div", "divby", "mod", "has")
 _REFUSED_FUNCTIONS = [
@@ -158,8 +162,9 @@ class Filter:
     compared: frozenset[str] = frozenset()
 
     def without(self, fields: Collection[str]) -> Test | None:
-        """A function for what remains when bounds on `fields` are seen to elsewhere; None if nothing does."""
-        tests = [*(_bound_test(bound) for bound in self.bounds if bound.field not in fields), *self.rest]
+        """A function for what remains when ranges of `fields` are seen to elsewhere; None if nothing does."""
+        left = (bound for bound in self.bounds if bound.field not in fields or bound.op not in RANGES)
+        tests = [*(_bound_test(bound) for bound in left), *self.rest]
         return (lambda row: all(test(row) for test in tests)) if tests else None
 
     def matches(self, row: Row) -> bool:
@@ -411,6 +416,7 @@ class _Parser:
         collection = self._entity.find(owner, self._entity.collections)
         if word.lower() != "any":
             raise ODataError(f"Only any() is supported on '{collection}'.")
+        self._compared.add(collection)
         return self._any(collection)
 
     def _any(self, collection: str) -> Expression:
@@ -425,7 +431,6 @@ class _Parser:
         )
         inner = _boolean(self._group())
         del self._variables[variable]
-        self._compared.add(collection)
         return _test(
             lambda row: any(inner.value({**row, "$" + variable: item}) for item in row.get(collection) or ())
         )
@@ -551,13 +556,14 @@ def parse_count(text: str, option: str) -> int:
     return int(text)
 
 
-def _swapped(key: Callable[[Any, str], Any], field: str, row: Any) -> Any:
-    return key(row, field)
+def smallest(count: int, rows: Iterable[T], order: Sequence[Order], key: Callable[[T, str], Any]) -> list[T]:
+    """The first `count` rows in this order; never holds more than that."""
 
+    def compare(one: Sequence[Any], other: Sequence[Any]) -> int:
+        for left, right, (_, descending) in zip(one, other, order, strict=True):
+            if left != right:
+                return -1 if (left < right) != descending else 1
+        return 0
 
-def sort(rows: Iterable[Any], order: Sequence[Order], key: Callable[[Any, str], Any]) -> list[Any]:
-    """The rows in this order; what is equal stays as it was."""
-    found = list(rows)
-    for each in reversed(order):
-        found.sort(key=partial(_swapped, key, each.field), reverse=each.descending)
-    return found
+    ranked = cmp_to_key(compare)
+    return heapq.nsmallest(count, rows, key=lambda row: ranked([key(row, field) for field, _ in order]))

@@ -232,7 +232,7 @@ def _calibration(*, drifts: bool) -> Step:
 
 def _soak(cycles: int) -> Step:
     steps = (
-        check(f"Cycle {n}", numeric("temperature", "°C", 60 + n / 4, 0.7, ("GELE", 50.0, 75.0)),
+        check(f"Cycle {n}", numeric("temperature", "°C", 60 + n / 16, 0.7, ("GELE", 50.0, 75.0)),
              numeric("supply current", "A", 0.71, 0.01, ("LT", 0.95, None)),
              numeric("errors", "1", 0.0, 0.0, ("EQ", 0.0, None)))
         for n in range(1, cycles + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 import re
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from wats_extract.fake import odata
-from wats_extract.fake.data import Json, Plant, Range, Row
+from wats_extract.fake.data import EVER, Json, Plant, Range, Row
 from wats_extract.fake.documents import EXPANSIONS
 from wats_extract.fake.exchange import Call, Quirks, RefusedError, Response, Route, invalid, message_response
 from wats_extract.fake.odata import Comparison, Entity, Filter, Kind, ODataError, Order
@@ -96,8 +97,7 @@ HEADER = Entity(
 
 _OPTIONS = {"$filter", "$top", "$skip", "$orderby", "$select", "$expand"}
 _GUID = re.compile(r"\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?", re.IGNORECASE)
-_NEVER = 1 << 62
-_EVERYTHING: Range = (-_NEVER, _NEVER)
+_MOST = 1 << 40
 
 
 # ------------------------------------------------------------ header rows
@@ -178,12 +178,31 @@ def _renamed(value: Any) -> Any:
 
 def _found(plant: Plant, query: Query, scope: Filter | None) -> Iterator[Row]:
     """The rows that pass, in the order asked for; what is a bound doesn't cost a look at every report."""
-    seen_to = {"timeStamp", "start"} if _ids(query.filter) is None else set()
-    rest = query.filter.without(seen_to)
-    rows = _candidates(plant, query)
+    ids = _ids(query.filter)
+    rows = _candidates(plant, query) if ids is None else _looked_up(plant, ids)
+    rest = query.filter.without({"timeStamp", "start"} if ids is None else ())
     if rest is not None:
         rows = _passing(rows, rest, query.filter.compared)
-    return rows if scope is None else _passing(rows, scope.matches, scope.compared)
+    if scope is not None:
+        rows = _passing(rows, scope.matches, scope.compared)
+    first, *others = query.order
+    if ids is None and first.field in ("timeStamp", "start"):
+        return _settled(rows, first, others)
+    return iter(odata.smallest(query.skip + query.top, rows, query.order, _sort_key))
+
+
+def _looked_up(plant: Plant, ids: Sequence[str]) -> Iterator[Row]:
+    found = (plant.find(uuid) for uuid in dict.fromkeys(ids))
+    return (row for row in found if row is not None)
+
+
+def _candidates(plant: Plant, query: Query) -> Iterator[Row]:
+    """The rows within the bounds, in the order of the first key if that is `timeStamp` or `start`."""
+    first = query.order[0]
+    positions, starts = plant.positions(_range(query.filter, "timeStamp")), _range(query.filter, "start")
+    if first.field == "start":
+        return plant.started(positions, starts, newest_first=first.descending)
+    return plant.arrived(positions, starts, newest_first=first.field == "timeStamp" and first.descending)
 
 
 def _passing(rows: Iterator[Row], test: Callable[[Json], Any], compared: Collection[str]) -> Iterator[Row]:
@@ -196,30 +215,12 @@ def _comparable(row: Row, expand: Collection[str]) -> Json:
     return fields | {"start": row.start}
 
 
-def _candidates(plant: Plant, query: Query) -> Iterator[Row]:
-    ids = _ids(query.filter)
-    if ids is not None:
-        found = (plant.find(uuid) for uuid in dict.fromkeys(ids))
-        return iter(odata.sort((row for row in found if row is not None), query.order, _sort_key))
-    positions, starts = plant.positions(_range(query.filter, "timeStamp")), _range(query.filter, "start")
-    first, *others = query.order
-    if first.field == "timeStamp" and starts == _EVERYTHING:
-        rows = plant.arrived(positions, newest_first=first.descending)
-    elif first.field in ("start", "timeStamp"):
-        rows = plant.started(positions, starts, newest_first=first.descending)
-    else:
-        rows = plant.started(positions, starts)
-    if first.field != "start" and not (first.field == "timeStamp" and starts == _EVERYTHING):
-        return iter(odata.sort(rows, query.order, _sort_key))
-    return _settled(rows, first, others)
-
-
 def _settled(rows: Iterator[Row], first: Order, others: Sequence[Order]) -> Iterator[Row]:
     """The rows, with those that are equal in the first key put in order by the others."""
     if not others:
         return rows
     groups = (group for _, group in groupby(rows, lambda row: _sort_key(row, first.field)))
-    return (row for group in groups for row in odata.sort(group, others, _sort_key))
+    return (row for group in groups for row in odata.smallest(_MOST, group, others, _sort_key))
 
 
 def _sort_key(row: Row, field: str) -> Any:
@@ -240,25 +241,23 @@ def _ids(found: Filter) -> tuple[str, ...] | None:
 
 def _range(found: Filter, field: str) -> Range:
     """What the filter's bounds leave of a whole-number field."""
-    low, high = _EVERYTHING
+    low, high = EVER
     for bound in found.bounds:
-        if bound.field == field and bound.op != "ne":
+        if bound.field == field and bound.op in odata.RANGES:
             least, most = _limits(bound)
             low, high = max(low, least), min(high, most)
     return low, high
 
 
 def _limits(bound: Comparison) -> Range:
-    values = bound.literal if bound.op == "in" else (bound.literal,)
-    least, most = -(-min(values) // 1), max(values) // 1
-    whole = int(least) == min(values)
+    """From the first whole number that passes to the first that doesn't any more."""
+    above, at_least = math.floor(bound.literal) + 1, math.ceil(bound.literal)
     return {
-        "gt": (int(min(values) // 1) + 1, _NEVER),
-        "ge": (int(least), _NEVER),
-        "lt": (-_NEVER, int(least)),
-        "le": (-_NEVER, int(most) + 1),
-        "eq": (int(least), int(most) + 1 if whole else int(least)),
-        "in": (int(least), int(most) + 1),
+        "gt": (above, EVER[1]),
+        "ge": (at_least, EVER[1]),
+        "lt": (EVER[0], at_least),
+        "le": (EVER[0], above),
+        "eq": (at_least, above),
     }[bound.op]
 
 

@@ -5,8 +5,10 @@ The request head is read by hand, which takes a third of the time of `http.serve
 
 from __future__ import annotations
 
+import os
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from wats_extract.fake.exchange import Request, Response, Sending
 HOST = "127.0.0.1"
 
 _LONGEST_LINE = 65_536
+_LONGEST_STALL = 300.0
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -28,7 +31,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = False
+    allow_reuse_address = os.name == "posix"
     request_queue_size = 256
 
     def __init__(self, app: App, port: int) -> None:
@@ -57,8 +60,6 @@ class Server(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing about clients that went away; anything else is a bug of the server and shown."""
-        import sys
-
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -84,9 +85,10 @@ class _Connection(socketserver.StreamRequestHandler):
             request = self._read()
             if request is None:
                 return
-            answer = self.server.app(request)
             closing = request.headers.get("connection", "").lower() == "close"
-            if not self._send(answer, closing=closing) or closing:
+            with self.server.app.answering(request) as answer:
+                sent = self._send(answer, closing=closing)
+            if closing or not sent:
                 return
 
     def _read(self) -> Request | None:
@@ -114,7 +116,7 @@ class _Connection(socketserver.StreamRequestHandler):
             return True
         self.wfile.write(data[: len(data) - (len(answer.body) + 1) // 2])
         if answer.sending is Sending.STALL:
-            self.server.stopping.wait()
+            self.server.stopping.wait(_LONGEST_STALL)
         return False
 
 
@@ -166,4 +168,5 @@ def serve_forever(app: App, port: int, on_ready: Callable[[str], None]) -> None:
     """
     with serve(app, port) as server:
         on_ready(server.url)
-        server.stopping.wait()
+        while not server.stopping.wait(0.5):  # in steps, or Windows wouldn't hear Ctrl-C
+            continue

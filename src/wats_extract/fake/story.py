@@ -1,8 +1,8 @@
 """What happens at the plant, by arithmetic: who is tested where, what fails and why, what is repaired.
 
 Three production lines take turns, so report `i` belongs to line `i % 3`. A line works through lots of 40
-reports; all that must agree between reports (a unit's retest, the repair of a failure) stays within its lot. A
-lot is thrown from (seed, line, lot) and kept in a small cache: no report costs memory.
+reports of one product; all that must agree between reports (a unit's retest, the repair of a failure) stays
+within its lot. A lot is thrown from (seed, line, lot) and kept in a small cache: no report costs memory.
 
 To be found in the data: products of unlike yield; MODULE-320 fails mostly at one step; fixture trouble at
 HORTEN-ICT-2; the gain of MODULE-310 drifts to its limit and is recalibrated, again and again.
@@ -151,7 +151,7 @@ class Story:
 
     def _thrown(self, line: int, number: int) -> Lot:
         chance = random.Random(f"{self._seed}/{line}/{number}").random
-        product = _pick(PRODUCTS[line], chance())
+        product = PRODUCTS[line][number % len(PRODUCTS[line])]
         first = (number * LOT) * LINES + line
         phase = (first % DRIFT_PERIOD) / DRIFT_PERIOD
         return Lot(

@@ -24,7 +24,7 @@ from wats_extract.errors import (
     TokenRefused,
     Unreadable,
 )
-from wats_extract.flow import Chunk, Cursor, Failure, Reply, Row, Table
+from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Success, Table
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.keyset import Keyset, Query
 from wats_extract.readers.listing import KEYS_PER_LOOK_UP, look_up, pages
@@ -58,6 +58,9 @@ class DocumentShredder(Protocol):
         Raises:
             RecordError: one of them does not fit.
         """
+
+    def value(self, document: Any) -> dict[str, Any]:
+        """The document as decoded JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,15 @@ class ByKeyReader:
     def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
         """Chunks of ``chunk_size`` documents, in the order of ``keys``; the cursor does not move."""
         return self._chunks(reading, self._looked_up(reading, keys))
+
+    def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
+        """Each document as decoded JSON, or as the failure that it is, in the order of ``keys``."""
+        wanted = (_Key(key.lower(), None, None, _no_uuid(reading, key)) for key in keys)
+        for key, outcome in self._fetched(reading, wanted):
+            if isinstance(outcome, Failure):
+                yield outcome
+            else:
+                yield Success(key.key, self.shredder.value(outcome))
 
     def fetch(self, reading: Reading, key: _Key) -> Any:
         """One document, or the failure that it is."""
@@ -162,8 +174,7 @@ class ByKeyReader:
             found = self._look_up(reading, proper) if proper else {}
             for key in group:
                 row = found.get(key.lower())
-                problem = None if is_uuid(key) else not_found(reading, key)
-                yield _Key(key.lower(), row.version if row else None, None, problem)
+                yield _Key(key.lower(), row.version if row else None, None, _no_uuid(reading, key))
 
     def _look_up(self, reading: Reading, keys: list[str]) -> dict[str, Row]:
         answer = in_order(
@@ -180,16 +191,22 @@ class ByKeyReader:
         except RequestError:
             return {}  # then the documents come without their time_stamp
 
+    def _fetched(self, reading: Reading, keys: Iterable[_Key]) -> Iterator[tuple[_Key, Any]]:
+        workers = reading.client.connection.max_in_flight
+        return in_order(
+            keys,
+            lambda key: self.fetch(reading, key),
+            workers=workers,
+            ahead=max(2 * workers, AHEAD),
+            check=reading.check,
+        )
+
     def _chunks(self, reading: Reading, keys: Iterable[_Key]) -> Iterator[Chunk]:
         """Chunks of fetched documents; when something stops the reading, what came before it is given."""
-        workers = reading.client.connection.max_in_flight
         size = int(reading.selection.options.get("chunk_size", 200))
-        ahead = max(2 * workers, min(size, AHEAD))
         chunk = _Gathered(self, reading)
         try:
-            for key, outcome in in_order(
-                keys, lambda key: self.fetch(reading, key), workers=workers, ahead=ahead, check=reading.check
-            ):
+            for key, outcome in self._fetched(reading, keys):
                 if key.key in chunk.landed or len(chunk) >= size:
                     yield chunk.close()
                     chunk = _Gathered(self, reading)
@@ -200,6 +217,10 @@ class ByKeyReader:
             raise stop from None
         if len(chunk):
             yield chunk.close()
+
+
+def _no_uuid(reading: Reading, key: str) -> Failure | None:
+    return None if is_uuid(key) else not_found(reading, key)
 
 
 class _Gathered:

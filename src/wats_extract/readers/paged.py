@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from wats_extract import events
-from wats_extract.errors import RecordError, RequestError
-from wats_extract.flow import Chunk, Cursor, Failure, Row, Table
+from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
+from wats_extract.flow import Chunk, Cursor, Failure, Result, Row, Success, Table
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.keyset import Keyset, Query
 from wats_extract.readers.listing import KEYS_PER_LOOK_UP, look_up, pages
@@ -52,24 +52,46 @@ class PagedReader:
 
     def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
         """One chunk for a few keys, in their order; a key that the server does not have is a failure."""
+        for group, found in self._look_ups(reading, keys):
+            yield self._found(reading, group, found)
 
-        def find(some: list[str]) -> dict[str, Row] | RequestError:
+    def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
+        """Each record as decoded JSON, or as the failure that it is, in the order of ``keys``."""
+        for group, found in self._look_ups(reading, keys):
+            for key in group:
+                yield self._outcome(reading, key, found)
+
+    def _outcome(
+        self, reading: Reading, key: str, found: dict[str, Row] | RequestError
+    ) -> Result[dict[str, Any]]:
+        if isinstance(found, RequestError):
+            return reading.fetch_failure(key, found)
+        row = found.get(key.lower())
+        if row is None:
+            return not_found(reading, key)
+        return self._misfit(reading, row) if row.record is None else Success(key, self.shredder.value(row))
+
+    def _look_ups(
+        self, reading: Reading, keys: Iterable[str]
+    ) -> Iterator[tuple[list[str], dict[str, Row] | RequestError]]:
+        """Some keys at a time, and the rows that the server has for them, or why there is no answer."""
+
+        def find(group: list[str]) -> dict[str, Row] | RequestError:
+            proper = [key.lower() for key in group if is_uuid(key)]
             try:
                 return (
-                    look_up(self.keyset, reading, some, self.shredder.rows, _query(reading)) if some else {}
+                    look_up(self.keyset, reading, proper, self.shredder.rows, _query(reading))
+                    if proper
+                    else {}
                 )
+            except (TokenRefused, ServerUnreachable):
+                raise
             except RequestError as error:
-                if error.code == "UNAUTHORIZED" or not error.http_status:
-                    raise
                 return error
 
-        groups = in_groups(keys, KEYS_PER_LOOK_UP)
-        asked = ((group, [key for key in group if is_uuid(key)]) for group in groups)
         workers = reading.client.connection.max_in_flight
-        for (group, _), found in in_order(
-            asked, lambda pair: find(pair[1]), workers=workers, ahead=workers, check=reading.check
-        ):
-            yield self._found(reading, group, found)
+        groups = in_groups(keys, KEYS_PER_LOOK_UP)
+        return in_order(groups, find, workers=workers, ahead=workers, check=reading.check)
 
     def _found(self, reading: Reading, keys: list[str], found: dict[str, Row] | RequestError) -> Chunk:
         if isinstance(found, RequestError):

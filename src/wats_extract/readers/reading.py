@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -50,7 +50,7 @@ class Reading:
     selection: Selection
     cursor: Cursor | None = None
     known: Known = field(default_factory=Known)
-    judge: Callable[[bool], None] = lambda ok: None  # noqa: ARG005
+    judge: Callable[[bool], None] = lambda ok: None
     listen: events.Listener = events.nobody
     check: Callable[[], None] = lambda: None
 
@@ -89,8 +89,11 @@ class PageShredder(Protocol):
     def rows(self, body: bytes) -> list[Row]:
         """The records of a page."""
 
-    def shred(self, records: Sequence[object]) -> dict[Table, pa.RecordBatch]:
+    def shred(self, records: Sequence[Any]) -> dict[Table, pa.RecordBatch]:
         """The rows of the records, by table."""
+
+    def value(self, row: Row) -> dict[str, Any]:
+        """The record as decoded JSON."""
 
 
 def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, Cursor]]:

@@ -17,6 +17,7 @@ from wats_extract.readers.paged import PagedReader
 from wats_extract.resources.resource import Resource
 from wats_extract.shred import header_tables, wsjf, wsjf_tables
 from wats_extract.shred.flat import Child, FlatShredder
+from wats_extract.shred.records import loads
 
 KEYSET = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")
 
@@ -36,6 +37,11 @@ class WsjfShredder:
     def document(self, key: str, version: int | None, body: bytes) -> wsjf.Document:
         """A document from its bytes."""
         return wsjf.decode(key, version, body)
+
+    def value(self, document: wsjf.Document) -> dict[str, Any]:
+        """The document as decoded JSON."""
+        value: dict[str, Any] = loads(document.raw)
+        return value
 
     def shred(
         self, documents: Sequence[wsjf.Document], options: Mapping[str, Any]

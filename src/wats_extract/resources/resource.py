@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from wats_extract.flow import Chunk, Column, Table
+from wats_extract.flow import Chunk, Column, Result, Table
 from wats_extract.readers.reading import Reading
 
 
@@ -18,6 +18,9 @@ class Reader(Protocol):
 
     def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
         """Read just these items, in the order of ``keys``; a key that fails is a failure in its chunk."""
+
+    def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
+        """Each item as decoded JSON, or as the failure that it is, in the order of ``keys``."""
 
 
 @dataclass(frozen=True)

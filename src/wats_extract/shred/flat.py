@@ -66,7 +66,7 @@ class FlatShredder:
         self._key_field, self._version_field = sources[table.owner], sources[table.version]
         self._key, self._version = attrgetter(self._key_field), attrgetter(self._version_field)
 
-    def shred(self, records: Sequence[Record]) -> dict[Table, pa.RecordBatch]:
+    def shred(self, records: Sequence[Any]) -> dict[Table, pa.RecordBatch]:
         """The rows of the records, by table; tables without rows are left out.
 
         Raises:
@@ -88,6 +88,12 @@ class FlatShredder:
             return [self._row(record) for record in self.page_decoder.decode(body)]
         except (msgspec.DecodeError, RecursionError):
             return [self._patient_row(raw, place) for place, raw in enumerate(_raw_records(body))]
+
+    def value(self, row: Row) -> dict[str, Any]:
+        """The record as decoded JSON, without its nulls."""
+        value = msgspec.to_builtins(row.record)
+        extra = value.pop(" extra", None) or {}
+        return {name: item for name, item in value.items() if item is not None} | extra
 
     def _row(self, record: Record) -> Row:
         key, version = self._key(record), self._version(record)
@@ -142,7 +148,7 @@ def _identity(raw: bytes, key_field: str, version_field: str) -> tuple[str, int 
 
 def _record_type(table: Table, lists: dict[str, Any]) -> type[Record]:
     fields = {c.source: _JSON_TYPES[c.type] for c in table.columns if c.source} | lists
-    return msgspec.defstruct(
+    record: Any = msgspec.defstruct(
         f"{table.name}_record",
         [(name, kind, None) for name, kind in fields.items()],
         bases=(Record,),
@@ -150,3 +156,5 @@ def _record_type(table: Table, lists: dict[str, Any]) -> type[Record]:
         kw_only=True,
         gc=False,
     )
+    kind: type[Record] = record
+    return kind

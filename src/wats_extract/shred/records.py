@@ -41,7 +41,8 @@ def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[R]) -> R:
     try:
         return decoder.decode(raw)
     except msgspec.DecodeError:  # also every ValidationError
-        return fit(loads(bytes(raw)), decoder.type)
+        record: R = fit(loads(bytes(raw)), decoder.type)
+        return record
     except RecursionError as error:
         raise RecordError("it is nested too deeply to be read") from error
 

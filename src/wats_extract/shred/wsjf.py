@@ -200,7 +200,7 @@ class Sheets:
 
     def _step_extra(self, step: wsjf.Step) -> dict[str, Any]:
         """What the blocks of a step hold beyond its columns."""
-        if step.loop is step.seqCall is step.callExe is step.messagePopup is step.chart is None:
+        if not (step.loop or step.seqCall or step.callExe or step.messagePopup or step.chart):
             return {}
         extra = _blocks(
             {

@@ -17,7 +17,7 @@ from wats_extract import __version__, events
 from wats_extract.client import Client
 from wats_extract.errors import DestinationError, TooManyFailures, WatsExtractError
 from wats_extract.failures import OpenFailures
-from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Rows, Selection
+from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Rows, Selection, Table
 from wats_extract.lock import only_run
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
@@ -283,7 +283,7 @@ class _Run:
         if killed:
             self._book("abandon", {RUNS: killed})
 
-    def _book(self, step: str, book: Mapping[Any, Sequence[Mapping[str, Any]]]) -> None:
+    def _book(self, step: str, book: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
         label = f"{self.report.run_id}-{step}"
         self.job.destination.commit(Commit(label, {}, {}, frozenset(), book))
 
@@ -331,12 +331,12 @@ class _Run:
             account.requests = self.client.requests - before
             self.listen(events.ResourceEnded(name))
 
-    def _commit(self, task: Task, chunk: Chunk, book: Mapping[Any, list[Mapping[str, Any]]]) -> None:
+    def _commit(self, task: Task, chunk: Chunk, book: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
         """Rows, failures and cursor, together or not at all."""
         name, now = task.resource.name, self.now()
         places = [(name, key) for key in chunk.landed]
         failed = self.open_failures.rows_for(chunk.failures, places, run_id=self.report.run_id, now=now)
-        book = {table: rows for table, rows in {**book, FAILURES: failed}.items() if rows}
+        book = {**book, FAILURES: failed} if failed else book
         if not (chunk.landed or book):
             return
         self.job.destination.commit(
@@ -422,7 +422,7 @@ class _Place:
             skip=not again,
         )
 
-    def book(self, chunk: Chunk) -> dict[Any, list[Mapping[str, Any]]]:
+    def book(self, chunk: Chunk) -> dict[Table, list[Mapping[str, Any]]]:
         """The state's row after a chunk; empty where nothing moves."""
         self._rows += len(chunk.landed)
         if chunk.cursor is None or (
@@ -432,7 +432,7 @@ class _Place:
         self.cursor = chunk.cursor
         return {STATE: [self._row({"pass_ended": False})]}
 
-    def end_book(self) -> dict[Any, list[Mapping[str, Any]]]:
+    def end_book(self) -> dict[Table, list[Mapping[str, Any]]]:
         """The rows after the last chunk; empty where nothing was new."""
         if self.cursor == self._begun_at and self.pass_started is None:
             return {}

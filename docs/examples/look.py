@@ -1,0 +1,30 @@
+"""A short look at what ``wats-extract run pipelines/reports.yaml`` landed.
+
+Run it in the folder that has ``data/wats.duckdb``, or name the file: ``python docs/examples/look.py FILE``.
+"""
+
+import sys
+
+import duckdb
+
+FIRST_PASS_YIELD = """
+    SELECT part_number, process_name, count(*) AS units,
+           round(100 * avg((result = 'Passed')::int), 1) AS "first-pass yield, %"
+    FROM report_headers
+    WHERE report_type = 'UUT' AND run = 1          -- the first test of a unit in this operation
+    GROUP BY ALL HAVING count(*) >= 100
+    ORDER BY ALL
+"""
+
+FAILING_STEPS = """
+    SELECT part_number, name AS step, count(*) AS "failed reports"
+    FROM steps JOIN reports ON reports.uuid = steps.report_uuid
+    WHERE steps.caused_uut_failure
+    GROUP BY ALL ORDER BY count(*) DESC, ALL LIMIT 5
+"""
+
+with duckdb.connect(sys.argv[1] if len(sys.argv) > 1 else "data/wats.duckdb", read_only=True) as database:
+    print("First-pass yield by product and operation, from the report headers:")
+    database.sql(FIRST_PASS_YIELD).show()
+    print("The steps that fail most, from the full reports:")
+    database.sql(FAILING_STEPS).show()

@@ -1,0 +1,98 @@
+"""The group of commands, and what becomes of errors: a sentence, a hint and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from wats_extract import __version__
+from wats_extract.cli import output
+from wats_extract.errors import WatsExtractError
+
+COMMANDS = {
+    "init": "init",
+    "check": "check",
+    "run": "run",
+    "status": "status",
+    "failures": "failures",
+    "retry": "retry",
+    "preview": "preview",
+    "resources": "resources",
+    "demo-server": "demo_server",
+    "json-schema": "json_schema",
+}
+"""Each command's module, in the order in which one needs them."""
+
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """Commands whose modules are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, or ``None``."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"wats_extract.cli.{COMMANDS[cmd_name]}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for; where there is none, the nearest is named."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = get_close_matches(name, COMMANDS, n=1)
+            meant = f" (did you mean {close[0]!r}?)" if close else f"; there are {', '.join(COMMANDS)}"
+            ctx.fail(f"there is no command {name!r}{meant}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wats-extract", message="%(prog)s %(version)s")
+def commands() -> None:
+    """All data out of WATS, completely: into DuckDB or Parquet, and kept up to date.
+
+    A pipeline file says what to extract and where to put it. To begin, without a WATS server at hand:
+
+    \b
+      wats-extract init
+      wats-extract run pipelines/reports.yaml
+    """  # noqa: D301 - the \b is for click: it keeps the lines
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Args:
+        arguments: What was typed behind the program's name; by default what the process was given.
+    """
+    output.prepare_streams()
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: Sequence[str] | None) -> int:
+    try:
+        answer = commands.main(arguments, prog_name="wats-extract", standalone_mode=False)
+        return answer if isinstance(answer, int) else 0
+    except click.Abort:
+        output.complain("Interrupted", "nothing was changed that cannot be repeated.")
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except WatsExtractError as error:
+        output.error(error)
+        return error.exit_code
+    except Exception as error:
+        output.bug(error)
+        return 1

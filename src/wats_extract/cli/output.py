@@ -1,0 +1,246 @@
+"""How things look as text. Nothing else of the command line writes to stdout or stderr.
+
+On a terminal tables are cut to fit and a few words are coloured; anywhere else (pipes, files) columns are as
+wide as what is in them, without colours. Light: rich is imported where something is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from wats_extract.errors import WatsExtractError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+TRACEBACK = "WATS_EXTRACT_TRACEBACK"
+ISSUES = "https://github.com/wats-extract/wats-extract/issues"
+
+_ENDLESS = 100_000
+"""The width where nobody looks: no line is ever broken."""
+
+_STATUS = {2: "refused", 5: "unreachable", 6: "locked", 130: "interrupted"}
+_hidden: set[str] = set()
+
+
+# ── streams and secrets ─────────────────────────────────────────────────────────────────────────
+
+
+def prepare_streams() -> None:
+    """Let no character end a command: what a stream cannot show becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            encoding = "utf-8" if os.name == "nt" else None
+            reconfigure(encoding=encoding, errors="replace")
+
+
+def hide(secret: str) -> None:
+    """From now on nothing that is shown has it in it."""
+    if secret:
+        _hidden.add(secret)
+
+
+def masked(text: str) -> str:
+    """The text without what is hidden."""
+    for secret in _hidden:
+        text = text.replace(secret, "***")
+    return text
+
+
+def on_terminal(stream: TextIO) -> bool:
+    """Whether somebody looks at it, who can be shown something that moves."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def console(stream: TextIO) -> Console:
+    """Rich's console on a stream; plain and endlessly wide where the stream is no terminal."""
+    from rich.console import Console
+
+    terminal = stream.isatty()
+    return Console(
+        file=stream,
+        force_terminal=terminal,
+        width=None if terminal else _ENDLESS,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+# ── showing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def show(what: RenderableType) -> None:
+    """Show it on stdout."""
+    out = console(sys.stdout)
+    if sys.stdout.isatty():
+        out.print(what)
+        return
+    with out.capture() as captured:
+        out.print(what)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def say(text: str = "", style: str = "") -> None:
+    """A line of prose on stdout."""
+    from rich.text import Text
+
+    show(Text(masked(text), style=style))
+
+
+def say_exactly(text: str, style: str = "") -> None:
+    """A line to copy, such as a command: never broken, however narrow the terminal is."""
+    from rich.text import Text
+
+    console(sys.stdout).print(Text(masked(text), style=style), soft_wrap=True)
+
+
+def write(text: str) -> None:
+    """Text for other programs on stdout, as it is."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def json_line(value: Any) -> None:
+    """A JSON object as one line on stdout."""
+    write(json.dumps(value, default=str) + "\n")
+
+
+def mark(*, good: bool) -> str:
+    """✓ or ✗, in letters where the stream has no such signs."""
+    try:
+        "✓✗".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "ok" if good else "FAILED"
+    return "✓" if good else "✗"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: Its heading.
+        right: Whether it stands at the right, as numbers do.
+        shrinks: Whether it gives way, cut off with …, where a terminal is too narrow.
+    """
+
+    title: str
+    right: bool = False
+    shrinks: bool = False
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, dim: bool = False) -> None:
+    """Aligned columns on stdout, one line a row."""
+    from rich.table import Table
+
+    cells = [[_cell(value) for value in row] for row in rows]
+    grid = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", style="dim" * dim)
+    for index, column in enumerate(columns):
+        widest = max((each[index].cell_len for each in cells), default=0)
+        grid.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            min_width=None if column.shrinks else max(widest, len(column.title)),
+            overflow="ellipsis",
+        )
+    for each in cells:
+        grid.add_row(*each)
+    show(grid)
+
+
+def _cell(value: object) -> Text:
+    from rich.text import Text
+
+    text = "" if value is None else masked(str(value))
+    return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")
+
+
+# ── going wrong ─────────────────────────────────────────────────────────────────────────────────
+
+
+def error(what: WatsExtractError) -> None:
+    """An error in plain words on stderr, with what to do about it."""
+    complain("Error", what.message, hint=what.hint)
+
+
+def complain(label: str, text: str, *, hint: str = "") -> None:
+    """A label and what is to be said, on stderr; further lines stand below the text."""
+    from rich.text import Text
+
+    sys.stdout.flush()
+    first, *more = masked(text).splitlines() or [""]
+    indent = " " * (len(label) + 2)
+    lines = [first, *(line if line.startswith(" ") else indent + line for line in more)]
+    lines += [f"  {line}" for line in masked(hint).splitlines()]
+    style = "bold red" if label == "Error" else "bold yellow"
+    console(sys.stderr).print(Text.assemble((f"{label}: ", style), "\n".join(lines)), soft_wrap=True)
+
+
+def bug(what: Exception) -> None:
+    """An error of ours on stderr; the traceback only where it is asked for."""
+    asked = os.environ.get(TRACEBACK, "") not in ("", "0")
+    if asked:
+        sys.stderr.write(masked("".join(traceback.format_exception(what))))
+    more = "" if asked else f" Set {TRACEBACK}=1 to see where it came from."
+    complain(
+        "Error",
+        f"this is a bug in wats-extract: {type(what).__name__}: {what}",
+        hint=f"What was committed stays.{more}\nPlease report it: {ISSUES}",
+    )
+
+
+def refusal(what: Exception, message: str = "") -> dict[str, Any]:
+    """What ``--json`` prints where there is no report, with the keys of one."""
+    from wats_extract.runner import RunReport
+
+    status = _STATUS.get(getattr(what, "exit_code", 1), "failed")
+    text = message or str(what) or type(what).__name__
+    return RunReport("", "", status, message=masked(text)).to_json() | {"run_id": None}
+
+
+# ── numbers and times ───────────────────────────────────────────────────────────────────────────
+
+
+def number(value: float) -> str:
+    """``1234`` as ``1,234``."""
+    return f"{value:,.0f}"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them: ``1.4 MB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
+def seconds(value: float) -> str:
+    """``0.5 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def moment(value: datetime | None) -> str:
+    """A moment in UTC, to the second."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
+
+
+def several(count: int, what: str) -> str:
+    """``1 failure``, ``2 failures``."""
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
+
+
+def shell(*words: str) -> str:
+    """Words as they are typed: those with blanks in quotes."""
+    return " ".join(f'"{word}"' if " " in word else word for word in words)

@@ -1,0 +1,227 @@
+"""A small family of tables with every type, commits of it, and the plain-Python model of what they leave.
+
+Run as a program it is a child process that commits, and dies on the way:
+
+    python destination_samples.py KIND PATH die STEP        one commit, os._exit(9) at that step
+    python destination_samples.py KIND PATH many FIRST      commits FIRST, FIRST + 1, … until it is killed
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.destinations.parquet import Parquet
+from wats_extract.flow import TIMESTAMP, Column, Commit, Table
+from wats_extract.state import BOOKKEEPING, STATE
+
+KINDS = ("duckdb", "parquet")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+REPORTS = Table(
+    "reports",
+    key=("uuid",),
+    owner="uuid",
+    version="time_stamp",
+    columns=(
+        Column("uuid", pa.string()),
+        Column("time_stamp", pa.int64()),
+        Column("name", pa.string()),
+        Column("start", TIMESTAMP),
+    ),
+)
+STEPS = Table(
+    "steps",
+    key=("report_uuid", "step_index"),
+    owner="report_uuid",
+    columns=(
+        Column("report_uuid", pa.string()),
+        Column("step_index", pa.int32()),
+        Column("value", pa.float64()),
+        Column("passed", pa.bool_()),
+    ),
+)
+CHARTS = Table(
+    "chart series",  # a name that must be quoted
+    key=("report_uuid", "series_index"),
+    owner="report_uuid",
+    columns=(
+        Column("report_uuid", pa.string()),
+        Column("series_index", pa.int32()),
+        Column("from", pa.list_(pa.float64())),
+        Column('a "quoted" one', pa.binary()),
+    ),
+)
+FAMILY = (REPORTS, STEPS, CHARTS)
+ALL = (*FAMILY, *BOOKKEEPING)
+
+Items = Mapping[str, tuple[int, int, int]]
+"""By uuid: version, number of steps, number of charts."""
+
+
+def make(kind: str, path: Path, **options: Any) -> DuckDB | Parquet:
+    return DuckDB(path / "a.duckdb", **options) if kind == "duckdb" else Parquet(path / "files", **options)
+
+
+def opened(kind: str, path: Path, **options: Any) -> DuckDB | Parquet:
+    destination = make(kind, path, **options)
+    destination.open()
+    destination.prepare(ALL)
+    return destination
+
+
+def native(kind: str, path: Path, table: Table) -> pa.Table:
+    """A table as somebody else reads it, without our code."""
+    if kind == "parquet":
+        files = sorted((path / "files" / table.name).glob("*.parquet"))
+        return pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+    with duckdb.connect(path / "a.duckdb", read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.sql(f'FROM "{table.name}"').to_arrow_table()
+
+
+# ── commits ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def rows_of(table: Table, items: Items, at: datetime) -> list[dict[str, Any]]:
+    stamps = {"_extra": None, "_wats_run_id": "r1", "_wats_extracted_at": at}
+    rows: list[dict[str, Any]] = []
+    for uuid, (version, steps, charts) in items.items():
+        if table is REPORTS:
+            start = START + timedelta(microseconds=version)
+            rows.append({"uuid": uuid, "time_stamp": version, "name": f"«{uuid}» {version}", "start": start})
+        elif table is STEPS:
+            rows += [
+                {"report_uuid": uuid, "step_index": i, "value": version + i / 7, "passed": i % 2 == 0}
+                for i in range(steps)
+            ]
+        else:
+            rows += [
+                {
+                    "report_uuid": uuid,
+                    "series_index": i,
+                    "from": [float(version)] * i,
+                    'a "quoted" one': bytes([0, version % 256]),
+                }
+                for i in range(charts)
+            ]
+    return [row | stamps for row in rows]
+
+
+def batches(table: Table, rows: Iterable[Mapping[str, Any]]) -> list[pa.RecordBatch]:
+    return [pa.RecordBatch.from_pylist(list(rows), schema=table.schema)]
+
+
+def state(cursor: object, **other: Any) -> dict[str, Any]:
+    row = {"pipeline": "p", "resource": "reports", "selection": "{}", "cursor": str(cursor), "run_id": "r1"}
+    return row | other
+
+
+def commit_of(
+    label: str,
+    items: Items,
+    *,
+    replaced: Iterable[str] = (),
+    minute: int = 0,
+    sweep_before: datetime | None = None,
+    book: Mapping[Table, Sequence[Mapping[str, Any]]] | None = None,
+) -> Commit:
+    at = START + timedelta(minutes=minute)
+    return Commit(
+        label=label,
+        rows={table: batches(table, rows_of(table, items, at)) for table in FAMILY},
+        landed={uuid: version for uuid, (version, _, _) in items.items()},
+        replaced=frozenset(replaced),
+        book={STATE: [state(label)]} if book is None else book,
+        sweep_before=sweep_before,
+    )
+
+
+def contents(destination: DuckDB | Parquet, tables: Iterable[Table] = (*FAMILY, STATE)) -> dict[str, Any]:
+    return {table.name: destination.read(table).to_pylist() for table in tables}
+
+
+class Model:
+    """What a destination must hold, as dictionaries."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, tuple[tuple[int, int, int], datetime]] = {}
+        self.cursor: str | None = None
+
+    def commit(self, commit: Commit, items: Items, minute: int) -> None:
+        at = START + timedelta(minutes=minute)
+        self.items |= {uuid: (item, at) for uuid, item in items.items()}
+        self.cursor = commit.label
+        if commit.sweep_before is not None:
+            self.items = {uuid: one for uuid, one in self.items.items() if one[1] >= commit.sweep_before}
+
+    def contents(self) -> dict[str, Any]:
+        found = {
+            table.name: [
+                row
+                for uuid, (item, at) in sorted(self.items.items())
+                for row in rows_of(table, {uuid: item}, at)
+            ]
+            for table in FAMILY
+        }
+        book = [] if self.cursor is None else [state(self.cursor)]
+        return found | {
+            STATE.name: [{name: row.get(name) for name in STATE.schema.names} for row in book],
+        }
+
+
+# ── the child process ───────────────────────────────────────────────────────────────────────────
+
+BEFORE: Items = {"a": (1, 3, 2), "b": (1, 1, 1), "c": (1, 2, 0)}
+AFTER: Items = {"a": (2, 1, 0), "d": (1, 4, 1)}
+
+
+def first_commit() -> Commit:
+    return commit_of("p-reports-1", BEFORE)
+
+
+def second_commit() -> Commit:
+    return commit_of("p-reports-2", AFTER, replaced=["a"], minute=1)
+
+
+def nth_commit(number: int) -> tuple[Commit, Items]:
+    """Every commit has a new item, and replaces the one of three commits ago."""
+    items = {f"item {number}": (number, number % 5, number % 3)}
+    replaced = []
+    if number >= 3:
+        replaced = [f"item {number - 3}"]
+        items[replaced[0]] = (number, number % 2, 1)
+    return commit_of(f"{number:06d}", items, replaced=replaced, minute=number), items
+
+
+def dying_at(step: str) -> Callable[[str], None]:
+    def die(now: str) -> None:
+        if now == step:
+            os._exit(9)
+
+    return die
+
+
+def main(kind: str, path: str, command: str, argument: str) -> None:
+    if command == "die":
+        destination = make(kind, Path(path), on_step=dying_at(argument))
+        destination.open()
+        destination.commit(second_commit())
+    else:
+        destination = opened(kind, Path(path))
+        print("ready", flush=True)
+        for number in range(int(argument), 100_000):
+            destination.commit(nth_commit(number)[0])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

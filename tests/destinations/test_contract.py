@@ -1,0 +1,457 @@
+"""The behaviour that every destination shares."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import destination_samples as samples
+import pyarrow as pa
+import pytest
+from destination_samples import ALL, CHARTS, FAMILY, KINDS, REPORTS, START, STEPS, Model, commit_of, contents
+
+from wats_extract.errors import DestinationError
+from wats_extract.flow import TIMESTAMP, Column, Commit, Table
+from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
+
+EVERY_TYPE = Table(
+    "every_type",
+    key=("id",),
+    owner="id",
+    columns=(
+        Column("id", pa.string()),
+        Column("text", pa.string()),
+        Column("yes", pa.bool_()),
+        Column("small", pa.int32()),
+        Column("large", pa.int64()),
+        Column("number", pa.float64()),
+        Column("at", TIMESTAMP),
+        Column("blob", pa.binary()),
+        Column("numbers", pa.list_(pa.float64())),
+    ),
+)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def destination(kind: str, tmp_path: Path) -> Iterator[Any]:
+    made = samples.opened(kind, tmp_path)
+    yield made
+    made.close()
+
+
+# ── types and values ────────────────────────────────────────────────────────────────────────────
+
+
+def every_value() -> list[dict[str, Any]]:
+    stamps = {"_extra": '{"new": 1}', "_wats_run_id": "r1", "_wats_extracted_at": START}
+    odd = {
+        "text": "äöü 漢字 🔧 'quoted' \"too\"\n",
+        "yes": False,
+        "small": -(2**31),
+        "large": 2**63 - 1,
+        "number": math.inf,
+        "at": datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        "blob": bytes(range(256)),
+        "numbers": [1.5, None, -math.inf],
+    }
+    empty = {"text": "", "blob": b"", "numbers": [], "number": -0.0}
+    nulls = dict.fromkeys(odd)
+    values = {"odd": odd, "empty": nulls | empty, "nulls": nulls}
+    return [{"id": name} | row | stamps for name, row in sorted(values.items())]
+
+
+def commit_types(destination: Any, rows: list[dict[str, Any]]) -> None:
+    destination.prepare([EVERY_TYPE])
+    commit = Commit("types", {EVERY_TYPE: samples.batches(EVERY_TYPE, rows)}, {}, frozenset(), {})
+    destination.commit(commit)
+
+
+def test_values_come_back(destination: Any) -> None:
+    commit_types(destination, every_value())
+    found = destination.read(EVERY_TYPE)
+    assert found.schema.equals(EVERY_TYPE.schema)
+    assert found.to_pylist() == every_value()
+
+
+def test_nan_comes_back(destination: Any) -> None:
+    stamps = {"_wats_run_id": "r1", "_wats_extracted_at": START}
+    commit_types(destination, [{"id": "nan", "number": math.nan, "numbers": [math.nan]} | stamps])
+    (row,) = destination.read(EVERY_TYPE).to_pylist()
+    assert math.isnan(row["number"])
+    assert math.isnan(row["numbers"][0])
+
+
+def test_types_are_the_declared_ones_for_others_too(kind: str, destination: Any, tmp_path: Path) -> None:
+    commit_types(destination, every_value())
+    destination.close()
+    found = samples.native(kind, tmp_path, EVERY_TYPE)
+    assert [(f.name, f.type) for f in found.schema] == [(f.name, f.type) for f in EVERY_TYPE.schema]
+    assert found.num_rows == 3
+
+
+def test_empty_tables_can_be_scanned(kind: str, destination: Any, tmp_path: Path) -> None:
+    destination.close()
+    for table in ALL:
+        found = samples.native(kind, tmp_path, table)
+        assert found.num_rows == 0
+        assert [(f.name, f.type) for f in found.schema] == [(f.name, f.type) for f in table.schema]
+
+
+# ── merge ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_item_is_replaced_with_all_its_rows(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 5, 2), "b": (1, 1, 1)}))
+    destination.commit(commit_of("2", {"a": (2, 1, 0)}, replaced=["a"], minute=1))
+    model = Model()
+    model.commit(commit_of("1", {}), {"a": (1, 5, 2), "b": (1, 1, 1)}, 0)
+    model.commit(commit_of("2", {}), {"a": (2, 1, 0)}, 1)
+    assert contents(destination) == model.contents()
+
+
+def test_an_item_without_rows_loses_those_it_had(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 2, 2), "b": (1, 2, 2)}))
+    gone = Commit("2", {table: [] for table in FAMILY}, {"a": 2}, frozenset(["a"]), {})
+    destination.commit(gone)
+    assert destination.count(FAMILY) == {"reports": 1, "steps": 2, "chart series": 2}
+    assert destination.landed(REPORTS, ["a", "b"]) == {"b": 1}
+
+
+def test_the_same_commit_twice_leaves_the_same_tables(destination: Any) -> None:
+    destination.commit(samples.first_commit())
+    once = contents(destination)
+    destination.commit(samples.first_commit())
+    assert contents(destination) == once
+    destination.commit(samples.second_commit())
+    twice = contents(destination)
+    destination.commit(samples.second_commit())
+    assert contents(destination) == twice
+
+
+def test_a_label_that_comes_again_keeps_other_items(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 1, 1), "b": (1, 1, 1)}))
+    destination.commit(commit_of("1", {"a": (2, 2, 0)}, replaced=["a"], minute=1))
+    assert destination.landed(REPORTS, ["a", "b"]) == {"a": 2, "b": 1}
+    assert destination.count(FAMILY) == {"reports": 2, "steps": 3, "chart series": 1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fifty_random_commits_equal_the_model(seed: int, destination: Any) -> None:
+    chance, model = random.Random(seed), Model()
+    for number in range(50):
+        items = {
+            f"item {chance.randrange(40)}": (number, chance.randrange(4), chance.randrange(3))
+            for _ in range(chance.randrange(6))
+        }
+        label = f"p-reports-{chance.choice([number, number, number % 7])}"
+        sweep = START + timedelta(minutes=number - 20) if chance.random() < 0.1 else None
+        replaced = destination.landed(REPORTS, [*items, "nobody"])
+        assert replaced == {uuid: model.items[uuid][0][0] for uuid in items if uuid in model.items}
+        commit = commit_of(label, items, replaced=replaced, minute=number, sweep_before=sweep)
+        destination.commit(commit)
+        model.commit(commit, items, number)
+        if chance.random() < 0.2:
+            destination.commit(commit)
+        if chance.random() < 0.1:
+            destination.close()
+            destination.open()
+        if number % 7 == 6:
+            assert contents(destination) == model.contents()
+    assert contents(destination) == model.contents()
+
+
+def test_rows_from_before_are_swept(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 1, 1), "b": (1, 1, 0)}))
+    destination.commit(commit_of("2", {"c": (1, 2, 0)}, minute=1))
+    last = commit_of("3", {"b": (2, 1, 0)}, replaced=["b"], minute=2)
+    swept = Commit(last.label, last.rows, last.landed, last.replaced, {}, START + timedelta(minutes=1))
+    destination.commit(swept)
+    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"b": 2, "c": 1}
+    assert destination.count(FAMILY) == {"reports": 2, "steps": 3, "chart series": 0}
+
+
+# ── bookkeeping ─────────────────────────────────────────────────────────────────────────────────
+
+
+def failure(key: str, status: str, **other: Any) -> dict[str, Any]:
+    return {"pipeline": "p", "resource": "reports", "key": key, "status": status, "attempts": 1} | other
+
+
+def test_book_rows_replace_the_row_with_their_key(destination: Any) -> None:
+    window = {"pipeline": "p", "resource": "reports", "from": "1", "to": "2", "complete": True}
+    first = {
+        STATE: [samples.state(1)],
+        FAILURES: [failure("x", "open"), failure("y", "open"), failure("z", "open", resource="assets")],
+        RUNS: [{"run_id": "r1", "status": "running", "started_at": START}],
+        WINDOWS: [window],
+    }
+    second = {
+        STATE: [samples.state(2), samples.state(3)],
+        FAILURES: [failure("x", "resolved", resolved_at=START)],
+        RUNS: [{"run_id": "r1", "status": "done"}, {"run_id": "r2", "status": "running"}],
+    }
+    for label, book in (("1", first), ("2", second)):
+        destination.commit(Commit(label, {}, {}, frozenset(), book))
+    assert [row["cursor"] for row in destination.read(STATE).to_pylist()] == ["3"]
+    found = {(row["resource"], row["key"]): row["status"] for row in destination.read(FAILURES).to_pylist()}
+    assert found == {("reports", "x"): "resolved", ("reports", "y"): "open", ("assets", "z"): "open"}
+    runs = destination.read(RUNS).to_pylist()
+    assert [(row["run_id"], row["status"], row["started_at"]) for row in runs] == [
+        ("r1", "done", None),
+        ("r2", "running", None),
+    ]
+    assert destination.read(WINDOWS).to_pylist()[0]["complete"] is True
+
+
+def test_read_finds_the_rows_that_equal(destination: Any) -> None:
+    rows = [failure("x", "open"), failure("y", "resolved"), failure("x", "open", pipeline="other")]
+    destination.commit(Commit("1", {}, {}, frozenset(), {FAILURES: rows}))
+    found = destination.read(FAILURES, pipeline="p", status="open")
+    assert found.schema.equals(FAILURES.schema)
+    assert [row["key"] for row in found.to_pylist()] == ["x"]
+    assert destination.read(FAILURES, pipeline="'; DROP TABLE reports; --").num_rows == 0
+
+
+def test_count_leaves_out_tables_that_are_not_there(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 2, 0)}))
+    assert destination.count([STEPS, EVERY_TYPE, CHARTS]) == {"steps": 2, "chart series": 0}
+    assert destination.landed(EVERY_TYPE, ["a"]) == {}
+    assert destination.read(EVERY_TYPE).num_rows == 0
+
+
+def test_landed_knows_versions(destination: Any) -> None:
+    destination.commit(commit_of("1", {f"item {n}": (n, 1, 0) for n in range(2_000)}))
+    assert destination.landed(REPORTS, []) == {}
+    asked = [f"item {n}" for n in range(1_000, 3_000)]
+    assert destination.landed(REPORTS, asked) == {f"item {n}": n for n in range(1_000, 2_000)}
+    assert destination.landed(STEPS, ["item 7", "it's"]) == {"item 7": None}
+
+
+# ── open, prepare ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_everything_is_there_after_reopening(kind: str, destination: Any, tmp_path: Path) -> None:
+    destination.commit(samples.first_commit())
+    before = contents(destination)
+    destination.close()
+    again = samples.opened(kind, tmp_path)
+    assert contents(again) == before
+    assert again.landed(REPORTS, ["a", "z"]) == {"a": 1}
+    again.close()
+    again.open(read_only=True)
+    assert contents(again) == before
+    assert again.landed(REPORTS, ["a", "z"]) == {"a": 1}
+    with pytest.raises(DestinationError):
+        again.commit(samples.second_commit())
+    again.close()
+
+
+def test_nothing_to_read_is_no_error_and_creates_nothing(kind: str, tmp_path: Path) -> None:
+    destination = samples.make(kind, tmp_path / "nowhere")
+    destination.open(read_only=True)
+    assert destination.landed(REPORTS, ["a"]) == {}
+    assert destination.read(STATE, pipeline="p").schema.equals(STATE.schema)
+    assert destination.count(ALL) == {}
+    destination.close()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_lock_paths_are_beside_the_data_and_differ(kind: str, destination: Any, tmp_path: Path) -> None:
+    one, other = destination.lock_path("one"), destination.lock_path("other")
+    assert one != other
+    assert one.parent.is_dir()
+    assert one.is_relative_to(tmp_path)
+    assert destination.place in str(tmp_path / destination.place)
+
+
+def newer(table: Table, *columns: Column) -> Table:
+    return Table(table.name, table.key, (*table.columns, *columns), table.owner, table.version)
+
+
+def test_a_newer_version_adds_columns(kind: str, destination: Any, tmp_path: Path) -> None:
+    destination.commit(commit_of("1", {"a": (1, 2, 0)}))
+    destination.prepare(ALL)
+    grown = newer(STEPS, Column("comment", pa.string()), Column("tries", pa.int32()))
+    destination.prepare([grown])
+    row = {"report_uuid": "b", "step_index": 0, "comment": "new", "_wats_extracted_at": START}
+    destination.commit(Commit("2", {grown: samples.batches(grown, [row])}, {"b": 1}, frozenset(), {}))
+    found = destination.read(grown)
+    assert found.schema.equals(grown.schema)
+    assert [row["comment"] for row in found.to_pylist()] == [None, None, "new"]
+    destination.close()
+    assert samples.native(kind, tmp_path, grown)["comment"].null_count == 2
+
+
+def test_an_older_version_leaves_new_columns_alone(destination: Any) -> None:
+    grown = newer(STEPS, Column("comment", pa.string()))
+    destination.prepare([grown])
+    destination.prepare([STEPS])
+    destination.commit(commit_of("1", {"a": (1, 2, 0)}))
+    assert destination.read(grown)["comment"].to_pylist() == [None, None]
+    assert destination.read(STEPS).schema.equals(STEPS.schema)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            Table("steps", STEPS.key, (*STEPS.columns[:2], Column("value", pa.string())), "report_uuid"),
+            "value",
+        ),
+        (newer(Table("steps", ("new",), STEPS.columns, "report_uuid"), Column("new", pa.int32())), "missing"),
+    ],
+)
+def test_a_column_that_does_not_fit_is_a_clear_error(changed: Table, message: str, destination: Any) -> None:
+    destination.commit(samples.first_commit())
+    with pytest.raises(DestinationError, match=rf"table steps: column .*{message}.* is needed") as error:
+        destination.prepare([newer(REPORTS, Column("more", pa.string())), changed])
+    assert error.value.hint
+    destination.prepare(ALL)
+    destination.commit(samples.second_commit())
+
+
+# ── all or nothing ──────────────────────────────────────────────────────────────────────────────
+
+
+def broken_commits() -> dict[str, Commit]:
+    good = samples.second_commit()
+    wrong = pa.RecordBatch.from_pydict({"report_uuid": ["a"], "value": ["not a number"]})
+    keyless = [{"report_uuid": None, "series_index": 1, "_wats_extracted_at": START}]
+    return {
+        "a wrong schema": Commit("x", {**good.rows, CHARTS: [wrong]}, {}, frozenset("a"), good.book),
+        "no key": Commit("x", {**good.rows, CHARTS: loose(CHARTS, keyless)}, {}, frozenset("a"), good.book),
+        "a wrong book": Commit("x", good.rows, {}, frozenset("a"), {RUNS: [{"run_id": "r", "rows": "many"}]}),
+    }
+
+
+def loose(table: Table, rows: list[dict[str, Any]]) -> list[pa.RecordBatch]:
+    """A batch that breaks the promise that keys are not null."""
+    arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in table.schema]
+    return [pa.RecordBatch.from_arrays(arrays, schema=table.schema)]
+
+
+@pytest.mark.parametrize("what", list(broken_commits()))
+def test_a_commit_that_fails_leaves_nothing(what: str, kind: str, destination: Any, tmp_path: Path) -> None:
+    destination.commit(samples.first_commit())
+    before = contents(destination)
+    with pytest.raises(DestinationError, match="commit x"):
+        destination.commit(broken_commits()[what])
+    assert contents(destination) == before
+    assert not list(tmp_path.glob("**/.*.tmp"))
+    destination.commit(samples.second_commit())
+
+
+def steps_of_a_commit(kind: str, path: Path) -> list[str]:
+    steps: list[str] = []
+    destination = samples.opened(kind, path)
+    destination.commit(samples.first_commit())
+    destination.close()
+    watched = samples.make(kind, path, on_step=steps.append)
+    watched.open()
+    watched.commit(samples.second_commit())
+    watched.close()
+    return steps
+
+
+def child(kind: str, path: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, samples.__file__, kind, str(path), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_death(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 9, errors
+
+
+def prepared(kind: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tables before and after the second commit; ``path`` is left as it was before."""
+    destination = samples.opened(kind, path)
+    destination.commit(samples.first_commit())
+    before = contents(destination)
+    destination.close()
+    copied = shutil.copytree(path, path.with_name("copy"))
+    other = samples.make(kind, copied)
+    other.open()
+    other.commit(samples.second_commit())
+    after = contents(other)
+    other.close()
+    return before, after
+
+
+def test_death_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Path) -> None:
+    steps = steps_of_a_commit(kind, tmp_path / "watched")
+    assert len(steps) >= 5
+    before, after = prepared(kind, tmp_path / "base")
+    for step in steps:
+        path = Path(shutil.copytree(tmp_path / "base", tmp_path / step))
+        wait_for_death(child(kind, path, "die", step))
+        destination = samples.opened(kind, path)
+        decided = step in ("journalled", "indexed", "committed") or step.startswith("renamed")
+        assert contents(destination) == (after if decided else before), step
+        assert not list(path.glob("**/.*.tmp"))
+        destination.commit(samples.second_commit())
+        assert contents(destination) == after, step
+        assert destination.landed(REPORTS, list("abcd")) == {"a": 2, "b": 1, "c": 1, "d": 1}
+        destination.close()
+
+
+def failing_at(step: str) -> Callable[[str], None]:
+    def fail(now: str) -> None:
+        if now == step:
+            raise KeyboardInterrupt
+
+    return fail
+
+
+def test_an_interrupt_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Path) -> None:
+    steps = steps_of_a_commit(kind, tmp_path / "watched")
+    before, after = prepared(kind, tmp_path / "base")
+    for step in steps:
+        path = Path(shutil.copytree(tmp_path / "base", tmp_path / step))
+        destination = samples.make(kind, path, on_step=failing_at(step))
+        destination.open()
+        with pytest.raises(KeyboardInterrupt):
+            destination.commit(samples.second_commit())
+        destination.close()
+        destination = samples.opened(kind, path)
+        assert contents(destination) in (before, after), step
+        destination.commit(samples.second_commit())
+        assert contents(destination) == after, step
+        destination.close()
+
+
+def test_death_at_any_instant_leaves_whole_commits(kind: str, tmp_path: Path) -> None:
+    chance, model, first = random.Random(1), Model(), 0
+    for _ in range(4):
+        process = child(kind, tmp_path, "many", str(first))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(chance.uniform(0.05, 0.4))
+        process.kill()
+        process.communicate()
+        destination = samples.opened(kind, tmp_path)
+        found = contents(destination)
+        destination.close()
+        last = int(found[STATE.name][0]["cursor"]) if found[STATE.name] else first - 1
+        for number in range(first, last + 1):
+            model.commit(*samples.nth_commit(number), number)
+        assert found == model.contents()
+        first = last + 1
+    assert first > 0
+
+
+def test_bookkeeping_is_prepared_like_any_table(destination: Any) -> None:
+    assert destination.count(BOOKKEEPING) == {table.name: 0 for table in BOOKKEEPING}

@@ -1,0 +1,122 @@
+"""What only the DuckDB destination does."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import destination_samples as samples
+import duckdb
+import pytest
+from destination_samples import ALL, REPORTS, STEPS, commit_of
+
+from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.errors import DestinationError
+
+HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
+
+
+def refused(path: Path, *, read_only: bool = False) -> DestinationError:
+    with pytest.raises(DestinationError) as error:
+        DuckDB(path).open(read_only=read_only)
+    assert str(path) in error.value.message
+    assert error.value.hint
+    return error.value
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_file_that_another_process_has_open(read_only: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        error = refused(path, read_only=read_only)
+        holder.communicate("")
+    assert f"PID {holder.pid}" in error.message
+    assert "close the program" in error.hint
+    DuckDB(path).open()
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    text = tmp_path / "text.duckdb"
+    text.write_text("not a database, but long enough to have been one", encoding="utf-8")
+    foreign = tmp_path / "sqlite.duckdb"
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    for path in (text, foreign):
+        assert "not a valid DuckDB file" in refused(path).message
+    assert text.read_text(encoding="utf-8").startswith("not a database")
+
+
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    refused(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(DestinationError):
+        DuckDB(tmp_path / "file" / "a.duckdb").open()
+
+
+def test_folders_are_created(tmp_path: Path) -> None:
+    destination = DuckDB(tmp_path / "a" / "b" / "c.duckdb")
+    destination.open()
+    destination.close()
+    assert (tmp_path / "a" / "b" / "c.duckdb").is_file()
+
+
+@pytest.mark.parametrize("schema", ["wats", 'with "quotes" and spaces'])
+def test_a_schema_may_be_called_like_the_file(schema: str, tmp_path: Path) -> None:
+    destination = DuckDB(path=tmp_path / f"{schema}.duckdb", schema=schema)
+    destination.open()
+    destination.prepare(ALL)
+    destination.prepare(ALL)
+    destination.commit(samples.first_commit())
+    assert destination.landed(REPORTS, ["a"]) == {"a": 1}
+    assert destination.count([REPORTS]) == {"reports": 3}
+    destination.close()
+
+
+def test_columns_of_users_stay_and_are_null_in_new_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    samples.opened("duckdb", tmp_path).close()
+    with duckdb.connect(path) as connection:
+        connection.execute("ALTER TABLE reports ADD COLUMN shift VARCHAR")
+        connection.execute("CREATE VIEW failed AS SELECT * FROM steps WHERE NOT passed")
+    destination = samples.opened("duckdb", tmp_path)
+    destination.commit(samples.first_commit())
+    destination.close()
+    with duckdb.connect(path) as connection:
+        assert connection.sql("SELECT count(*), count(shift) FROM reports").fetchall() == [(3, 0)]
+        assert connection.sql("SELECT count(*) FROM failed").fetchall() == [(2,)]
+
+
+def test_key_columns_are_not_null(tmp_path: Path) -> None:
+    samples.opened("duckdb", tmp_path).close()
+    with duckdb.connect(tmp_path / "a.duckdb") as connection:
+        described = connection.sql("DESCRIBE steps").fetchall()
+    assert {row[0] for row in described if row[2] == "NO"} == set(STEPS.key)
+
+
+def test_a_table_that_was_dropped_is_a_clear_error(tmp_path: Path) -> None:
+    samples.opened("duckdb", tmp_path).close()
+    with duckdb.connect(tmp_path / "a.duckdb") as connection:
+        connection.execute("DROP TABLE steps")
+    destination = DuckDB(tmp_path / "a.duckdb")
+    destination.open()
+    with pytest.raises(DestinationError, match=r"commit 1: .*steps") as error:
+        destination.commit(commit_of("1", {"a": (1, 1, 1)}))
+    assert "prepare" in error.value.hint
+    assert destination.count([REPORTS]) == {"reports": 0}
+    destination.close()
+
+
+def test_little_memory_is_enough(tmp_path: Path) -> None:
+    destination = samples.opened("duckdb", tmp_path)
+    destination.close()
+    small = DuckDB(tmp_path / "a.duckdb", memory_limit="100MB")
+    small.open()
+    small.commit(commit_of("1", {f"item {n}": (n, 40, 0) for n in range(5_000)}))
+    assert small.count([STEPS]) == {"steps": 200_000}
+    small.close()

@@ -1,0 +1,257 @@
+"""What only the Parquet destination does: its files, its journal and its index."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import destination_samples as samples
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
+
+from wats_extract.destinations.parquet import Parquet
+from wats_extract.destinations.parquet_files import GRACE, SCHEMA_FILE
+from wats_extract.errors import DestinationError
+from wats_extract.flow import Commit
+from wats_extract.state import STATE
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def destination(tmp_path: Path, clock: Clock) -> Iterator[Parquet]:
+    made = samples.opened("parquet", tmp_path, clock=clock)
+    assert isinstance(made, Parquet)
+    yield made
+    made.close()
+
+
+def names(destination: Parquet, table: str = "steps") -> set[str]:
+    return {path.name for path in (destination.path / table).iterdir()}
+
+
+def index_of(destination: Parquet) -> Path:
+    return destination.path / "_wats" / "keys.sqlite"
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_files_are_called_after_their_commit(destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    assert names(destination) == {SCHEMA_FILE, "p-reports-1.parquet"}
+    assert names(destination, "_wats_state") == {SCHEMA_FILE, "p-reports.parquet"}
+
+
+def test_names_are_safe_on_every_system(destination: Parquet) -> None:
+    label = 'a/b\\c:d*e?f"g<h>i|j~[k] ü 2026-01-01T00:00'
+    for minute in (0, 1):
+        destination.commit(commit_of(label, {"a": (1, 2, 1)}, minute=minute))
+    for name in names(destination):
+        assert not set(name) & set('/\\:*?"<>| ')
+    assert destination.count(FAMILY) == {"reports": 1, "steps": 2, "chart series": 1}
+    assert pl.scan_parquet(destination.path / "steps" / "*.parquet").collect().height == 2
+
+
+def test_a_scan_that_was_planned_before_a_rewrite_reads_what_it_planned(destination: Parquet) -> None:
+    path = destination.path / "steps" / "1.parquet"
+    destination.commit(commit_of("1", {"a": (1, 5, 2), "b": (1, 3, 0)}))
+    planned, rows = pq.read_metadata(path), pq.ParquetFile(path).read()
+    destination.commit(commit_of("2", {"a": (2, 1, 0)}, replaced=["a"], minute=1))
+    assert pq.ParquetFile(path, metadata=planned).read().equals(rows)
+    assert pq.ParquetFile(path).read().num_rows == 0
+    assert pq.ParquetFile(path.with_name("1~.parquet")).read()["report_uuid"].unique().to_pylist() == ["b"]
+    destination.commit(commit_of("1", {"c": (2, 1, 0)}, minute=1))
+    assert pq.ParquetFile(path, metadata=planned).read().equals(rows)
+    assert sorted(set(pq.ParquetFile(path).read()["report_uuid"].to_pylist())) == ["b", "c"]
+
+
+def test_retired_files_go_when_no_reader_needs_them(destination: Parquet, clock: Clock) -> None:
+    destination.commit(commit_of("1", {"a": (1, 5, 2)}))
+    destination.commit(commit_of("2", {"a": (2, 1, 0)}, replaced=["a"], minute=1))
+    assert names(destination) == {SCHEMA_FILE, "1.parquet", "2.parquet"}
+    clock.now += GRACE + 1
+    destination.open()
+    assert names(destination) == {SCHEMA_FILE, "2.parquet"}
+    assert destination.count(FAMILY) == {"reports": 1, "steps": 1, "chart series": 0}
+
+
+def test_a_file_that_is_rewritten_over_and_over_stays_small(destination: Parquet, clock: Clock) -> None:
+    sizes = []
+    for minute in range(30):
+        commit = commit_of("1", {"a": (minute, 30_000, 0)}, replaced=["a"], minute=minute)
+        destination.commit(commit)
+        clock.now += GRACE / 3
+        sizes.append(sum(path.stat().st_size for path in (destination.path / "steps").iterdir()))
+    assert sizes[5] > 4 * sizes[0]
+    assert max(sizes) < 1_500_000
+
+
+def test_a_column_that_a_newer_version_adds_is_in_every_file(destination: Parquet) -> None:
+    for minute in (0, 1):
+        destination.commit(commit_of(str(minute), {"a": (minute, 2, 0)}, replaced=["a"], minute=minute))
+    destination.prepare([samples_grown()])
+    found = pl.scan_parquet(destination.path / "steps" / "*.parquet").collect()
+    assert found.columns == samples_grown().schema.names
+    assert found.height == 2
+
+
+def samples_grown() -> samples.Table:
+    more = samples.Column("comment", pa.string())
+    return samples.Table(STEPS.name, STEPS.key, (*STEPS.columns, more), STEPS.owner)
+
+
+def test_polars_scans_while_commits_go_on(tmp_path: Path) -> None:
+    samples.opened("parquet", tmp_path).close()
+    folder = tmp_path / "files"
+    command = [sys.executable, samples.__file__, "parquet", str(tmp_path), "many", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        scans, most = 0, 0
+        while most < 40:
+            for table in ALL:
+                found = pl.scan_parquet(folder / table.name / "*.parquet").collect()
+                assert found.columns == table.schema.names
+                scans += 1
+            most = pl.scan_parquet(folder / "reports" / "*.parquet").select(pl.len()).collect().item()
+            assert writer.poll() is None
+        writer.kill()
+    assert scans > len(ALL)
+
+
+# ── the index ───────────────────────────────────────────────────────────────────────────────────
+
+
+def spoil(index: Path, how: str) -> None:
+    if how == "deleted":
+        index.unlink()
+    elif how == "text":
+        index.write_text("this is not SQLite, it is a sentence" * 100, encoding="utf-8")
+    elif how == "pages":
+        content = bytearray(index.read_bytes())
+        content[4096:] = b"\xa5" * (len(content) - 4096)
+        index.write_bytes(content)
+    elif how == "empty":
+        index.write_bytes(b"")
+    else:
+        index.write_bytes((index.parent / "old").read_bytes())
+
+
+@pytest.mark.parametrize("how", ["deleted", "text", "pages", "empty", "an old copy"])
+@pytest.mark.parametrize("while_open", [True, False])
+def test_the_index_is_built_again(how: str, while_open: bool, destination: Parquet) -> None:
+    model = Model()
+
+    def commit(number: int) -> None:
+        one, items = samples.nth_commit(number)
+        destination.commit(one)
+        model.commit(one, items, number)
+
+    assert destination.landed(REPORTS, ["x"]) == {}
+    commit(0)
+    (destination.path / "_wats" / "old").write_bytes(index_of(destination).read_bytes())
+    for number in range(1, 6):
+        commit(number)
+    spoil(index_of(destination), how)
+    if not while_open:
+        destination.close()
+        destination.open()
+    for number in range(6, 10):
+        commit(number)
+    assert contents(destination) == model.contents()
+    versions = {uuid: item[0] for uuid, (item, _) in model.items.items()}
+    assert destination.landed(REPORTS, [*versions, "x"]) == versions
+
+
+def test_without_its_own_folder_the_data_is_still_the_data(destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    before = contents(destination)
+    destination.close()
+    for path in (destination.path / "_wats").iterdir():
+        path.unlink()
+    destination.open()
+    assert contents(destination) == before
+    destination.commit(samples.second_commit())
+    assert destination.landed(REPORTS, list("abcd")) == {"a": 2, "b": 1, "c": 1, "d": 1}
+
+
+def test_a_damaged_journal_is_a_clear_error(destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    journal = destination.path / "_wats" / "journal.json"
+    journal.write_text("{", encoding="utf-8")
+    with pytest.raises(DestinationError, match=r"journal\.json") as error:
+        destination.open()
+    assert error.value.hint
+
+
+def test_the_index_knows_every_key_once(destination: Parquet) -> None:
+    destination.landed(REPORTS, ["x"])
+    for number in range(12):
+        destination.commit(samples.nth_commit(number)[0])
+    connection = sqlite3.connect(index_of(destination))
+    keys = [row[0] for row in connection.execute("SELECT key FROM keys")]
+    connection.close()
+    assert sorted(keys) == sorted(destination.read(REPORTS)["uuid"].to_pylist())
+
+
+# ── several writers ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_pipelines_share_a_folder(destination: Parquet, tmp_path: Path) -> None:
+    command = [sys.executable, samples.__file__, "parquet", str(tmp_path), "many", "500000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        model = Model()
+        for number in range(15):
+            commit, items = samples.nth_commit(number)
+            destination.commit(mine := book_of(commit, "mine"))
+            model.commit(mine, items, number)
+        other.kill()
+    destination.open()
+    found = [row for row in destination.read(STEPS).to_pylist() if row["report_uuid"] in model.items]
+    assert found == model.contents()["steps"]
+    assert destination.read(STATE, pipeline="mine")["cursor"].to_pylist() == ["mine-000014"]
+
+
+def book_of(commit: Commit, pipeline: str) -> Commit:
+    label = f"{pipeline}-{commit.label}"
+    book = {STATE: [samples.state(label, pipeline=pipeline)]}
+    return Commit(label, commit.rows, commit.landed, commit.replaced, book)
+
+
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DestinationError, match="cannot be opened"):
+        Parquet(tmp_path / "file").open()
+
+
+def test_an_object_store() -> None:
+    with pytest.raises(DestinationError, match="s3://bucket/wats: "):
+        Parquet("s3://bucket/wats")
+
+
+def test_a_table_that_was_not_prepared(tmp_path: Path) -> None:
+    destination = Parquet(tmp_path)
+    destination.open()
+    with pytest.raises(DestinationError, match="commit") as error:
+        destination.commit(samples.first_commit())
+    assert "prepare" in error.value.hint

@@ -1,0 +1,167 @@
+"""Every fault, as a client sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
+
+import httpx2
+import pytest
+
+from wats_extract.fake.app import App
+from wats_extract.fake.data import Plant
+from wats_extract.fake.exchange import Response
+from wats_extract.fake.faults import BROKEN_KINDS, KINDS, Faults
+
+Connect = Callable[..., httpx2.Client]
+HEADERS = "/api/Report/Query/Header"
+
+
+def always(kind: str, **options: object) -> Faults:
+    return Faults(rate=1.0, kinds=(kind,), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["500", "502", "503", "504"])
+def test_server_errors(plant: Plant, connect: Connect, kind: str) -> None:
+    client = connect(App(plant, faults=always(kind)))
+    assert client.get(HEADERS).status_code == int(kind)
+    assert client.get("/api/App/Version").status_code == int(kind)
+
+
+def test_too_many_requests(plant: Plant, connect: Connect) -> None:
+    seconds = connect(App(plant, faults=always("429", retry_after=7))).get(HEADERS)
+    date = connect(App(plant, faults=always("429-date", retry_after=7))).get(HEADERS)
+    none = connect(App(plant, faults=always("429-none"))).get(HEADERS)
+    assert {answer.status_code for answer in (seconds, date, none)} == {429}
+    assert seconds.headers["Retry-After"] == "7"
+    assert -2 < parsedate_to_datetime(date.headers["Retry-After"]).timestamp() - time.time() < 9
+    assert "Retry-After" not in none.headers
+
+
+def test_answers_that_are_no_json(plant: Plant, connect: Connect) -> None:
+    page = connect(App(plant, faults=always("html"))).get(HEADERS)
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html")
+    assert connect(App(plant, faults=always("empty"))).get(HEADERS).content == b""
+    cut = connect(App(plant, faults=always("truncated"))).get(HEADERS)
+    assert cut.status_code == 200
+    with pytest.raises(ValueError, match=r".+"):
+        cut.json()
+
+
+@pytest.mark.parametrize("packed", ["gzip", "identity"])
+@pytest.mark.parametrize("kind", ["short", "drop"])
+def test_connections_that_break(plant: Plant, connect: Connect, kind: str, packed: str) -> None:
+    client = connect(App(plant, faults=always(kind)))
+    with pytest.raises(httpx2.RemoteProtocolError):
+        client.get(HEADERS, headers={"Accept-Encoding": packed})
+
+
+def test_slow_answers(plant: Plant, connect: Connect) -> None:
+    client = connect(App(plant, faults=always("slow", delay=0.2)))
+    begun = time.perf_counter()
+    assert client.get(HEADERS).status_code == 200
+    assert time.perf_counter() - begun >= 0.2
+
+
+def test_stalled_answers_end_with_the_patience_of_the_client(plant: Plant, connect: Connect) -> None:
+    client = connect(App(plant, faults=always("stall")), timeout=0.2)
+    with pytest.raises(httpx2.ReadTimeout):
+        client.get(HEADERS)
+
+
+def test_every_kind_is_known_to_a_test() -> None:
+    assert set(KINDS) == {
+        "500", "502", "503", "504", "429", "429-date", "429-none",
+        "html", "empty", "truncated", "short", "drop", "slow", "stall",
+    }  # fmt: skip
+    for kind in KINDS:
+        assert isinstance(Faults().spoil(kind, Response(200, b"[1,2,3]")), Response)
+
+
+def test_chance_strikes_at_its_rate_and_the_same_each_time() -> None:
+    faults, same = (Faults(rate=0.2, kinds=("500", "drop"), seed=5) for _ in range(2))
+    struck = [faults.draw() for _ in range(2000)]
+    assert struck == [same.draw() for _ in range(2000)]
+    assert 300 < sum(each is not None for each in struck) < 500
+    assert any(one and other for one, other in pairwise(struck))
+
+
+# ------------------------------------------------------------ broken reports
+
+
+@pytest.mark.parametrize("kind", BROKEN_KINDS)
+def test_a_report_can_be_broken_for_good(plant: Plant, connect: Connect, kind: str) -> None:
+    uuid, fine = plant.uuids()[:2]
+    app = App(plant, faults=Faults(broken={uuid.upper(): kind}))
+    client = connect(app)
+    for _ in range(2):
+        check_broken(client, f"/api/Report/Wsjf/{uuid}", kind)
+    assert client.get(f"/api/Report/Wsjf/{fine}").json() == plant.document(fine)
+    app.faults.mend()
+    assert client.get(f"/api/Report/Wsjf/{uuid}").json() == plant.document(uuid)
+
+
+def check_broken(client: httpx2.Client, address: str, kind: str) -> None:
+    if kind == "drop":
+        with pytest.raises(httpx2.RemoteProtocolError):
+            client.get(address)
+        return
+    answer = client.get(address)
+    if kind in ("404", "500", "403"):
+        assert answer.status_code == int(kind)
+    elif kind in ("garbage", "truncated", "html"):
+        assert answer.status_code == 200
+        with pytest.raises(ValueError, match=r".+"):
+            answer.json()
+    elif kind == "null":
+        assert answer.json() is None
+    else:
+        assert b'"value":{"x":1}' in answer.content
+        assert answer.json()["type"] == "T"
+
+
+def test_a_repair_of_the_wrong_type_is_a_string(plant: Plant, connect: Connect) -> None:
+    uuid = next(row["uuid"] for row in plant.headers() if row["reportType"] == "R")
+    client = connect(App(plant, faults=Faults(broken={uuid: "wrong-type"})))
+    assert client.get(f"/api/Report/Wsjf/{uuid}").json() == "report"
+
+
+def test_broken_reports_can_be_counted_or_numbered(plant: Plant) -> None:
+    counted = App(plant, faults=Faults(broken=10, broken_kinds=("500", "garbage"))).faults.broken
+    assert sorted(counted.values()) == ["500"] * 5 + ["garbage"] * 5
+    assert set(counted) <= set(plant.uuids())
+    numbered = App(plant, faults=Faults(broken={3: "null"})).faults.broken
+    assert numbered == {plant.uuid(3): "null"}
+
+
+# ------------------------------------------------------------ the command line
+
+
+def test_parse() -> None:
+    faults = Faults.parse(
+        "rate=100%, kinds=500+429, broken=4, broken-kind=garbage, retry-after=3, delay=0.1s, seed=9"
+    )
+    assert faults.draw() in ("500", "429")
+    app = App(Plant(40), faults=faults)
+    assert list(app.faults.broken.values()) == ["garbage"] * 4
+    assert Faults.parse("").draw() is None
+    assert Faults.parse("rate=0.5").draw() in (None, "429", "500", "503", "drop")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rats=5%", "unknown fault setting 'rats'; there are: rate, kinds, broken, broken-kind"),
+        ("rate=often", "rate is a share such as 5% or 0.05, not 'often'"),
+        ("rate=120%", "between 0% and 100%"),
+        ("kinds=500+boom", "unknown fault 'boom'; there are: 429, 429-date"),
+        ("broken=some", "broken is a whole number"),
+        ("broken=1,broken-kind=short", "unknown fault 'short'; there are: 404, 500, 403, garbage"),
+        ("delay=long", "delay is a number of seconds"),
+    ],
+)
+def test_parse_says_what_is_right(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Faults.parse(text)

@@ -1,0 +1,478 @@
+"""The main job, end to end: what the server holds is what the tables hold, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import TOKEN
+from tests.extraction import Extraction, expected_tables
+from wats_extract.fake.app import App
+from wats_extract.fake.data import Plant
+from wats_extract.fake.exchange import Request
+from wats_extract.fake.faults import Faults
+from wats_extract.resources.catalogue import RESOURCES
+
+Server = Callable[..., tuple[App, str]]
+KINDS = ["duckdb", "parquet"]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def assert_same(extraction: Extraction, tables: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Every table holds exactly the expected rows, value by value."""
+    for name, rows in tables.items():
+        landed = extraction.table(name)
+        assert len(landed) == len(rows), name
+        found = {_key(row): row for row in landed}
+        assert len(found) == len(landed), f"{name} has rows twice"
+        for row in rows:
+            _assert_row(name, row, found[_key(row)])
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    uuid = row.get("report_uuid", row.get("uuid"))
+    own = [value for name, value in row.items() if name.endswith("_index") and name not in _NOT_KEYS]
+    if "measurement_index" not in row and "series_index" not in row and "attachment_index" in row:
+        own = [row["attachment_index"]]
+    if "additional_data_index" in row:
+        own = [row["additional_data_index"]]
+    return (uuid, *own)
+
+
+_NOT_KEYS = {"parent_step_index", "loop_index", "parent_index", "replaced_index", "test_socket_index"} | {
+    "batch_loop_index"
+}
+
+
+def _assert_row(table: str, row: Mapping[str, Any], landed: Mapping[str, Any]) -> None:
+    for name, value in row.items():
+        other = landed[name]
+        if name == "properties":
+            value, other = value, None if other is None else json.loads(other)
+        if isinstance(value, float) and math.isnan(value):
+            assert math.isnan(other), (table, name)
+        else:
+            assert other == value, (table, name, row)
+
+
+def test_everything_lands_as_it_is(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(150)
+    app, url = server(plant)
+    expand = RESOURCES["report_headers"].expand
+    extraction = Extraction(
+        url, tmp_path, kind, options={"attachments": "content", "expand": expand, "keep_raw": True}
+    )
+    report = extraction.run()
+    assert (report.status, report.exit_code) == ("succeeded", 0)
+    assert_same(extraction, expected_tables(plant))
+    assert_same(extraction, expanded_headers(app, plant))
+    assert report.requests <= 2 * (1 + 2) + len(plant)
+    rows = {name: report.resources[r].tables[name] for r in RESOURCES for name in report.resources[r].tables}
+    for name, count in rows.items():
+        assert len(extraction.table(name)) == count, name
+
+
+def expanded_headers(app: App, plant: Plant) -> dict[str, list[dict[str, Any]]]:
+    from tests import expected
+
+    tables: dict[str, list[dict[str, Any]]] = {}
+    expand = ",".join(RESOURCES["report_headers"].expand)
+    answer = app(
+        Request(
+            "GET",
+            "/api/Report/Query/Header",
+            f"$expand={expand}&$top=10000",
+            {"authorization": f"Basic {TOKEN}"},
+        )
+    )
+    headers = json.loads(answer.body)
+    assert len(headers) == len(plant)
+    for header in headers:
+        for name, rows in expected.header_children(header).items():
+            tables.setdefault(name, []).extend(rows)
+    assert all(tables.values()), "the demo data should have all four kinds"
+    return tables
+
+
+def test_real_documents_land_as_they_are(
+    kind: str, server: Server, tmp_path: Path, samples: dict[str, dict[str, Any]]
+) -> None:
+    plant = Plant(0)
+    for document in samples.values():
+        plant.receive(document)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, options={"attachments": "content"})
+    assert extraction.run().exit_code == 0
+    assert_same(extraction, expected_tables(plant))
+    assert len(extraction.table("reports")) == len(samples) == 4
+
+
+def test_a_second_run_asks_twice_a_resource_and_lands_nothing(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    _, url = server(Plant(80))
+    extraction = Extraction(url, tmp_path, kind)
+    first = extraction.run()
+    second = extraction.run()
+    assert second.status == "succeeded"
+    for name, report in second.resources.items():
+        assert report.requests <= 2, name
+        assert report.rows == 0, name
+        assert report.cursor == first.resources[name].cursor
+
+
+def test_new_late_and_received_again_reports_are_picked_up(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(80)
+    app, url = server(plant)
+    late = plant.uuids()[70]
+    plant.hide(late)
+    extraction = Extraction(url, tmp_path, kind)
+    extraction.run()
+    assert late not in {row["uuid"] for row in extraction.table("reports")}
+    plant.show(late)
+    plant.grow(5)
+    for uuid in plant.uuids()[10:13]:
+        plant.receive_again(uuid, comment="again")
+    asked = app.total
+    report = extraction.run()
+    assert report.resources["reports"].items == report.resources["report_headers"].items == 1 + 5 + 3
+    assert_same(extraction, expected_tables(plant))
+    assert app.total - asked == 9 + 2 * 2
+
+
+def test_a_document_received_again_replaces_all_its_child_rows(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(20)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind)
+    extraction.run()
+    uuid = next(uuid for uuid in plant.uuids() if plant.document(uuid).get("root"))
+    document = plant.document(uuid)
+    document["root"] = {"id": 1, "group": "M", "name": "only", "status": "P", "stepType": "SequenceCall"}
+    document["miscInfos"] = document["subUnits"] = []
+    plant.receive_again(uuid, document)
+    extraction.run()
+    assert_same(extraction, expected_tables(plant))
+
+
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        {"page_cap": 25},
+        {"page_cap": 10},
+        {"refuse_keyset": True},
+        {"refuse_keyset": True, "page_cap": 25},
+        {"pascal_case": True},
+        {"gzip": False},
+    ],
+    ids=lambda quirks: "-".join(quirks),
+)
+def test_odd_servers_give_the_same_tables(server: Server, tmp_path: Path, quirks: dict[str, Any]) -> None:
+    plant = Plant(120)
+    _, url = server(plant, **quirks)
+    extraction = Extraction(url, tmp_path)
+    assert extraction.run().exit_code == 0
+    tables = expected_tables(plant)
+    if quirks.get("pascal_case"):
+        del tables["additional_data"]  # its JSON is kept as the server writes it
+    assert_same(extraction, tables)
+    again = extraction.run()
+    assert sum(report.rows for report in again.resources.values()) == 0
+    if not quirks.get("refuse_keyset"):
+        assert all(report.requests <= 2 for report in again.resources.values())
+
+
+def test_ties_in_the_sort_key_are_complete(server: Server, tmp_path: Path) -> None:
+    plant = Plant(130, ties=40)
+    _, url = server(plant, page_cap=25)
+    extraction = Extraction(url, tmp_path, names=["report_headers"])
+    assert extraction.run().exit_code == 0
+    assert_same(extraction, {"report_headers": expected_tables(plant)["report_headers"]})
+
+
+FAULTS = (
+    "429",
+    "429-date",
+    "429-none",
+    "500",
+    "502",
+    "503",
+    "504",
+    "html",
+    "empty",
+    "truncated",
+    "short",
+    "drop",
+)
+
+
+def test_five_percent_failing_and_ten_broken_for_good(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(200)
+    broken = dict(
+        zip(
+            plant.uuids()[3:200:20],
+            ["404", "500", "403", "garbage", "truncated", "wrong-type", "html", "drop", "null", "500"],
+            strict=True,
+        )
+    )
+    codes = {
+        "404": "NOT_FOUND",
+        "500": "API_ERROR",
+        "403": "FORBIDDEN",
+        "garbage": "INVALID_RECORD",
+        "truncated": "INVALID_RECORD",
+        "wrong-type": "INVALID_RECORD",
+        "html": "INVALID_RESPONSE",
+        "drop": "CONNECTION_ERROR",
+        "null": "NOT_FOUND",
+    }
+    faults = Faults(rate=0.05, kinds=FAULTS, broken=broken, retry_after=0)
+    _, url = server(plant, faults=faults)
+    extraction = Extraction(url, tmp_path, kind, options={"attachments": "content"})
+    report = extraction.run()
+    assert (report.status, report.exit_code, report.failures) == ("failures", 3, 10)
+    failed = {row["key"]: row for row in extraction.table("_wats_failures")}
+    assert {key: row["error_code"] for key, row in failed.items()} == {
+        uuid: codes[how] for uuid, how in broken.items()
+    }
+    assert {row["status"] for row in failed.values()} == {"open"}
+    tables = expected_tables(plant)
+    without = {
+        name: [row for row in rows if name == "report_headers" or _key(row)[0] not in broken]
+        for name, rows in tables.items()
+    }
+    assert_same(extraction, without)
+
+    again = extraction.run()
+    assert (again.exit_code, again.failures, again.open_failures) == (3, 0, 10)
+    assert again.resources["reports"].items == 0
+
+    faults.mend()
+    healed = extraction.retry()
+    assert (healed.status, healed.exit_code, healed.open_failures) == ("succeeded", 0, 0)
+    assert healed.resources["reports"].items == 10
+    rows = extraction.table("_wats_failures")
+    assert len(rows) == 10
+    assert all(row["status"] == "resolved" and row["resolved_at"] is not None for row in rows)
+    assert_same(extraction, tables)
+
+
+def test_retry_takes_codes_and_keys(server: Server, tmp_path: Path) -> None:
+    plant = Plant(40)
+    uuids = plant.uuids()
+    faults = Faults(broken={uuids[1]: "404", uuids[2]: "500", uuids[3]: "500"})
+    _, url = server(plant, faults=faults)
+    extraction = Extraction(url, tmp_path)
+    extraction.run()
+    faults.mend()
+    assert extraction.retry(code="NOT_FOUND").open_failures == 2
+    assert extraction.retry(keys=[uuids[3]]).open_failures == 1
+    still = [row for row in extraction.table("_wats_failures") if row["status"] == "open"]
+    assert [row["key"] for row in still] == [uuids[2]]
+
+
+def test_a_failure_heals_by_itself_when_the_report_arrives_again(server: Server, tmp_path: Path) -> None:
+    plant = Plant(30)
+    broken = plant.uuids()[4]
+    faults = Faults(broken={broken: "500"})
+    _, url = server(plant, faults=faults)
+    extraction = Extraction(url, tmp_path)
+    assert extraction.run().exit_code == 3
+    faults.mend()
+    plant.receive_again(broken)
+    assert extraction.run().exit_code == 0
+    assert_same(extraction, expected_tables(plant))
+
+
+def test_failing_again_keeps_the_first_time_and_adds_up_attempts(server: Server, tmp_path: Path) -> None:
+    plant = Plant(30)
+    faults = Faults(broken={plant.uuids()[4]: "500"})
+    _, url = server(plant, faults=faults)
+    extraction = Extraction(url, tmp_path)
+    extraction.run()
+    (first,) = extraction.table("_wats_failures")
+    assert extraction.retry().exit_code == 3
+    (second,) = extraction.table("_wats_failures")
+    assert second["first_failed_at"] == first["first_failed_at"]
+    assert second["last_failed_at"] > first["last_failed_at"]
+    assert second["attempts"] > first["attempts"] >= 2
+    assert (second["stage"], second["http_status"]) == ("fetch", 500)
+
+
+def test_failures_within_the_tolerance_exit_0(server: Server, tmp_path: Path) -> None:
+    plant = Plant(60)
+    faults = Faults(broken=dict.fromkeys(plant.uuids()[:2], "404"))
+    _, url = server(plant, faults=faults)
+    assert Extraction(url, tmp_path, max_failures="2").run().exit_code == 0
+    assert Extraction(url, tmp_path, max_failures="1").run().exit_code == 3
+
+
+def test_too_many_failures_stop_the_run(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(400)
+    faults = Faults(broken=dict.fromkeys(plant.uuids()[100:], "404"))
+    app, url = server(plant, faults=faults)
+    extraction = Extraction(url, tmp_path, kind, names=["reports"])
+    report = extraction.run()
+    assert (report.status, report.exit_code) == ("incomplete", 4)
+    assert "stop_at_failures" in report.message
+    assert report.failures == 20, "the twentieth of the last hundred"
+    assert len(extraction.table("reports")) == 100
+    assert app.total < 400
+    faults.mend()
+    assert extraction.run().exit_code == 3, "those that failed are left to retry"
+    assert extraction.retry().exit_code == 0
+    assert_same(extraction, {"reports": expected_tables(plant)["reports"]})
+
+
+def test_max_requests_ends_cleanly_and_the_next_run_goes_on(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(100)
+    app, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 20})
+    landed = 0
+    for _ in range(4):
+        before = app.total
+        report = extraction.run(limits={"max_requests": 45})
+        assert app.total - before <= 45
+        landed += report.resources["reports"].items
+        if report.exit_code == 0:
+            break
+        assert report.exit_code == 4
+    assert report.exit_code == 0
+    assert landed == 100
+    assert_same(extraction, {"reports": expected_tables(plant)["reports"]})
+
+
+def test_limit_stops_and_goes_on(server: Server, tmp_path: Path) -> None:
+    plant = Plant(90)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path)
+    counts = [extraction.run(limit=40).resources for _ in range(4)]
+    assert [each["reports"].items for each in counts] == [40, 40, 10, 0]
+    assert [each["report_headers"].items for each in counts] == [40, 40, 10, 0]
+    assert_same(extraction, expected_tables(plant))
+
+
+def test_a_refused_token_ends_it_at_once(server: Server, tmp_path: Path) -> None:
+    app, url = server(Plant(30))
+    report = Extraction(url, tmp_path, token="wrong").run()
+    assert (report.status, report.exit_code, report.failures) == ("refused", 2, 0)
+    assert app.total == 1
+    assert "WATS_TOKEN" in report.message
+
+
+def test_a_server_out_of_reach(server: Server, tmp_path: Path) -> None:
+    report = Extraction("http://127.0.0.1:9", tmp_path).run()
+    assert (report.status, report.exit_code) == ("unreachable", 5)
+    assert Extraction("http://127.0.0.1:9", tmp_path).table("_wats_runs")[-1]["status"] == "unreachable"
+
+
+def test_append_keeps_every_version(server: Server, tmp_path: Path) -> None:
+    plant = Plant(30)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, disposition="append")
+    extraction.run()
+    plant.receive_again(plant.uuids()[3])
+    extraction.run()
+    extraction.run()
+    assert len(extraction.table("reports")) == len(extraction.table("report_headers")) == 31
+
+
+def test_replace_drops_what_the_server_no_longer_has(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(40)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, disposition="replace")
+    extraction.run()
+    for uuid in plant.uuids()[5:9]:
+        plant.delete(uuid)
+    report = extraction.run()
+    assert report.resources["reports"].items == 36
+    assert_same(extraction, expected_tables(plant))
+
+
+def test_full_refresh_reads_all_again_and_doubles_nothing(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(40)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind)
+    extraction.run()
+    report = extraction.run(full_refresh=True)
+    assert report.resources["reports"].items == report.resources["report_headers"].items == 40
+    assert_same(extraction, expected_tables(plant))
+
+
+def test_another_selection_leaves_no_gap_and_fetches_nothing_twice(server: Server, tmp_path: Path) -> None:
+    plant = Plant(120)
+    app, url = server(plant)
+    extraction = Extraction(url, tmp_path)
+    some = extraction.run(filter="result eq 'Failed'").resources["reports"].items
+    assert 0 < some < 120
+    assert extraction.run().resources["reports"].items == 120 - some
+    assert_same(extraction, expected_tables(plant))
+    assert app.per_route.total() <= 120 + 4 * 3
+
+
+def test_bad_records_in_a_page_do_not_stop_the_others(server: Server, tmp_path: Path) -> None:
+    plant = Plant(30)
+    good = plant.uuids()
+    odd = plant.receive({}, uuid="00000000-0000-4000-8000-00000000000a", start="not a date", reportType="T")
+    plant.grow(5)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, names=["report_headers"])
+    assert extraction.run().exit_code == 3
+    (failure,) = extraction.table("_wats_failures")
+    assert (failure["key"], failure["error_code"], failure["stage"]) == (odd, "INVALID_RECORD", "shred")
+    assert "not a date" in failure["message"]
+    assert (
+        {row["uuid"] for row in extraction.table("report_headers")} == set(plant.uuids()) - {odd} >= set(good)
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"attachments": "metadata"}, {"charts": False}], ids=str)
+def test_detail_is_as_asked(server: Server, tmp_path: Path, options: dict[str, Any]) -> None:
+    plant = Plant(150)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, names=["reports"], options=options)
+    extraction.run()
+    tables = expected_tables(plant)
+    attachments, charts = extraction.table("attachments"), extraction.table("chart_series")
+    assert len(charts) == (0 if options.get("charts") is False else len(tables["chart_series"]))
+    assert len(attachments) == (len(tables["attachments"]) if "attachments" in options else 0)
+    assert all(row["content"] is None and row["sha256"] for row in attachments)
+
+
+def test_raw_documents_are_kept_compressed(server: Server, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    plant = Plant(10)
+    _, url = server(plant)
+    extraction = Extraction(
+        url, tmp_path, names=["reports"], options={"keep_raw": True, "attachments": "content"}
+    )
+    extraction.run()
+    for row in extraction.table("raw_reports"):
+        text = pa.decompress(
+            row["document"], decompressed_size=row["size_bytes"], codec=row["encoding"], asbytes=True
+        )
+        assert json.loads(text) == plant.document(row["uuid"])
+
+
+def test_every_row_joins_its_run(kind: str, server: Server, tmp_path: Path) -> None:
+    _, url = server(Plant(20))
+    extraction = Extraction(url, tmp_path, kind)
+    report = extraction.run()
+    for name in ("reports", "steps", "report_headers"):
+        assert {row["_wats_run_id"] for row in extraction.table(name)} == {report.run_id}
+    (run,) = extraction.table("_wats_runs")
+    assert (run["run_id"], run["status"], run["requests"]) == (report.run_id, "succeeded", report.requests)
+    assert run["rows"] == sum(each.rows for each in report.resources.values())
