@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 TRACEBACK = "WATS_EXTRACT_TRACEBACK"
-ISSUES = "https://github.com/wats-extract/wats-extract/issues"
 
 _ENDLESS = 100_000
 """The width where nobody looks: no line is ever broken."""
@@ -194,7 +193,7 @@ def bug(what: Exception) -> None:
     complain(
         "Error",
         f"this is a bug in wats-extract: {type(what).__name__}: {what}",
-        hint=f"What was committed stays.{more}\nPlease report it: {ISSUES}",
+        hint=f"What was committed stays. Please report it, with the command and this message.{more}",
     )
 
 
