@@ -40,7 +40,7 @@ class Column:
     Attributes:
         name: The name in every destination, snake_case.
         type: The Arrow type: string, bool, int32, int64, double, ``timestamp[us, UTC]``, binary or a list.
-        source: The name of the field in WATS's JSON, where there is one.
+        source: The field in WATS's JSON that it is taken from, where it is one: ``name``, or ``block.name``.
         doc: What it means, with unit.
         kind: How the source writes it, where that differs from the column: ``uuid`` (any case),
             ``result`` and ``report_type`` (codes that become words), ``limit`` (a mark for no limit).

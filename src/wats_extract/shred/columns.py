@@ -1,17 +1,18 @@
 """From Python values to Arrow columns of the declared types, and from typed records to rows.
 
-``pa.array([1.5], pa.int64())`` silently gives 1, and a text in a column of doubles raises in the middle
-of ten thousand rows; so each type has its own way in, which is exact or raises ``RecordError``.
+Whole columns at a time, in C wherever there is a way. That ``pa.array([1.5], pa.int64())`` silently gives
+1 is no danger here: records hold whole numbers where they declare them, or they are no records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from wats_extract.errors import RecordError
 from wats_extract.flow import EXTRA, TIMESTAMP, Column, Table
@@ -66,18 +67,35 @@ def number(value: float | str | None) -> float | None:
 class Layout:
     """How records of one type become rows of one table.
 
+    A column with a ``source`` is taken from the record: from a field (``name``), from a field of a block
+    (``seqCall.path``), or from the first of several that has one (``uut.user uur.user``). Every other
+    column is placed by whoever gathers the records.
+
     Args:
-        table: Where the rows go. A column with a ``source`` is filled from the record's field of that
-            name; every other one is placed by whoever gathers the records.
+        table: Where the rows go.
         record: The type of the records.
-        apart: Fields of the record that go to other tables, or are placed.
+        apart: Fields, or fields of blocks, that go to other tables, or are placed.
     """
 
     def __init__(self, table: Table, record: type[Record], *, apart: Sequence[str] = ()) -> None:
         self.table = table
-        self.taken = [(c, attrgetter(c.source)) for c in table.columns if c.source]
-        self.placed = [c for c in table.columns if not c.source]
-        self.left_over = leftovers(record, {*apart, *(c.source for c in table.columns)})
+        places = {name: place for place, name in enumerate(record.__struct_fields__)}
+        sources = {column: column.source.split() for column in table.columns if column.source}
+        used = {*apart, *(path for paths in sources.values() for path in paths)}
+        self.placed = [column for column in table.columns if not column.source]
+        self.taken: list[tuple[Column, list[tuple[int, str]]]] = [
+            (column, [(places[path.partition(".")[0]], path.partition(".")[2]) for path in paths])
+            for column, paths in sources.items()
+        ]
+        blocks = {path.partition(".")[0] for path in used if "." in path}
+        names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
+        self.rest = [(places[a], n) for a, n in names.items() if a not in used | blocks | {"extra"}]
+        self.unknown = places["extra"]
+        hints = get_type_hints(record)
+        self.blocks = [
+            (places[block], names[block], leftovers(_record_in(hints[block]), _within(block, used)))
+            for block in sorted(blocks)
+        ]
 
     def sheet(self) -> Sheet:
         """A new sheet for rows of this layout."""
@@ -89,20 +107,28 @@ class Sheet:
 
     Attributes:
         records: The records, one a row.
-        placed: One tuple a row: the values of the columns without a source, in their order.
+        placed: For each column without a source its values, one a row.
         extras: By row number, what else goes to ``_extra``.
     """
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.records: list[Any] = []
-        self.placed: list[tuple[Any, ...]] = []
+        self.placed: dict[str, list[Any]] = {column.name: [] for column in layout.placed}
         self.extras: dict[int, dict[str, Any]] = {}
 
     def add(self, record: Any, *placed: Any) -> None:
         """One more row; ``placed`` in the order of the table's columns."""
         self.records.append(record)
-        self.placed.append(placed)
+        for values, value in zip(self.placed.values(), placed, strict=True):
+            values.append(value)
+
+    def add_all(self, records: Sequence[Any], owner: str) -> None:
+        """Rows for a list of an owner's records; owner and place in the list are the placed columns."""
+        self.records += records
+        owners, places = self.placed.values()
+        owners += [owner] * len(records)
+        places += range(len(records))
 
     def add_extra(self, extra: dict[str, Any]) -> None:
         """More for ``_extra`` of the row that was added last."""
@@ -115,18 +141,61 @@ class Sheet:
         Raises:
             RecordError: a value does not fit its column.
         """
-        columns = {c.name: array(list(map(get, self.records)), c) for c, get in self.layout.taken}
-        by_column = zip(*self.placed, strict=True)
-        columns |= {c.name: array(v, c) for c, v in zip(self.layout.placed, by_column, strict=True)}
-        columns[EXTRA.name] = array(self._extras(), EXTRA)
+        fields = list(zip(*map(astuple, self.records), strict=True))
+        columns = {c.name: array(_values(fields, paths), c) for c, paths in self.layout.taken}
+        columns |= {c.name: array(self.placed[c.name], c) for c in self.layout.placed}
+        columns[EXTRA.name] = array(self._extras(fields), EXTRA)
         schema = self.layout.table.shredded_schema
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
-    def _extras(self) -> list[str | None]:
-        found = [self.layout.left_over(record) for record in self.records]
-        for row, extra in self.extras.items():
-            found[row] = (found[row] or {}) | extra
-        return [json_text(extra) if extra else None for extra in found]
+    def _extras(self, fields: list[tuple[Any, ...]]) -> list[str | None]:
+        """The JSON of what has no column, row by row; looks at whole columns first, for most are empty."""
+        found = {row: dict(extra) for row, extra in self.extras.items()}
+        for place, name in self.layout.rest:
+            for row, value in _filled(fields[place]):
+                found.setdefault(row, {})[name] = value
+        for place, name, left_over in self.layout.blocks:
+            if any(map(left_over, filter(None, fields[place]))):
+                for row, block in _filled(fields[place]):
+                    if left := left_over(block):
+                        extra = found.setdefault(row, {})
+                        extra[name] = left | extra.get(name, {})
+        for row, unknown in _filled(fields[self.layout.unknown]):
+            found.setdefault(row, {}).update(unknown)
+        texts: list[str | None] = [None] * len(self.records)
+        for row, extra in found.items():
+            texts[row] = json_text(extra)
+        return texts
+
+
+def _values(fields: list[tuple[Any, ...]], paths: list[tuple[int, str]]) -> Sequence[Any]:
+    """A column's values: of a field, of a block's field, or the first of several that is not null."""
+    (place, within), *others = paths
+    values: Sequence[Any] = fields[place]
+    if within and values.count(None) < len(values):
+        get = attrgetter(within)
+        values = [None if block is None else get(block) for block in values]
+    for other in others:
+        second = _values(fields, [other])
+        values = [two if one is None else one for one, two in zip(values, second, strict=True)]
+    return values
+
+
+def _filled(values: Sequence[Any]) -> Iterable[tuple[int, Any]]:
+    """The rows that are not null."""
+    if values.count(None) == len(values):
+        return ()
+    return [(row, value) for row, value in enumerate(values) if value is not None]
+
+
+def _within(block: str, used: set[str]) -> set[str]:
+    """The fields of a block that are used."""
+    return {path.partition(".")[2] for path in used if path.startswith(f"{block}.")}
+
+
+def _record_in(hint: Any) -> type[Record]:
+    found: type[Record] = next(option for option in get_args(hint) if option is not type(None))
+    return found
 
 
 def leftovers(record: type[Record], used: set[str]) -> Callable[[Any], dict[str, Any] | None]:
@@ -164,17 +233,11 @@ def _texts(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     return pa.array(values, type_)
 
 
-def _whole_numbers(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
-    if not {int, type(None)}.issuperset(map(type, values)):
-        odd = next(value for value in values if type(value) not in (int, type(None)))
-        raise RecordError(f"expected a whole number, found {odd!r}")
-    return pa.array(values, type_)
-
-
 def _numbers(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
-    if str in set(map(type, values)):
-        values = [number(value) for value in values]
-    return pa.array(values, type_)
+    try:
+        return pa.array(values, type_)
+    except (pa.ArrowException, TypeError):  # a number as text
+        return pa.array([number(value) for value in values], type_)
 
 
 def _moments(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
@@ -184,15 +247,13 @@ def _moments(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
 
 
 _WAYS: dict[pa.DataType, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
-    pa.int32(): _whole_numbers,
-    pa.int64(): _whole_numbers,
     pa.float64(): _numbers,
     TIMESTAMP: _moments,
 }
 
 
 def _words(words: dict[str, str]) -> Callable[[Sequence[Any]], list[Any]]:
-    return lambda values: [words.get(value, value) for value in values]
+    return lambda values: list(map(words.get, values, values))
 
 
 def _limits(values: Sequence[Any]) -> list[Any]:

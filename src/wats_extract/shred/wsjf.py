@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,15 +31,15 @@ _LAYOUTS = {
             tables.REPORTS,
             wsjf.Report,
             apart=(
-                *("id", "start", "startUTC", "root", "uut", "uur"),
-                *("miscInfos", "subUnits", "assets", "assetStats", "binaryData", "additionalData"),
+                *("id", "start", "startUTC", "root", "miscInfos", "subUnits"),
+                *("assets", "assetStats", "binaryData", "additionalData"),
             ),
         ),
         Layout(
             tables.STEPS,
             wsjf.Step,
             apart=(
-                *("steps", "loop", "seqCall", "callExe", "messagePopup", "chart", "attachment"),
+                *("steps", "loop.endingIndex", "chart", "attachment"),
                 *("numericMeas", "stringMeas", "booleanMeas", "additionalResults"),
             ),
         ),
@@ -128,94 +128,70 @@ class Sheets:
         self._add_report(document)
         if report.root is not None:
             self._add_steps(uuid, report.root)
-        self._add_list("misc_infos", uuid, report.miscInfos)
-        self._add_list("assets_used", uuid, report.assets)
-        self._add_list("asset_stats", uuid, report.assetStats)
+        self.by_name["misc_infos"].add_all(report.miscInfos or (), uuid)
+        self.by_name["assets_used"].add_all(report.assets or (), uuid)
+        self.by_name["asset_stats"].add_all(report.assetStats or (), uuid)
         self._add_units(uuid, report)
         self._add_additional_data(uuid)
         self._add_attachments(uuid)
         if self.options.keep_raw:
             packed = pa.compress(document.raw, codec="zstd", asbytes=True)
-            self.by_name["raw_reports"].add(_NO_REPORT, uuid, "zstd", len(document.raw), packed)
+            self.by_name["raw_reports"].add(report, uuid, "zstd", len(document.raw), packed)
 
     def _add_report(self, document: Document) -> None:
         sheet, report = self.by_name["reports"], document.report
-        test, repair = report.uut or _NO_TEST, report.uur or _NO_REPAIR
         start, offset = started(report)
-        sheet.add(
-            report,
-            *(document.uuid, start, offset, document.time_stamp),
-            *(_either(test.user, repair.user), _either(test.comment, repair.comment)),
-            _either(test.execTime, repair.execTime),
-            *(test.batchSN, test.fixtureId, test.testSocketIndex, test.errorCode, test.errorMessage),
-            *(test.batchFailCount, test.batchLoopIndex, test.stepIdCausedUUTFailure),
-            *(repair.processCode, repair.processName, repair.refUUT),
-            *(_moment(repair.confirmDate), _moment(repair.finalizeDate), repair.parent),
-        )
-        extra = _blocks({"uut": report.uut, "uur": report.uur})
+        sheet.add(report, document.uuid, start, offset, document.time_stamp)
         if report.start and report.startUTC and microseconds(instant(report.startUTC)) != start:
-            extra["startUTC"] = report.startUTC
-        sheet.add_extra(extra)
+            sheet.add_extra({"startUTC": report.startUTC})
 
     def _add_steps(self, uuid: str, root: wsjf.Step) -> None:
-        """All steps depth first, without recursion: reports may nest deeper than Python's stack."""
+        """All steps, depth first; then what hangs on them, kind by kind."""
         sheet = self.by_name["steps"]
-        index = 0
-        stack: list[tuple[wsjf.Step, int | None, int, str]] = [(root, None, 0, "")]
-        while stack:
-            step, parent, depth, above = stack.pop()
-            path = above + (step.name or "").replace("/", "//")
-            loop, call = step.loop or _NO_LOOP, step.seqCall or _NO_CALL
-            exe, popup = step.callExe or _NO_EXE, step.messagePopup or _NO_POPUP
-            sheet.add(
-                step,
-                *(uuid, index, parent, depth, path),
-                *(_loop_role(step.loop), loop.idx, loop.num, loop.passed, loop.failed),
-                *(call.path, call.name, call.version, exe.exitCode, popup.button, popup.response),
-            )
-            self._add_step_parts(uuid, index, step)
-            if step.steps:
-                below = path + "/"
-                stack.extend((child, index, depth + 1, below) for child in reversed(step.steps))
-            index += 1
+        begin = len(sheet.records)
+        try:
+            _Walk(sheet).down([root], None, 0, "")
+        except RecursionError as error:
+            raise RecordError("its steps are nested too deeply") from error
+        steps = sheet.records[begin:]
+        count = len(steps)
+        sheet.placed["report_uuid"] += [uuid] * count
+        sheet.placed["step_index"] += range(count)
+        loops = [step.loop for step in steps]
+        sheet.placed["loop_role"] += map(_loop_role, loops) if any(loops) else ["none"] * count
+        self._add_measurements("numeric_measurements", uuid, [step.numericMeas for step in steps])
+        self._add_measurements("string_measurements", uuid, [step.stringMeas for step in steps])
+        self._add_measurements("boolean_measurements", uuid, [step.booleanMeas for step in steps])
+        for index, step in enumerate(steps):
+            if step.loop or step.chart or step.attachment or step.additionalResults:
+                self._add_step_parts(uuid, begin, index, step)
 
-    def _add_step_parts(self, uuid: str, index: int, step: wsjf.Step) -> None:
-        by_name = self.by_name
-        for name, measurements in (
-            ("numeric_measurements", step.numericMeas),
-            ("string_measurements", step.stringMeas),
-            ("boolean_measurements", step.booleanMeas),
-        ):
+    def _add_measurements(self, name: str, uuid: str, found: Sequence[Sequence[Record] | None]) -> None:
+        sheet = self.by_name[name]
+        before = len(sheet.records)
+        indexes, places = sheet.placed["step_index"], sheet.placed["measurement_index"]
+        for index, measurements in enumerate(found):
             if measurements:
-                add = by_name[name].add
-                for place, measurement in enumerate(measurements):
-                    add(measurement, uuid, index, place)
-        if step.chart is not None and self.options.charts:
+                sheet.records += measurements
+                indexes += [index] * len(measurements)
+                places += range(len(measurements))
+        sheet.placed["report_uuid"] += [uuid] * (len(sheet.records) - before)
+
+    def _add_step_parts(self, uuid: str, begin: int, index: int, step: wsjf.Step) -> None:
+        """What only a few steps have."""
+        extra: dict[str, Any] = {}
+        if step.loop and step.loop.endingIndex not in (None, step.loop.num):
+            extra["loop"] = {"endingIndex": step.loop.endingIndex}
+        if step.chart and self.options.charts:
             self._add_chart(uuid, index, step.chart)
+            left = _CHART_LEFT(step.chart) if step.chart.series else _CHART_ALL(step.chart)
+            extra |= {"chart": left} if left else {}
         if step.attachment is not None:
             self._attached.append((index, step.attachment, {}))
         if step.additionalResults:
             self._additional += [(index, data) for data in step.additionalResults]
-        by_name["steps"].add_extra(self._step_extra(step))
-
-    def _step_extra(self, step: wsjf.Step) -> dict[str, Any]:
-        """What the blocks of a step hold beyond its columns."""
-        if not (step.loop or step.seqCall or step.callExe or step.messagePopup or step.chart):
-            return {}
-        extra = _blocks(
-            {
-                "loop": step.loop,
-                "seqCall": step.seqCall,
-                "callExe": step.callExe,
-                "messagePopup": step.messagePopup,
-            }
-        )
-        if step.loop and step.loop.endingIndex not in (None, step.loop.num):
-            extra["loop"] = extra.get("loop", {}) | {"endingIndex": step.loop.endingIndex}
-        if step.chart and self.options.charts:
-            left = _CHART_LEFT(step.chart) if step.chart.series else _CHART_ALL(step.chart)
-            extra |= {"chart": left} if left else {}
-        return extra
+        if extra:
+            self.by_name["steps"].extras[begin + index] = extra
 
     def _add_chart(self, uuid: str, index: int, chart: wsjf.Chart) -> None:
         sheet = self.by_name["chart_series"]
@@ -225,10 +201,6 @@ class Sheets:
                 series, uuid, index, place, *about, coordinates(series.xdata), coordinates(series.ydata)
             )
 
-    def _add_list(self, name: str, uuid: str, records: Sequence[Record] | None) -> None:
-        for place, record in enumerate(records or ()):
-            self.by_name[name].add(record, uuid, place)
-
     def _add_additional_data(self, uuid: str) -> None:
         sheet = self.by_name["additional_data"]
         for place, (index, data) in enumerate(self._additional):
@@ -237,8 +209,8 @@ class Sheets:
 
     def _add_units(self, uuid: str, report: wsjf.Report) -> None:
         failures = self.by_name["repair_failures"]
+        self.by_name["sub_units"].add_all(report.subUnits or (), uuid)
         for unit_index, unit in enumerate(report.subUnits or ()):
-            self.by_name["sub_units"].add(unit, uuid, unit_index)
             for failure_index, failure in enumerate(unit.failures or ()):
                 failures.add(failure, uuid, unit_index, failure_index)
                 belongs = {"unit_index": unit_index, "failure_index": failure_index}
@@ -260,6 +232,29 @@ class Sheets:
         kept = content if self.options.attachments == "content" else None
         sheet.add(attachment, *place, size, sha256, kept)
         sheet.add_extra(dict(belongs) | ({"id": attachment.id} if attachment.id else {}))
+
+
+class _Walk:
+    """Puts the steps of one tree on the sheet, depth first, each with parent, depth and path."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        self._begin = len(sheet.records)
+        self._steps = sheet.records
+        self._parents = sheet.placed["parent_step_index"]
+        self._depths = sheet.placed["depth"]
+        self._paths = sheet.placed["path"]
+
+    def down(self, siblings: Sequence[wsjf.Step], parent: int | None, depth: int, above: str) -> None:
+        """Siblings, and what is below each of them (trees that are too deep for this cannot be decoded)."""
+        for step in siblings:
+            name = step.name or ""
+            path = above + (name.replace("/", "//") if "/" in name else name)
+            self._steps.append(step)
+            self._parents.append(parent)
+            self._depths.append(depth)
+            self._paths.append(path)
+            if step.steps:
+                self.down(step.steps, len(self._steps) - 1 - self._begin, depth + 1, path + "/")
 
 
 def started(report: wsjf.Report) -> tuple[int | None, int | None]:
@@ -299,14 +294,6 @@ def _loop_role(loop: wsjf.Loop | None) -> str:
     return "header" if loop.idx is None else "iteration"
 
 
-def _moment(text: str | None) -> int | None:
-    return microseconds(instant(text)) if text else None
-
-
-def _either(test: Any, repair: Any) -> Any:
-    return repair if test is None else test
-
-
 def _from_base64(text: str | None) -> bytes | None:
     if text is None:
         return None
@@ -316,34 +303,5 @@ def _from_base64(text: str | None) -> bytes | None:
         raise RecordError(f"an attachment's data is not base64: {error}") from error
 
 
-def _blocks(blocks: Mapping[str, Record | None]) -> dict[str, Any]:
-    """What blocks hold in fields that have no column, by block."""
-    found = {name: _BLOCKS_LEFT[type(block)](block) for name, block in blocks.items() if block is not None}
-    return {name: left for name, left in found.items() if left}
-
-
-_NO_TEST, _NO_REPAIR, _NO_REPORT = wsjf.Test(), wsjf.Repair(), wsjf.Report()
-_NO_LOOP, _NO_CALL, _NO_EXE, _NO_POPUP = wsjf.Loop(), wsjf.SequenceCall(), wsjf.CallExe(), wsjf.MessagePopup()
-
 _CHART_LEFT = leftovers(wsjf.Chart, {"chartType", "label", "xLabel", "xUnit", "yLabel", "yUnit", "series"})
 _CHART_ALL = leftovers(wsjf.Chart, {"series"})
-_BLOCKS_LEFT: dict[type[Record], Callable[[Any], dict[str, Any] | None]] = {
-    wsjf.Test: leftovers(
-        wsjf.Test,
-        {
-            *("execTime", "testSocketIndex", "batchSN", "comment", "errorCode", "errorMessage", "fixtureId"),
-            *("user", "batchFailCount", "batchLoopIndex", "stepIdCausedUUTFailure"),
-        },
-    ),
-    wsjf.Repair: leftovers(
-        wsjf.Repair,
-        {
-            *("comment", "user", "processCode", "processName", "refUUT", "confirmDate", "finalizeDate"),
-            *("execTime", "parent"),
-        },
-    ),
-    wsjf.Loop: leftovers(wsjf.Loop, {"idx", "num", "endingIndex", "passed", "failed"}),
-    wsjf.SequenceCall: leftovers(wsjf.SequenceCall, {"path", "name", "version"}),
-    wsjf.CallExe: leftovers(wsjf.CallExe, {"exitCode"}),
-    wsjf.MessagePopup: leftovers(wsjf.MessagePopup, {"response", "button"}),
-}
