@@ -26,7 +26,8 @@ class RetryPolicy:
 
     Attributes:
         attempts: Tries for a request that the server answers badly, or that is cut off.
-        first_wait: Seconds before the second try; doubled for each further one, with full jitter.
+        first_wait: Seconds before the second try, less up to half of it by chance; doubled for each further
+            one. No wait that ``Retry-After`` asks for is shorter, for ``Retry-After: 0`` would never end.
         longest_wait: Seconds that no wait exceeds, also where ``Retry-After`` asks for more: a server
             that asks for hours is asked again sooner, and a run never hangs.
         rate_limit_patience: Seconds in all that a request waits while the server answers 429.
@@ -81,14 +82,15 @@ class RetryPolicy:
         except RequestError as last:
             error = _telling(errors) if worth_another_try(last) else last
             error.attempts = len(errors)
-            raise error from last.__cause__
+            raise error from error.__cause__
 
     def seconds(self, state: RetryCallState) -> float:
         """How long to wait before the next attempt."""
         asked = _error(state).retry_after
         if asked is not None:
-            return min(asked, self.longest_wait)
-        ceiling = min(self.longest_wait, self.first_wait * 2 ** (state.attempt_number - 1))
+            return min(max(asked, self.first_wait), self.longest_wait)
+        doubled = min(state.attempt_number - 1, 30)  # beyond that, the power is no float any more
+        ceiling = min(self.longest_wait, self.first_wait * 2**doubled)
         return self.random.uniform(ceiling / 2, ceiling)
 
 

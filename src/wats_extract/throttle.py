@@ -16,7 +16,8 @@ class Throttle:
     """Lets requests start so that no minute sees more than the budget, and no moment more than the limit.
 
     Requests start at once until the budget of the last minute is used; then each waits until the one
-    that started a budget ago is a minute old. Thread-safe.
+    that started a budget ago is a minute old. What counts is when a request really starts, after every
+    wait. Thread-safe.
 
     Args:
         requests_per_minute: The budget in any sliding minute, or ``None`` for no limit.
@@ -39,16 +40,18 @@ class Throttle:
         self._in_flight = threading.BoundedSemaphore(max_in_flight)
         self._clock, self._wait, self._announce = clock, wait, announce
         self._lock = threading.Lock()
-        self._starts: deque[float] = deque(maxlen=requests_per_minute)
+        self._starts: deque[float] = deque(maxlen=requests_per_minute or 0)
         self._paused_until = float("-inf")
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """A request runs inside; entering waits for the budget, for pauses and for a free place."""
+        """A request runs inside; entering waits for a free place, for pauses and for the budget."""
         with self._in_flight:
-            self._wait_for(self._reserve(), f"the budget of {self._budget} requests a minute")
-            while (until := self._paused_until) > self._clock():
-                self._wait_for(until, "the server asked for a pause")
+            while (hindrance := self._start()) is not None:
+                reason, seconds = hindrance
+                if seconds >= 1:
+                    self._announce(reason, seconds)
+                self._wait(seconds)
             yield
 
     def pause(self, seconds: float) -> None:
@@ -56,20 +59,14 @@ class Throttle:
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
 
-    def _reserve(self) -> float:
-        """Take the next place in the budget and say when it starts."""
+    def _start(self) -> tuple[str, float] | None:
+        """Take a place in the budget now; or say what hinders that, and for how many seconds at least."""
         with self._lock:
             now = self._clock()
-            if self._budget is None:
-                return now
-            full = len(self._starts) == self._budget
-            start = max(now, self._starts[0] + WINDOW_SECONDS) if full else now
-            self._starts.append(start)
-            return start
-
-    def _wait_for(self, instant: float, reason: str) -> None:
-        seconds = instant - self._clock()
-        if seconds >= 1:
-            self._announce(reason, seconds)
-        if seconds > 0:
-            self._wait(seconds)
+            if self._paused_until > now:
+                return "the server asked for a pause", self._paused_until - now
+            if len(self._starts) == self._budget and self._starts[0] + WINDOW_SECONDS > now:
+                reason = f"the budget of {self._budget} requests a minute"
+                return reason, self._starts[0] + WINDOW_SECONDS - now
+            self._starts.append(now)
+            return None

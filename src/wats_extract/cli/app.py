@@ -34,11 +34,11 @@ INTERRUPTED = 130
 class Commands(click.Group):
     """Commands whose modules are imported when they are asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All of them, in the order of the table."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of this name, or ``None``."""
         if cmd_name not in COMMANDS:
             return None
@@ -85,7 +85,7 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         answer = commands.main(arguments, prog_name="wats-extract", standalone_mode=False)
         return answer if isinstance(answer, int) else 0
     except click.Abort:
-        output.complain("Interrupted", "nothing was changed that cannot be repeated.")
+        output.complain("Interrupted", "before it was through.")
         return INTERRUPTED
     except click.ClickException as error:
         error.show()

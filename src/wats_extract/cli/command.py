@@ -21,7 +21,11 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = tuple(f"wats-extract {example}" for example in examples)
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
         """The examples, each on a line of its own however narrow the terminal is."""
         if self.examples:
             with formatter.section("Examples"):

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,10 +18,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 from wats_extract.errors import WatsExtractError
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.text import Text
 
 TRACEBACK = "WATS_EXTRACT_TRACEBACK"
+
+GAP = 3
+"""Blanks between two columns."""
+
+LEAST_WIDTH = 20
+"""Characters below which a column that shrinks says nothing any more."""
 
 _ENDLESS = 100_000
 """The width where nobody looks: no line is ever broken."""
@@ -77,22 +83,11 @@ def console(stream: TextIO) -> Console:
 # ── showing ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def show(what: RenderableType) -> None:
-    """Show it on stdout."""
-    out = console(sys.stdout)
-    if sys.stdout.isatty():
-        out.print(what)
-        return
-    with out.capture() as captured:
-        out.print(what)
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
-
-
 def say(text: str = "", style: str = "") -> None:
     """A line of prose on stdout."""
     from rich.text import Text
 
-    show(Text(masked(text), style=style))
+    console(sys.stdout).print(Text(masked(text), style=style))
 
 
 def say_exactly(text: str, style: str = "") -> None:
@@ -100,6 +95,12 @@ def say_exactly(text: str, style: str = "") -> None:
     from rich.text import Text
 
     console(sys.stdout).print(Text(masked(text), style=style), soft_wrap=True)
+
+
+def heading(text: str) -> None:
+    """What comes next on stdout."""
+    say()
+    say(text, "bold underline")
 
 
 def write(text: str) -> None:
@@ -130,37 +131,69 @@ class Column:
         title: Its heading.
         right: Whether it stands at the right, as numbers do.
         shrinks: Whether it gives way, cut off with …, where a terminal is too narrow.
+        spare: Whether it is left out where what shrinks would have no room otherwise.
     """
 
     title: str
     right: bool = False
     shrinks: bool = False
+    spare: bool = False
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, dim: bool = False) -> None:
-    """Aligned columns on stdout, one line a row."""
-    from rich.table import Table
+def table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns on stdout, one line a row.
 
-    cells = [[_cell(value) for value in row] for row in rows]
-    grid = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", style="dim" * dim)
-    for index, column in enumerate(columns):
-        widest = max((each[index].cell_len for each in cells), default=0)
-        grid.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            min_width=None if column.shrinks else max(widest, len(column.title)),
-            overflow="ellipsis",
-        )
-    for each in cells:
-        grid.add_row(*each)
-    show(grid)
+    A terminal that is too narrow even for what has to stay gets longer lines, and breaks them itself.
+    """
+    from rich.text import Text
+
+    cells = [[Text(column.title, style="bold") for column in columns]]
+    cells += [[_cell(value) for value in row] for row in rows]
+    out = console(sys.stdout)
+    widths = _fitted(
+        columns, [max(each.cell_len for each in column) for column in zip(*cells, strict=True)], out
+    )
+    for row in cells:
+        parts = [_aligned(row[index], columns[index], width) for index, width in widths.items()]
+        line = Text(" " * GAP).join(parts)
+        line.rstrip()
+        out.print(line, soft_wrap=True)
 
 
 def _cell(value: object) -> Text:
     from rich.text import Text
 
     text = "" if value is None else masked(str(value))
-    return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")
+    return Text(" ".join(text.split()))
+
+
+def _fitted(columns: Sequence[Column], widths: Sequence[int], out: Console) -> dict[int, int]:
+    """The columns that there is room for, and how wide each is."""
+    wide = dict(enumerate(widths))
+    shrinking = sorted((each for each in wide if columns[each].shrinks), key=lambda each: widths[each])
+    least = wide | {each: min(widths[each], LEAST_WIDTH) for each in shrinking}
+    for index in reversed(range(len(columns))):
+        if columns[index].spare and _line_width(least) > out.width:
+            del wide[index], least[index]
+    if _line_width(least) > out.width:
+        return wide
+    left = out.width - _line_width(
+        {each: 0 if columns[each].shrinks else width for each, width in wide.items()}
+    )
+    for place, index in enumerate(shrinking):
+        wide[index] = min(wide[index], left // (len(shrinking) - place))
+        left -= wide[index]
+    return wide
+
+
+def _line_width(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + GAP * (len(widths) - 1)
+
+
+def _aligned(cell: Text, column: Column, width: int) -> Text:
+    cell.truncate(width, overflow="ellipsis")
+    cell.pad_left(width - cell.cell_len) if column.right else cell.pad_right(width - cell.cell_len)
+    return cell
 
 
 # ── going wrong ─────────────────────────────────────────────────────────────────────────────────

@@ -41,7 +41,12 @@ def told(*, quiet: bool) -> Iterator[events.Listener]:
         with Bars(output.console(sys.stderr)) as bars:
             yield bars.listen
     else:
-        yield Log(_line).listen
+        yield log()
+
+
+def log() -> events.Listener:
+    """A listener that writes plain lines."""
+    return Log(_line).listen
 
 
 # ── counting ────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +85,7 @@ class Tally:
 
     @property
     def count(self) -> str:
-        """``1,200 of 3,000``, with a + while the list is still growing."""
+        """``1,200/3,000``, with a + while the list is still growing."""
         more = "" if self.final else "+"
         known = self.listed > self.through or self.final
         return f"{output.number(self.through)}" + (f"/{output.number(self.listed)}{more}" if known else "")
@@ -143,8 +148,8 @@ class Wait:
         return True
 
     def __str__(self) -> str:
-        left = math.ceil(self._until - self._clock())
-        return f"waiting {left} s: {output.masked(self._reason)}" if left > 0 else ""
+        left = self._until - self._clock()
+        return f"waiting {math.ceil(left)} s: {output.masked(self._reason)}" if left > 0 else ""
 
 
 # ── without a terminal ──────────────────────────────────────────────────────────────────────────
@@ -196,6 +201,8 @@ class Log:
 
     def _far(self, resource: str) -> str:
         tally = self._tallies.by_resource[resource]
+        if not tally.through and tally.final:
+            return f"{resource}: nothing to fetch"
         failures = f", {output.number(tally.failures)} failed" if tally.failures else ""
         return f"{resource}: {tally.count} fetched, {output.number(tally.committed)} committed{failures}"
 

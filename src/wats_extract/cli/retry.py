@@ -22,7 +22,9 @@ from wats_extract.cli.pipeline_file import file_argument
 )
 @file_argument
 @click.option("--code", metavar="CODE", help="Only failures with this error code, such as TIMEOUT.")
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="Only this key; may be given several times.")
+@click.option(
+    "--key", "keys", multiple=True, metavar="KEY", help="Only this key; may be given several times."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary.")
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors.")
 def command(

@@ -47,7 +47,7 @@ def carry_out(file: Path, begin: Begin, tell: Tell, *, as_json: bool, quiet: boo
         output.json_line(report.to_json())
     elif not quiet:
         tell(report, pipeline)
-    summary.complain(report, file)
+    summary.complain(report, file, told=not (as_json or quiet))
     return stop.exit_code if report.status == "interrupted" else report.exit_code
 
 

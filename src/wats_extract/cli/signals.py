@@ -36,7 +36,7 @@ class Stop:
         self.event.wait()
         return self.signal is not None
 
-    def ask(self, number: int, frame: FrameType | None) -> None:
+    def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - Python's signature
         """A signal arrived. It says nothing itself: it may have come in the middle of a line."""
         if self.signal is not None:
             _end_at_once(128 + number)

@@ -18,7 +18,6 @@ _ENDED = {
     "failed": "Failed. What was committed stays.",
 }
 _STYLES = {"succeeded": "bold green", "failures": "bold yellow", "incomplete": "bold yellow"}
-_LABELS = {"incomplete": "Stopped", "interrupted": "Interrupted"}
 
 
 def run(report: RunReport, pipeline: Pipeline, *, file: Path, limit: int | None = None) -> None:
@@ -31,13 +30,17 @@ def retry(report: RunReport, pipeline: Pipeline, *, file: Path) -> None:
     _tell(_retry_sentence(report), report, pipeline, file)
 
 
-def complain(report: RunReport, file: Path) -> None:
-    """Say on stderr what a scheduler's log should hold: why it stopped, or that something failed."""
-    if report.status == "failures":
+def complain(report: RunReport, file: Path, *, told: bool) -> None:
+    """Say on stderr why it stopped, but for what a summary has ``told``: that items failed, or Ctrl-C."""
+    if told and report.status in ("failures", "interrupted"):
+        return
+    if report.status == "interrupted":
+        output.complain("Interrupted", _GOES_ON)
+    elif report.status == "failures":
         hint = f"See what, and why: {output.shell('wats-extract', 'failures', str(file))}"
         output.complain("Failures", f"{_items(report.open_failures)} could not be extracted", hint=hint)
     elif report.exit_code:
-        output.complain(_LABELS.get(report.status, "Error"), report.message)
+        output.complain("Stopped" if report.status == "incomplete" else "Error", report.message)
 
 
 def where(pipeline: Pipeline, table: str) -> None:
@@ -73,7 +76,9 @@ def _run_sentence(report: RunReport, limit: int | None) -> str:
         within = ", within max_failures" if report.status == "succeeded" else ""
         return f"Done, but {_items(report.open_failures)} could not be extracted{within}."
     if limit and landed:
-        return f"Done: up to {output.several(limit, 'item')} of each resource; the next run goes on from there."
+        return (
+            f"Done: up to {output.several(limit, 'item')} of each resource; the next run goes on from there."
+        )
     return "Done: everything new has landed." if landed else "Done: there was nothing new."
 
 
@@ -83,7 +88,9 @@ def _retry_sentence(report: RunReport) -> str:
     healed = sum(each.items for each in report.resources.values())
     if not healed and not report.open_failures:
         return "Done: there was nothing to retry."
-    still = f"{output.number(report.open_failures)} still open" if report.open_failures else "none is open now"
+    still = (
+        f"{output.number(report.open_failures)} still open" if report.open_failures else "none is open now"
+    )
     return f"Done: {_items(healed)} landed now, {still}."
 
 
@@ -117,5 +124,5 @@ def _effort(report: RunReport) -> None:
 def _next_steps(report: RunReport, file: Path) -> None:
     output.say()
     output.say(f"{output.several(report.open_failures, 'open failure')}:")
-    for command, does in (("failures", "what, and why"), ("retry", "fetch them again")):
-        output.say_exactly(f"  {output.shell('wats-extract', command, str(file))}    # {does}", "cyan")
+    for command, does in (("failures", "what, and why"), ("retry   ", "fetch them again")):
+        output.say_exactly(f"  wats-extract {command} {output.shell(str(file))}    # {does}", "cyan")

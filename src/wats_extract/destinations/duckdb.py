@@ -110,12 +110,20 @@ class DuckDB:
         if read_only and not self.path.exists():
             return
         with self._explaining("cannot be opened"):
-            if not read_only:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not read_only and not self.path.exists():
+                self._create()
             self._refuse_foreign_file()
             self._connection = duckdb.connect(self.path, read_only=read_only, config=self._config())
             # icu, which knows time zones, is linked in but not loaded yet while the file is opened
             self._connection.execute("SET TimeZone = 'UTC'")
+
+    def _create(self) -> None:
+        """Create an empty database under another name first: one that is cut off could never be opened."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(f".{self.path.name}.new")
+        unfinished.unlink(missing_ok=True)
+        duckdb.connect(unfinished).close()
+        unfinished.replace(self.path)
 
     def close(self) -> None:
         """Close the file; DuckDB folds its ``.wal`` into it."""

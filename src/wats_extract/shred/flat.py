@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class FlatShredder:
         try:
             return [self._row(record) for record in self.page_decoder.decode(body)]
         except (msgspec.DecodeError, RecursionError):
-            return [self._patient_row(raw, place) for place, raw in enumerate(_raw_records(body))]
+            return [self._patient_row(raw) for raw in _raw_records(body)]
 
     def value(self, row: Row) -> dict[str, Any]:
         """The record as decoded JSON, without its nulls."""
@@ -101,14 +102,14 @@ class FlatShredder:
             return Row(key.lower(), version, record)
         missing = "its key" if not key else "its version"
         raw = msgspec.json.encode(record)
-        return Row(key or f"after {version}", version, problem=f"the record lacks {missing}", raw=raw)
+        return Row(key or _stand_in(raw), version, problem=f"the record lacks {missing}", raw=raw)
 
-    def _patient_row(self, raw: bytes, place: int) -> Row:
+    def _patient_row(self, raw: bytes) -> Row:
         try:
             return self._row(read(raw, self.decoder))
         except (RecordError, Unreadable) as error:
             key, version = _identity(raw, self._key_field, self._version_field)
-            return Row(key or f"row {place}", version, problem=error.message, raw=raw)
+            return Row(key or _stand_in(raw), version, problem=error.message, raw=raw)
 
     def _children(self, child: Child, records: Sequence[Record]) -> Any:
         sheet = self._child_layouts[child.table.name].sheet()
@@ -133,6 +134,11 @@ def _raw_records(body: bytes) -> list[bytes]:
         if not isinstance(page, list):
             raise Unreadable(f"expected a list, found {str(page)[:60]!r}") from None
         return [json.dumps(record).encode("utf-8") for record in page]
+
+
+def _stand_in(raw: bytes) -> str:
+    """A key for a record without one: the same record has the same, however often it is read."""
+    return f"without-key-{hashlib.blake2b(raw, digest_size=8).hexdigest()}"
 
 
 def _identity(raw: bytes, key_field: str, version_field: str) -> tuple[str, int | None]:
