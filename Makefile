@@ -3,17 +3,17 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PIPELINE := pipelines/reports.yaml
 
-# Where to look for Python; `make demo PYTHON=/opt/python3.12/bin/python3` names one.
+# Where to look for Python; `make demo PYTHON=...` names another one.
 PYTHON :=
-CANDIDATES := $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11
+CANDIDATES := $(strip $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format docs notebook constraints clean
 
-help:  ## list what can be made
+help:
 	@echo "make demo         extract from the embedded demo server into data/wats.duckdb, and look at it"
 	@echo "make test         ruff, mypy, import-linter and all tests: what CI runs"
 	@echo "make lint         the same without the tests"
@@ -21,11 +21,11 @@ help:  ## list what can be made
 	@echo "make docs         write docs/tables.md again, from the declared tables"
 	@echo "make notebook     open notebooks/ in JupyterLab"
 	@echo "make constraints  pin the newest versions in constraints.txt"
-	@echo "make clean        remove .venv, caches and what the demo landed"
+	@echo "make clean        remove .venv and caches; data/ stays"
 
 demo: $(VENV)/.installed
 	@echo "Extracting from the embedded demo server: wats-extract run $(PIPELINE)"
-	@$(BIN)/wats-extract run $(PIPELINE)
+	@WATS_URL=demo $(BIN)/wats-extract run $(PIPELINE)
 	@echo
 	@$(BIN)/python docs/examples/look.py
 
@@ -82,11 +82,12 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed
 
 # ---------------------------------------------------------------- now and then
 
-constraints: $(VENV)/.made  ## from a fresh environment with every extra and group
+constraints: $(VENV)/.made
+	@echo "Installing the newest versions of everything, to pin them"
 	@rm -rf $(VENV)/fresh
 	@$(BIN)/python -m venv $(VENV)/fresh
-	@$(VENV)/fresh/bin/python -m pip install --quiet --upgrade pip
-	@$(VENV)/fresh/bin/python -m pip install --quiet -e '.[notebook]' --group test --group lint hatchling editables
+	@$(VENV)/fresh/bin/python -m pip install -qq --upgrade pip
+	@$(VENV)/fresh/bin/python -m pip install -qq -e '.[notebook]' --group test --group lint hatchling editables
 	@{ sed '/^[^#]/,$$d' constraints.txt; \
 		$(VENV)/fresh/bin/python -m pip freeze --all --exclude-editable --exclude setuptools; \
 		sed -n '/^# Elsewhere/,$$p' constraints.txt; \
@@ -96,5 +97,4 @@ constraints: $(VENV)/.made  ## from a fresh environment with every extra and gro
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf data/wats data/wats.duckdb data/wats.duckdb.wal data/.wats.*
 	find src tests docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -783,13 +783,25 @@ def test_the_fingerprint_keeps_words_as_written() -> None:
     other = pipeline.ResourceConfig(
         name="reports", since="30 days ago", filter={"part_number": ["A"], "result": "P"}, charts=False
     )
-    assert pipeline.fingerprint(one) == pipeline.fingerprint(other)
-    assert json.loads(pipeline.fingerprint(one)) == {
+    server = pipeline.Source(url="https://one.wats.com")
+    assert pipeline.fingerprint(one, server) == pipeline.fingerprint(other, server)
+    assert json.loads(pipeline.fingerprint(one, server)) == {
         "since": "30 days ago",
         "until": None,
         "filter": {"part_number": ["A"], "result": "P"},
+        "server": "one.wats.com",
     }
-    assert pipeline.fingerprint(one) != pipeline.fingerprint(one.model_copy(update={"since": "31 days ago"}))
+    later = one.model_copy(update={"since": "31 days ago"})
+    assert pipeline.fingerprint(one, server) != pipeline.fingerprint(later, server)
+
+
+def test_a_cursor_of_one_server_is_none_of_another() -> None:
+    config = pipeline.ResourceConfig(name="reports")
+    servers = ["demo", "demo?reports=5", "https://one.wats.com", "https://two.wats.com", "http://127.0.0.1:80"]
+    prints = {pipeline.fingerprint(config, pipeline.Source(url=url)) for url in servers}
+    assert len(prints) == len(servers)
+    again = pipeline.Source(url="http://127.0.0.1:81/wats")
+    assert pipeline.fingerprint(config, again) in prints, "a tunnel may get another port"
 
 
 def test_the_disposition_follows_from_the_key() -> None:

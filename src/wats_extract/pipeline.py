@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -268,12 +269,14 @@ def _filter_text(written: Mapping[str, Any] | str | None, resource: Resource) ->
     return odata.filter_text(written or {}, resource.filters)
 
 
-def fingerprint(config: ResourceConfig) -> str:
-    """What a cursor belongs to: ``since``, ``until`` and ``filter`` as they are written, as canonical JSON.
+def fingerprint(config: ResourceConfig, source: Source) -> str:
+    """What a cursor belongs to: the server's name, and ``since``, ``until`` and ``filter`` as written.
 
-    Relative words stay words, so tomorrow's run with ``30 days ago`` goes on from today's cursor.
+    Relative words stay words, so tomorrow's run with ``30 days ago`` goes on from today's cursor. Another
+    server begins anew: its numbers have nothing to do with those of the first one.
     """
-    said = {"since": config.since, "until": config.until, "filter": config.filter or None}
+    server = source.url if source.demo else urlsplit(source.url).hostname
+    said = {"since": config.since, "until": config.until, "filter": config.filter or None, "server": server}
     return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
@@ -880,7 +883,6 @@ _TEMPLATE = """\
 # What to extract from WATS, and where to put it.
 #
 #   wats-extract check FILE     is everything right?
-#   wats-extract plan FILE      what would be read, and how long does it take?
 #   wats-extract run FILE       extract; a second run fetches only what is new
 #
 # ${NAME} and ${NAME:-default} come from the environment, or from a .env file beside this one.

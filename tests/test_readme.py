@@ -1,0 +1,93 @@
+"""The README's promises to a newcomer: short, and its code runs as written."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wats_extract
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = "demo?reports=80"
+
+
+def code(heading: str, language: str) -> str:
+    """The first block of code in this language under a heading."""
+    _, _, section = README.partition(f"\n## {heading}\n")
+    found = re.search(rf"^```{language}\n(.*?)^```$", section.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+    assert found, f"no {language} under {heading}"
+    return found[1]
+
+
+COMMANDS = [shlex.split(line, comments=True) for line in code("Command line", "sh").splitlines()]
+
+
+@pytest.fixture
+def environ() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if "WATS" not in name}
+    source = str(Path(wats_extract.__file__).parents[1])
+    return kept | {"WATS_URL": SMALL, "PYTHONPATH": source, "PYTHONUTF8": "1", "PYTHONWARNINGS": "error"}
+
+
+def python(arguments: list[str], cwd: Path, environ: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environ, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) < 150
+
+
+def test_command_line(tmp_path: Path, environ: dict[str, str]) -> None:
+    said = {}
+    for program, *arguments in COMMANDS:
+        assert program == "wats-extract"
+        said[shlex.join(arguments)] = python(["-m", "wats_extract.cli", *arguments], tmp_path, environ)
+
+    assert (tmp_path / "data" / "wats.duckdb").is_file()
+    assert "steps" in said["run pipelines/reports.yaml"]
+    assert '"status": "succeeded"' in said["run pipelines/reports.yaml --json --quiet"]
+
+
+def test_ten_lines_each() -> None:
+    assert len(COMMANDS) <= 10
+    assert len([line for line in code("Python", "python").splitlines() if line]) <= 12
+
+
+def test_python(tmp_path: Path, environ: dict[str, str]) -> None:
+    shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
+
+    said = python(["-c", code("Python", "python")], tmp_path, environ)
+
+    assert "Output power" in said  # the step that fails most in the demo
+    assert "succeeded 80 new reports" in said
+
+
+def test_first_look(tmp_path: Path, environ: dict[str, str]) -> None:
+    """What `make demo` does, and what stands beside it for those without make."""
+    lines = [shlex.split(line) for line in code("First look", "sh").splitlines()]
+    assert ["make", "demo"] in [line[:2] for line in lines]
+    assert ["make", "test"] in [line[:2] for line in lines]
+    shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
+
+    python(["-m", "wats_extract.cli", "run", "pipelines/reports.yaml"], tmp_path, environ)
+    said = python([str(ROOT / "docs" / "examples" / "look.py")], tmp_path, environ)
+
+    assert "first-pass yield, %" in said
+    assert "failed reports" in said
+
+
+@pytest.mark.parametrize("name", ["pipelines/reports.yaml", "docs/examples/look.py", "constraints.txt"])
+def test_by_hand_and_on_windows(name: str) -> None:
+    assert (ROOT / name).is_file()
+    assert name in README
+    assert name.replace("/", "\\") in code("First look", "bat")

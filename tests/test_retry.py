@@ -1,0 +1,219 @@
+"""Retry: what is worth another try, after how long, and when it is over."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wats_extract.errors import Interrupted, RequestError, TokenRefused
+from wats_extract.retry import RetryPolicy, retry_after, worth_another_try
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+def problem(code: str = "API_ERROR", status: int | None = 500, asked: float | None = None) -> RequestError:
+    return RequestError(f"HTTP {status}", code=code, url="/api/x", http_status=status, retry_after=asked)
+
+
+def limited(asked: float | None = None) -> RequestError:
+    return problem("RATE_LIMITED", 429, asked)
+
+
+@dataclass
+class Story:
+    """A request that meets one outcome after the other, the last of them for ever."""
+
+    outcomes: Sequence[Any]
+    policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(random=random.Random(3)))
+    tries: int = 0
+    waits: list[float] = field(default_factory=list)
+    told: list[tuple[str, float]] = field(default_factory=list)
+
+    def run(self) -> Any:
+        return self.policy.call(
+            self._attempt, wait=self.waits.append, announce=lambda *told: self.told.append(told)
+        )
+
+    def _attempt(self) -> Any:
+        outcome = self.outcomes[min(self.tries, len(self.outcomes) - 1)]
+        self.tries += 1
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def error(self) -> RequestError:
+        with pytest.raises(RequestError) as told:
+            self.run()
+        return told.value
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "worth"),
+    [
+        ("TIMEOUT", None, True),
+        ("TIMEOUT", 504, True),
+        ("TIMEOUT", 408, True),
+        ("CONNECTION_ERROR", None, True),
+        ("RATE_LIMITED", 429, True),
+        ("INVALID_RESPONSE", 200, True),
+        ("API_ERROR", 500, True),
+        ("API_ERROR", 502, True),
+        ("API_ERROR", 503, True),
+        ("API_ERROR", 425, True),
+        ("API_ERROR", 501, False),
+        ("API_ERROR", 400, False),
+        ("API_ERROR", 409, False),
+        ("NOT_FOUND", 404, False),
+        ("NOT_FOUND", 200, False),
+        ("FORBIDDEN", 403, False),
+        ("UNAUTHORIZED", 401, False),
+        ("UNKNOWN_ERROR", None, False),
+    ],
+)
+def test_what_is_worth_another_try(code: str, status: int | None, worth: bool) -> None:
+    assert worth_another_try(problem(code, status)) is worth
+    story = Story([problem(code, status), "answer"])
+    if worth:
+        assert story.run() == "answer"
+    else:
+        assert story.error().code == code
+    assert story.tries == 1 + worth
+
+
+@pytest.mark.parametrize("error", [Interrupted("stop"), ValueError("bug"), KeyboardInterrupt()])
+def test_nothing_but_a_request_error_is_tried_again(error: BaseException) -> None:
+    story = Story([error, "answer"])
+    with pytest.raises(type(error)):
+        story.run()
+    assert story.tries == 1
+
+
+def test_it_gives_up_after_so_many_tries_and_says_how_many() -> None:
+    story = Story([problem()])
+    assert story.error().attempts == story.tries == 6
+    assert len(story.waits) == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "last"),
+    [
+        ([problem(), problem("TIMEOUT", None)], problem("NOT_FOUND", 404)),
+        ([problem(), limited(), problem()], TokenRefused("no", code="UNAUTHORIZED", url="", http_status=401)),
+    ],
+)
+def test_an_error_that_is_final_counts_the_tries_before_it(
+    before: list[RequestError], last: RequestError
+) -> None:
+    error = Story([*before, last]).error()
+    assert error is last
+    assert error.attempts == len(before) + 1
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (["API_ERROR"] * 5 + ["CONNECTION_ERROR"], "API_ERROR"),
+        (["CONNECTION_ERROR"] * 3 + ["API_ERROR"] * 3, "API_ERROR"),
+        (["TIMEOUT", *["CONNECTION_ERROR"] * 5], "CONNECTION_ERROR"),
+    ],
+)
+def test_the_most_frequent_error_is_the_one_that_is_told(codes: list[str], told: str) -> None:
+    errors = [problem(code, 500 if code == "API_ERROR" else None) for code in codes]
+    for error in errors:
+        error.__cause__ = ValueError(error.code)
+    error = Story(errors).error()
+    assert error.code == told
+    assert str(error.__cause__) == told
+    assert error.attempts == 6
+
+
+@given(st.integers(0, 2**32))
+@settings(database=None, max_examples=30)
+def test_waits_double_with_chance_in_them_up_to_the_longest(seed: int) -> None:
+    story = Story([problem()], RetryPolicy(attempts=12, random=random.Random(seed)))
+    story.error()
+    for number, seconds in enumerate(story.waits):
+        ceiling = min(60.0, 0.5 * 2**number)
+        assert ceiling / 2 <= seconds <= ceiling
+
+
+@pytest.mark.parametrize("error", [limited, lambda asked: problem(status=503, asked=asked)])
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [(7, 7), (60, 60), (61, 60), (86_400, 60), (0, 0.5), (float("inf"), 60)]
+)
+def test_retry_after_is_obeyed_within_bounds(error: Any, asked: float, seconds: float) -> None:
+    story = Story([error(asked), "answer"])
+    assert story.run() == "answer"
+    assert story.waits == [seconds]
+
+
+@pytest.mark.parametrize("asked", [None, 0, 1, 60, 86_400])
+def test_a_server_that_says_429_for_ever_is_left_after_bounded_patience(asked: float | None) -> None:
+    story = Story([limited(asked)])
+    error = story.error()
+    assert error.code == "RATE_LIMITED"
+    assert 900 <= sum(story.waits) <= 960
+    assert error.attempts == story.tries == len(story.waits) + 1
+
+
+def test_patience_without_end_does_not_overflow() -> None:
+    story = Story([limited()], RetryPolicy(longest_wait=0.1, rate_limit_patience=150))
+    assert story.error().attempts > 1100
+
+
+def test_being_limited_costs_none_of_the_tries_for_bad_answers() -> None:
+    story = Story([*[limited(1)] * 20, *[problem()] * 5, "answer"])
+    assert story.run() == "answer"
+    assert story.tries == 26
+
+
+def test_an_interrupt_ends_the_wait() -> None:
+    def wait(seconds: float) -> None:
+        raise Interrupted("stop")
+
+    with pytest.raises(Interrupted):
+        RetryPolicy().call(Story([problem()])._attempt, wait=wait, announce=lambda *told: None)
+
+
+def test_waits_of_a_second_are_announced() -> None:
+    story = Story([limited(0.9), limited(5), problem(asked=2), "answer"])
+    story.run()
+    assert story.told == [("HTTP 429", 5), ("HTTP 500", 2)]
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("120", 120.0),
+        (" 3 ", 3.0),
+        ("1.5", 1.5),
+        ("0", 0.0),
+        ("-5", 0.0),
+        ("nan", 0.0),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
+        ("Mon, 04 May 2026 14:01:00 +0200", 60.0),
+        ("Mon, 04 May 2026 12:01:00", 60.0),
+        ("soon", None),
+        ("Mon, 99 May 2026 12:01:00 GMT", None),
+    ],
+)
+def test_both_forms_of_retry_after(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, now=NOW) == seconds
+
+
+@given(st.text(max_size=40) | st.floats().map(str) | st.datetimes().map(format_datetime))
+@settings(database=None)
+def test_no_retry_after_breaks_it(header: str) -> None:
+    seconds = retry_after(header, now=NOW)
+    assert seconds is None or seconds >= 0

@@ -1,0 +1,179 @@
+"""The throttle: no minute sees more than the budget, no moment more than the limit, and little is wasted."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.simulation import Simulation
+from wats_extract.errors import Interrupted
+from wats_extract.fake.app import App
+from wats_extract.fake.data import Plant
+from wats_extract.fake.exchange import Request
+from wats_extract.throttle import Throttle
+
+
+def starts(
+    requests: int,
+    *,
+    budget: int | None,
+    threads: int = 10,
+    disturb: Callable[[Throttle, int], None] = lambda throttle, number: None,
+) -> list[float]:
+    """When each of so many requests starts; each takes a random while."""
+    simulation, chance, lock = Simulation(), random.Random(1), threading.Lock()
+    throttle = Throttle(
+        requests_per_minute=budget, max_in_flight=threads, clock=simulation.clock, wait=simulation.sleep
+    )
+    started: list[float] = []
+
+    def work(_: int) -> None:
+        while True:
+            with lock:
+                if len(started) + in_flight[0] >= requests:
+                    return
+                in_flight[0] += 1
+            with throttle.slot():
+                with lock:
+                    started.append(simulation.now)
+                    in_flight[0] -= 1
+                    number, seconds = len(started), chance.uniform(0.01, 0.9)
+                disturb(throttle, number)
+                simulation.sleep(seconds)
+
+    in_flight = [0]
+    simulation.run(threads, work)
+    assert len(started) == requests
+    return sorted(started)
+
+
+def most_in_a_minute(instants: list[float]) -> int:
+    first = most = 0
+    for last, instant in enumerate(instants):
+        while instants[first] <= instant - 60:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+@pytest.mark.parametrize(("budget", "threads"), [(1, 1), (7, 3), (60, 10), (500, 10), (500, 40)])
+def test_no_minute_sees_more_than_the_budget_and_it_is_used(budget: int, threads: int) -> None:
+    requests = 6 * budget
+    instants = starts(requests, budget=budget, threads=threads)
+    assert most_in_a_minute(instants) <= budget
+    steady = instants[-1] - instants[budget - 1]  # the first minute's requests come as fast as they can
+    assert (requests - budget) / (steady / 60 * budget) >= 0.98
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 60, 200])
+def test_a_pause_holds_and_what_waited_through_it_counts_from_when_it_starts(seconds: float) -> None:
+    def disturb(throttle: Throttle, number: int) -> None:
+        if number in (4, 33):
+            throttle.pause(seconds)
+            throttle.pause(seconds / 2)  # the longest holds, they do not add up
+
+    instants = starts(60, budget=20, disturb=disturb)
+    assert most_in_a_minute(instants) <= 20
+    for number in (4, 33):
+        assert instants[number] - instants[number - 1] >= seconds
+
+
+def test_a_server_that_counts_by_arrival_never_says_429() -> None:
+    simulation, chance = Simulation(), random.Random(2)
+    app = App(Plant(1), clock=simulation.clock, requests_per_minute=500)
+    throttle = Throttle(
+        requests_per_minute=500, max_in_flight=10, clock=simulation.clock, wait=simulation.sleep
+    )
+    ask = Request("GET", "/api/App/Version", headers={"authorization": "Basic demo"})
+    left = iter(range(2500))
+    statuses: list[int] = []
+    arrivals: list[float] = []
+
+    def work(_: int) -> None:
+        while next(left, None) is not None:
+            with throttle.slot():
+                simulation.sleep(chance.uniform(0.0, 0.45))  # on the way
+                arrivals.append(simulation.now)
+                statuses.append(app(ask).status)
+                simulation.sleep(chance.uniform(0.0, 0.3))
+
+    simulation.run(10, work)
+    assert statuses == [200] * 2500
+    assert 2000 / ((arrivals[-1] - arrivals[499]) / 60 * 500) >= 0.98
+
+
+def test_without_a_budget_nothing_waits() -> None:
+    assert starts(50, budget=None, threads=50) == [0.0] * 50
+
+
+def test_never_more_at_once_than_the_limit() -> None:
+    throttle = Throttle(requests_per_minute=None, max_in_flight=3)
+    lock, inside, most = threading.Lock(), [0], [0]
+    full = threading.Barrier(3)
+
+    def work() -> None:
+        for _ in range(10):
+            with throttle.slot():
+                with lock:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                full.wait(timeout=10)  # passes only when three are inside
+                with lock:
+                    inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert most == [3]
+
+
+def test_a_wait_that_is_broken_off_takes_nothing_from_the_budget_and_frees_its_place() -> None:
+    time = [0.0]
+    broken = [True]
+
+    def wait(seconds: float) -> None:
+        if broken[0]:
+            raise Interrupted("interrupted")
+        time[0] += seconds
+
+    throttle = Throttle(requests_per_minute=2, max_in_flight=1, clock=lambda: time[0], wait=wait)
+    for _ in range(2):
+        with throttle.slot():
+            pass
+    for _ in range(5):
+        with pytest.raises(Interrupted), throttle.slot():
+            pass
+    broken[0] = False
+    with throttle.slot():
+        assert 60 < time[0] < 61
+
+
+def test_a_place_is_free_again_after_an_error() -> None:
+    throttle = Throttle(requests_per_minute=None, max_in_flight=1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), throttle.slot():
+            raise ZeroDivisionError
+
+
+def test_waits_of_a_second_are_announced_with_their_reason() -> None:
+    time, told = [0.0], list[tuple[str, float]]()
+
+    def wait(seconds: float) -> None:
+        time[0] += seconds
+
+    throttle = Throttle(
+        requests_per_minute=2,
+        max_in_flight=1,
+        clock=lambda: time[0],
+        wait=wait,
+        announce=lambda reason, seconds: told.append((reason, round(seconds, 3))),
+    )
+    for pause in (0.5, 7, 0):
+        with throttle.slot():
+            throttle.pause(pause)
+    assert told == [("the server asked for a pause", 7.0), ("the budget of 2 requests a minute", 53.0)]
