@@ -21,6 +21,6 @@ def serving(reports: int | None = None, seed: int | None = None) -> Iterator[str
         reports: How many reports it has, 3,000 by default.
         seed: Which ones, 1 by default; the same seed gives the same reports.
     """
-    plant = Plant(reports or REPORTS, seed=seed or 1)
+    plant = Plant(REPORTS if reports is None else reports, seed=1 if seed is None else seed)
     with serve(App(plant, token=TOKEN)) as server:
         yield server.url

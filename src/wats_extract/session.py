@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from wats_extract import embedded, events, odata
+from wats_extract import events, odata
 from wats_extract.client import Client, Connection
 from wats_extract.errors import ConfigurationError
 from wats_extract.flow import Chunk, Destination, Failure, Result, Selection, Table
@@ -166,6 +166,8 @@ def open_client(
     with ExitStack() as stack:
         url, token = source.url, source.usable_token()
         if source.demo is not None:
+            from wats_extract import embedded
+
             url = stack.enter_context(embedded.serving(source.demo.reports, source.demo.seed))
             token = embedded.TOKEN
         yield stack.enter_context(

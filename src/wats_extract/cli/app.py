@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -29,6 +30,9 @@ COMMANDS = {
 """Each command's module, in the order in which one needs them."""
 
 INTERRUPTED = 130
+
+TOKENS = ("WATS_TOKEN", "PYWATS_API_TOKEN")
+"""Variables that no message may show; what a .env file holds is hidden when the file is read."""
 
 
 class Commands(click.Group):
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What was typed behind the program's name; by default what the process was given.
     """
     output.prepare_streams()
+    for name in TOKENS:
+        output.hide(os.environ.get(name, ""))
     sys.exit(_exit_code(arguments))
 
 

@@ -26,10 +26,11 @@ T = TypeVar("T")
 @click.command("check", cls=Command, examples=("check pipelines/reports.yaml",))
 @file_argument
 def command(file: Path) -> int:
-    """See whether FILE could run: file, server, token, destination.
+    """See whether FILE can run, without running it.
 
-    Nothing is extracted. Exits with 0 when all is well, 2 when the file or the token is wrong, 5 when the
-    server is out of reach, 1 when the destination cannot be written.
+    The file is read, the server asked, the token tried, the destination opened for writing. Exits with 0
+    when all is well, 2 when the file or the token is wrong, 5 when the server is out of reach, 1 when the
+    destination cannot be written.
     """
     steps = Steps()
     pipeline = steps.take("file", lambda: loaded(file), lambda found: f"{file}: {_names(found)}")

@@ -16,9 +16,9 @@ PIPELINE = Path("pipelines", "reports.yaml")
 @click.command("init", cls=Command, examples=("init", "init extraction"))
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path())
 def command(folder: Path) -> None:
-    """Write a pipeline file to start from, and what belongs beside it.
+    """Write a pipeline file to start from.
 
-    As it is, it reads the embedded demo server. In DIR (by default the current folder) it writes
+    As it is, it reads the embedded demo server. In DIR (by default the current folder) are then
     pipelines/reports.yaml, .env.example and .gitignore. What exists is left as it is.
     """
     from wats_extract.pipeline import ENV_EXAMPLE, GITIGNORE, template

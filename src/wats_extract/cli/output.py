@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TRACEBACK = "WATS_EXTRACT_TRACEBACK"
 
+SHORTEST_SECRET = 7
+
 GAP = 3
 """Blanks between two columns."""
 
@@ -48,8 +50,8 @@ def prepare_streams() -> None:
 
 
 def hide(secret: str) -> None:
-    """From now on nothing that is shown has it in it."""
-    if secret:
+    """From now on nothing that is shown has it in it; words as short as ``demo`` are no secrets."""
+    if len(secret) > SHORTEST_SECRET:
         _hidden.add(secret)
 
 

@@ -37,9 +37,10 @@ LONGEST_VALUE = 36
 @click.option("-n", "rows", type=click.IntRange(min=1), default=10, show_default=True, help="How many rows.")
 @click.option("--table", metavar="NAME", help="Another of the resource's tables than its first.")
 def command(file: Path, resource: str, rows: int, table: str | None) -> None:
-    """Show the first rows of RESOURCE, as FILE selects them.
+    """Show the first rows of a resource.
 
-    They come from the server; nothing is written anywhere.
+    RESOURCE is read as FILE selects it, or whole where FILE does not name it. The rows come from the
+    server, and nothing is written anywhere.
     """
     from wats_extract.session import Wats, resource_named, table_named
 

@@ -87,7 +87,7 @@ class Tally:
     def count(self) -> str:
         """``1,200/3,000``, with a + while the list is still growing."""
         more = "" if self.final else "+"
-        known = self.listed > self.through or self.final
+        known = self.listed > self.through or (self.listed and self.final)
         return f"{output.number(self.through)}" + (f"/{output.number(self.listed)}{more}" if known else "")
 
     def rate(self, now: float) -> float:
@@ -201,8 +201,6 @@ class Log:
 
     def _far(self, resource: str) -> str:
         tally = self._tallies.by_resource[resource]
-        if not tally.through and tally.final:
-            return f"{resource}: nothing to fetch"
         failures = f", {output.number(tally.failures)} failed" if tally.failures else ""
         return f"{resource}: {tally.count} fetched, {output.number(tally.committed)} committed{failures}"
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @click.command("resources", cls=Command, examples=("resources", "resources reports"))
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """Show what can be extracted; with NAME, its tables and columns.
+    """Show what can be extracted.
 
-    NAME is a resource, such as reports.
+    With NAME, a resource such as reports: its tables and columns.
     """
     from wats_extract.session import resource_named
 

@@ -27,9 +27,9 @@ _COMPLETE = ("succeeded", "failures")
 @click.command("status", cls=Command, examples=("status pipelines/reports.yaml",))
 @file_argument
 def command(file: Path) -> None:
-    """Show what FILE has extracted: runs, cursors, rows, open failures.
+    """Show runs, cursors, rows and open failures.
 
-    Nothing is asked of the server, and nothing is changed.
+    They are read from the destination of FILE. Nothing is asked of the server, nothing is changed.
     """
     from wats_extract.cli.reading import reading
     from wats_extract.state import FAILURES, RUNS, STATE

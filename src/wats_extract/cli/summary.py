@@ -63,9 +63,16 @@ def _tell(sentence: str, report: RunReport, pipeline: Pipeline, file: Path) -> N
     _effort(report)
     if report.open_failures:
         _next_steps(report, file)
-    if report.status != "refused":
+    if tables := _to_look_at(report):
         output.say()
-        where(pipeline, next(iter(next(iter(report.resources.values())).tables)))
+        where(pipeline, tables[0])
+
+
+def _to_look_at(report: RunReport) -> list[str]:
+    """Tables to begin with: those that rows landed in, else all, where the run came to its end."""
+    counts = {table: count for each in report.resources.values() for table, count in each.tables.items()}
+    landed = [table for table, count in counts.items() if count]
+    return landed or (list(counts) if report.exit_code in (0, 3) else [])
 
 
 def _run_sentence(report: RunReport, limit: int | None) -> str:

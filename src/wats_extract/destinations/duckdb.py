@@ -211,7 +211,7 @@ class DuckDB:
 
     def _land(self, table: Table, rows: pa.Table, commit: Commit) -> None:
         if commit.replaced and table.owner:
-            keys = pa.table({table.owner: pa.array(sorted(commit.replaced), pa.string())})
+            keys = pa.table({table.owner: table.owners(sorted(commit.replaced))})
             self._delete(table, keys, identity=(table.owner,))
         self._insert(table, rows, identity=(*table.key, *(stamp.name for stamp in STAMPS)))
         if commit.sweep_before is not None:
@@ -244,11 +244,11 @@ class DuckDB:
             return {}
         owner = _quoted(table.owner)
         version = f"max({_quoted(table.version)})" if table.version else "NULL"
-        wanted = pa.table({"key": pa.array(keys, pa.string())})
+        wanted = pa.table({"key": table.owners(keys)})
         with self._explaining(f"table {table.name} cannot be read"), self._registered(wanted) as names:
             return dict(
                 self._open_connection.execute(
-                    f"SELECT {owner}, {version} FROM {self._name(table)} "  # noqa: S608
+                    f"SELECT CAST({owner} AS VARCHAR), {version} FROM {self._name(table)} "  # noqa: S608
                     f"WHERE {owner} IN (SELECT key FROM {names}) GROUP BY ALL"
                 ).fetchall()
             )

@@ -366,7 +366,7 @@ def _labels(folder: Path) -> set[str]:
 
 
 def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[str]) -> KeyChange:
-    gone = commit.replaced | (commit.landed.keys() - set(rows[table.owner].to_pylist()))
+    gone = commit.replaced | (commit.landed.keys() - _texts(rows[table.owner]))
     swept = commit.sweep_before is not None
     labels = changed if swept else changed[:1]
     return KeyChange(table.name, table.owner, table.version, sorted(gone), labels, swept)
@@ -376,7 +376,7 @@ def _keys_in(path: Path, change: KeyChange) -> Iterator[tuple[str, int | None]]:
     columns = [change.owner, change.version] if change.version else [change.owner]
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=columns):
-            keys = batch[change.owner].to_pylist()
+            keys = batch[change.owner].cast(pa.string()).to_pylist()
             versions = batch[change.version].to_pylist() if change.version else [None] * len(keys)
             yield from zip(keys, versions, strict=True)
 
@@ -389,7 +389,7 @@ def _rest(path: Path | None, table: Table, commit: Commit) -> pa.Table | None:
     if path is None or not (commit.replaced or _has_older(path, commit.sweep_before)):
         return None
     rows = files.read(path)
-    rest = _since(_without(rows, table.owner, commit.replaced), commit.sweep_before)
+    rest = _since(_without(rows, table, commit.replaced), commit.sweep_before)
     return rest if rest.num_rows < rows.num_rows else None
 
 
@@ -397,14 +397,19 @@ def _not_again(path: Path | None, table: Table, rows: pa.Table, commit: Commit) 
     """What stays of the commit's own file: the rows of items that do not land again."""
     if path is None or not table.owner:
         return []
-    again = commit.replaced | commit.landed.keys() | set(rows[table.owner].to_pylist())
-    return [_without(files.read(path), table.owner, again)]
+    again = commit.replaced | commit.landed.keys() | _texts(rows[table.owner])
+    return [_without(files.read(path), table, again)]
 
 
-def _without(rows: pa.Table, owner: str, keys: frozenset[str]) -> pa.Table:
-    if not keys or not owner:
+def _without(rows: pa.Table, table: Table, keys: frozenset[str]) -> pa.Table:
+    if not keys or not table.owner:
         return rows
-    return rows.filter(pc.invert(pc.is_in(rows[owner], pa.array(sorted(keys), pa.string()))))
+    return rows.filter(pc.invert(pc.is_in(rows[table.owner], table.owners(sorted(keys)))))
+
+
+def _texts(keys: pa.ChunkedArray) -> set[str]:
+    """Keys as text, as items carry them."""
+    return set(keys.cast(pa.string()).to_pylist())
 
 
 def _since(rows: pa.Table, before: datetime | None) -> pa.Table:

@@ -1,0 +1,271 @@
+"""check, status, failures, preview, resources, json-schema, init, demo-server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from wats_extract.fake.app import App
+from wats_extract.fake.data import Plant
+from wats_extract.fake.faults import Faults
+from wats_extract.fake.server import serve
+from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.state import FAILURES
+
+from .conftest import SECRET, Desk, Serving, desk_in
+
+
+def broken(*kinds: str) -> Faults:
+    return Faults(broken=len(kinds), broken_kinds=kinds)
+
+
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, App]]:
+    """A desk whose pipeline has run; two of twenty reports have failed."""
+    app = App(Plant(20), token=SECRET, faults=broken("404", "garbage"))
+    desk = desk_in(tmp_path_factory.mktemp("landed"))
+    with serve(app) as server:
+        desk.env["WATS_URL"] = server.url
+        assert desk.wats("run", desk.pipeline(), "-q").code == 3
+        yield desk, app
+
+
+# ── check ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_check_all_is_well(desk: Desk, serving: Serving) -> None:
+    app = serving(20)
+    said = desk.wats("check", desk.pipeline())
+    assert (said.code, said.err) == (0, "")
+    assert [line.split()[:2] for line in said.out.splitlines()] == [
+        ["✓", "file"],
+        ["✓", "server"],
+        ["✓", "token"],
+        ["✓", "destination"],
+    ]
+    assert app.total == 2
+
+
+def test_check_says_what_is_wrong_and_goes_on(desk: Desk, serving: Serving) -> None:
+    serving(20)
+    desk.env["WATS_TOKEN"] = "b3RoZXItdG9rZW4"
+    (desk.folder / "data").write_text("in the way", encoding="utf-8")
+    said = desk.wats("check", desk.pipeline())
+    assert said.code == 2
+    assert [line for line in said.out.splitlines() if line[0] == "✗"] == ["✗ token", "✗ destination"]
+    assert said.err.count("Error: ") == 2
+
+
+def test_check_without_a_token(desk: Desk) -> None:
+    del desk.env["WATS_TOKEN"]
+    said = desk.wats("check", desk.pipeline(url="https://example.wats.com"))
+    assert said.code == 2
+    assert "there is no token for https://example.wats.com" in said.err
+
+
+def test_check_the_destination_alone_is_wrong(desk: Desk) -> None:
+    (desk.folder / "data").write_text("in the way", encoding="utf-8")
+    desk.env |= {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    said = desk.wats("check", desk.pipeline())
+    assert said.code == 1
+    assert said.out.startswith("ok file"), "marks in letters, where the stream has no signs"
+    assert said.out.splitlines()[-1] == "FAILED destination"
+
+
+# ── status ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_status(landed: tuple[Desk, App]) -> None:
+    desk, _ = landed
+    out = desk.wats("status", "p.yaml").out
+    words = [line.split() for line in out.splitlines()]
+    assert "The last run was complete, but for 2 open failures." in out
+    assert "overlap_from" in out
+    assert ["reports", "18"] in words
+    assert ["reports", "NOT_FOUND", "1"] in words
+
+
+def test_status_before_the_first_run(desk: Desk) -> None:
+    assert "Nothing has been extracted to data/wats.duckdb yet" in desk.wats("status", desk.pipeline()).out
+    assert not (desk.folder / "data").exists()
+
+
+def test_a_locked_file_is_told_in_words(desk: Desk) -> None:
+    with duckdb.connect(desk.folder / "wats.duckdb"):
+        said = desk.wats("status", desk.pipeline(path="wats.duckdb"))
+    assert said.code == 1
+    assert said.err.startswith("Error: wats.duckdb: cannot be opened")
+    assert "close the program that has it open" in said.err
+
+
+def test_status_after_a_run_that_stopped(desk: Desk, serving: Serving) -> None:
+    serving(20)
+    file = desk.pipeline(source=", max_requests: 10", kind="parquet", path="data/wats")
+    assert desk.wats("run", file, "-q").code == 4
+    out = desk.wats("status", file).out
+    assert "✗ The last run was not complete: incomplete" in out
+    assert "max_requests (10) is reached" in out
+
+
+# ── failures ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_failures_in_three_formats(landed: tuple[Desk, App]) -> None:
+    desk, app = landed
+    heading, *rows = desk.wats("failures", "p.yaml").out.splitlines()
+    assert heading.split() == ["key", "code", "stage", "attempts", "last", "failed", "(UTC)", "message"]
+    assert {row.split()[0] for row in rows} == set(app.faults.broken)
+    told = json.loads(desk.wats("failures", "p.yaml", "--format", "json").out)
+    assert [list(row) for row in told] == [FAILURES.schema.names] * 2
+    listed = list(csv.DictReader(io.StringIO(desk.wats("failures", "p.yaml", "--format", "csv").out)))
+    assert [row["error_code"] for row in listed] == [row["error_code"] for row in told]
+    assert listed[0]["last_failed_at"] == told[0]["last_failed_at"]
+
+
+def test_no_failures(desk: Desk) -> None:
+    assert desk.wats("failures", desk.pipeline()).out == "There are no failures.\n"
+
+
+# ── preview, resources, json-schema ─────────────────────────────────────────────────────────────
+
+
+def test_preview(desk: Desk, serving: Serving) -> None:
+    app = serving(20)
+    file = desk.pipeline(resources="[{name: report_headers}]")
+    heading, *rows = desk.wats("preview", file, "report_headers", "-n", "3").out.split("\n\n")[0].splitlines()
+    assert heading.split()[:2] == ["uuid", "serial_number"]
+    assert [row.split()[0] for row in rows] == app.plant.uuids()[:3]
+    steps = desk.wats("preview", file, "reports", "--table", "steps", "-n", "2")
+    assert steps.out.startswith("report_uuid")
+    assert not (desk.folder / "data").exists()
+
+
+def test_preview_of_nothing_and_of_what_there_is_not(desk: Desk, serving: Serving) -> None:
+    serving(0)
+    file = desk.pipeline()
+    assert desk.wats("preview", file, "reports").out == "There are no rows.\n"
+    assert "did you mean 'reports'" in desk.wats("preview", file, "report").err
+
+
+def test_preview_tells_what_could_not_be_read(desk: Desk, serving: Serving) -> None:
+    app = serving(1, faults=broken("404"))
+    said = desk.wats("preview", desk.pipeline(), "reports")
+    assert said.err.startswith(f"Failed: {app.plant.uuid(0)}: HTTP 404")
+
+
+def test_resources_lists_all_and_describes_one(desk: Desk) -> None:
+    heading, *rows = desk.wats("resources").out.splitlines()
+    assert heading.split() == ["name", "route", "key", "cursor", "tables"]
+    assert [row.split()[0] for row in rows] == list(RESOURCES)
+    out = desk.wats("resources", "reports").out
+    for table in RESOURCES["reports"].tables:
+        for column in table.columns:
+            assert column.name in out
+            assert column.doc in out
+    assert "timestamp[us, UTC]" in out
+    assert "list<double>" in out
+
+
+def test_json_schema(desk: Desk) -> None:
+    schema = json.loads(desk.wats("json-schema").out)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+
+
+# ── init ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_init_and_what_it_says_next(desk: Desk) -> None:
+    del desk.env["WATS_TOKEN"]
+    said = desk.wats("init", "new folder")
+    assert said.code == 0
+    assert 'cd "new folder"' in said.out
+    folder = desk.folder / "new folder"
+    assert {path.name for path in folder.iterdir()} == {"pipelines", ".env.example", ".gitignore"}
+    desk.folder = folder
+    done = desk.wats("run", "pipelines/reports.yaml", "--only", "report_headers", "--limit", "5", "--json")
+    assert (done.code, json.loads(done.out)["resources"]["report_headers"]["items"]) == (0, 5)
+
+
+def test_init_never_overwrites(desk: Desk) -> None:
+    (desk.folder / ".gitignore").write_text("build/\n", encoding="utf-8")
+    pipeline = desk.folder / "pipelines" / "reports.yaml"
+    pipeline.parent.mkdir()
+    pipeline.write_text("mine", encoding="utf-8")
+    said = desk.wats("init")
+    assert said.code == 0
+    assert pipeline.read_text(encoding="utf-8") == "mine"
+    assert "exists   pipelines/reports.yaml, left as it is".replace("/", os.sep) in said.out
+    assert (desk.folder / ".gitignore").read_text(encoding="utf-8") == "build/\n"
+    assert "add to it" in said.out
+
+
+def test_init_where_it_cannot_write(desk: Desk) -> None:
+    (desk.folder / "file").write_text("", encoding="utf-8")
+    said = desk.wats("init", "file")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("Error: ")
+
+
+# ── demo-server ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_server_serves_until_it_is_told_to_stop(desk: Desk, number: signal.Signals) -> None:
+    process = desk.start("demo-server", "--reports", "7", "--token", "abcdefgh", "--page-cap", "5")
+    first = process.stdout.readline()
+    assert first.startswith("WATS server with 7 reports at http://127.0.0.1:")
+    url = first.split(" at ")[1].split(",")[0]
+    process.stdout.readline()
+    assert process.stdout.readline() == f"  export WATS_URL={url} WATS_TOKEN=abcdefgh\n"
+    assert len(json.loads(fetched(f"{url}/api/Report/Query/Header", "abcdefgh"))) == 5
+    with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+        fetched(f"{url}/api/App/Version", "other")
+    refused.value.close()
+    process.send_signal(number)
+    assert desk.finished(process).code == 0
+
+
+def test_demo_server_on_a_taken_port(desk: Desk, serving: Serving) -> None:
+    serving(1)
+    said = desk.wats("demo-server", "--port", desk.env["WATS_URL"].rpartition(":")[2])
+    assert (said.code, said.out) == (2, "")
+    assert "cannot be used" in said.err
+
+
+def test_demo_server_without_reports_has_none() -> None:
+    """An empty plant is falsy, and was taken for none given."""
+    assert len(App(Plant(0)).plant) == 0
+
+
+def test_demo_server_explains_faults(desk: Desk) -> None:
+    said = desk.wats("demo-server", "--faults", "frequency=1")
+    assert said.code == 2
+    assert "there are: rate, kinds" in said.err
+
+
+def fetched(url: str, token: str) -> bytes:
+    request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
+    with urllib.request.urlopen(request) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def test_the_marker_is_one(desk: Desk, serving: Serving) -> None:
+    """Otherwise the check that no command shows the token would prove nothing."""
+    serving(1)
+    request = urllib.request.Request(
+        f"{desk.env['WATS_URL']}/api/App/Version", headers={"Authorization": f"Basic {SECRET}"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
