@@ -5,11 +5,12 @@ The only module beside ``fake`` that knows the HTTP library (docs/decisions/0003
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -34,7 +35,11 @@ T = TypeVar("T")
 PAYLOAD_CHARACTERS = 2000
 """How much of an unreadable answer is kept."""
 
+CONNECT_SECONDS = 15.0
+"""A server that is there accepts a connection much sooner than it answers."""
+
 _STATUS_CODES = {
+    204: "NOT_FOUND",
     401: "UNAUTHORIZED",
     403: "FORBIDDEN",
     404: "NOT_FOUND",
@@ -52,7 +57,12 @@ _HINTS = {
     "CONNECTION_ERROR": "Check the network and the server, then run again.",
     "API_ERROR": "The server failed at this one; retry later, or report it to the WATS administrator.",
     "INVALID_RESPONSE": "Something between here and WATS answers in its place (a proxy, a login page).",
+    "UNKNOWN_ERROR": "Please report this with the versions that wats-extract check shows.",
 }
+_REFUSED_HINT = "The server does not take what was asked; look at filter, expand and the other options."
+
+_FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.CookieConflict, RuntimeError, UnicodeError)
+"""Whatever the HTTP library may raise for a request; its stream errors are runtime errors."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ class Client:
         listen: Told what is waited for.
         stopping: Once it is set, every wait and every further request raise ``Interrupted``.
         transport: An HTTP transport instead of the network, for tests.
+        clock: Seconds that only go up.
 
     Attributes:
         requests: Requests sent so far, retries included.
@@ -99,6 +110,7 @@ class Client:
         listen: events.Listener = events.nobody,
         stopping: threading.Event | None = None,
         transport: httpx2.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connection = connection
         self.requests = 0
@@ -106,18 +118,21 @@ class Client:
         self._policy = policy or RetryPolicy()
         self._listen = listen
         self._stopping = stopping or threading.Event()
+        self._clock = clock
         self._lock = threading.Lock()
+        self._token = _spellings(connection.token)
         self._answered_at = float("-inf")
         self._throttle = Throttle(
             requests_per_minute=connection.requests_per_minute,
             max_in_flight=connection.max_in_flight,
+            clock=clock,
             wait=self._wait,
             announce=self._announce,
         )
         self._http = httpx2.Client(
             base_url=connection.url,
             headers=_headers(connection.token),
-            timeout=httpx2.Timeout(connection.timeout, connect=min(connection.timeout, 15.0)),
+            timeout=httpx2.Timeout(connection.timeout, connect=min(connection.timeout, CONNECT_SECONDS)),
             limits=httpx2.Limits(
                 max_connections=connection.max_in_flight + 1,
                 max_keepalive_connections=connection.max_in_flight + 1,
@@ -136,7 +151,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; requests under way in other threads end with an error."""
+        """Close the connections; requests under way in other threads end by ``timeout`` at the latest."""
         self._stopping.set()
         self._http.close()
 
@@ -161,7 +176,7 @@ class Client:
             Interrupted: the client was stopped.
         """
         url = route_url(route, query)
-        started = time.monotonic()
+        started = self._clock()
         try:
             return self._policy.call(
                 lambda: self._attempt(url, decode), wait=self._wait, announce=self._announce
@@ -179,9 +194,13 @@ class Client:
             raise
 
     def mask(self, text: str) -> str:
-        """The text without the token."""
-        token = self.connection.token
-        return text.replace(token, "***") if token else text
+        """The text without the token, however JSON, HTML or a URL spell it."""
+        return self._token.sub("***", text) if self._token else text
+
+    def excerpt(self, body: bytes) -> str:
+        """The beginning of a body as text, without the token; what is no UTF-8 is replaced."""
+        length = 4 * PAYLOAD_CHARACTERS + 6 * len(self.connection.token)  # all of a token that begins in it
+        return self.mask(body[:length].decode("utf-8", errors="replace"))[:PAYLOAD_CHARACTERS]
 
     @property
     def _host(self) -> str:
@@ -192,39 +211,45 @@ class Client:
             self._count_request()
             response = self._send(url)
         reply = Reply(response.status_code, response.content, url, response.headers.get("content-type", ""))
-        self.bytes += len(reply.body)
+        with self._lock:
+            self.bytes += len(reply.body)
         if reply.status != 200:
             raise self._refusal(reply, response.headers.get("retry-after"))
         try:
             value = decode(reply)
         except Unreadable as error:
-            raise self._error("INVALID_RESPONSE", error.message, reply) from error
-        self._answered_at = time.monotonic()
+            # Its message may hold what the server echoes: the chain would show that unmasked.
+            raise self._error("INVALID_RESPONSE", error.message, reply) from None
+        self._answered_at = self._clock()
         return value
 
     def _send(self, url: str) -> httpx2.Response:
         try:
             return self._http.get(url)
-        except httpx2.TimeoutException as error:
-            raise self._error(
-                "TIMEOUT", f"no answer within {self.connection.timeout:g} s", url=url
-            ) from error
-        except httpx2.DecodingError as error:
-            raise self._error(
-                "INVALID_RESPONSE", f"the answer's compression is broken ({error})", url=url
-            ) from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            self.check()
-            reason = str(error) or type(error).__name__
-            raise self._error(
-                "CONNECTION_ERROR", f"no connection, or it broke ({reason})", url=url
-            ) from error
+        except _FOREIGN as error:
+            self.check()  # for closing breaks what is under way
+            raise self._error(*self._translated(error), url=url) from error
+
+    def _translated(self, error: Exception) -> tuple[str, str]:
+        """The code and the message for an error of the HTTP library."""
+        reason = str(error) or type(error).__name__
+        match error:
+            case httpx2.ConnectTimeout():
+                return "TIMEOUT", f"no connection within {min(self.connection.timeout, CONNECT_SECONDS):g} s"
+            case httpx2.TimeoutException():
+                return "TIMEOUT", f"no answer within {self.connection.timeout:g} s"
+            case httpx2.DecodingError():
+                return "INVALID_RESPONSE", f"the answer's compression is broken ({reason})"
+            case httpx2.HTTPError():
+                return "CONNECTION_ERROR", f"no connection, or it broke ({reason})"
+            case _:
+                return "UNKNOWN_ERROR", f"it cannot be asked for ({reason})"
 
     def _refusal(self, reply: Reply, asked: str | None) -> RequestError:
         code = _STATUS_CODES.get(reply.status, "API_ERROR")
         if reply.status < 500 and code != "RATE_LIMITED":
-            self._answered_at = time.monotonic()
-        said = what_it_says(reply)
+            self._answered_at = self._clock()
+        said = what_it_says(self.excerpt(reply.body))
         message = f"HTTP {reply.status}" + (f": {said}" if said else "")
         error = self._error(code, message, reply, asked=retry_after(asked))
         if code == "RATE_LIMITED" or error.retry_after:
@@ -241,14 +266,15 @@ class Client:
         asked: float | None = None,
     ) -> RequestError:
         kind = TokenRefused if code == "UNAUTHORIZED" else RequestError
+        refused = code == "API_ERROR" and reply is not None and reply.status < 500
         return kind(
             self.mask(message),
             code=code,
             url=reply.url if reply else url,
             http_status=reply.status if reply else None,
-            payload=self.mask(excerpt(reply.body)) if reply else "",
+            payload=self.excerpt(reply.body) if reply else "",
             retry_after=asked,
-            hint=_HINTS.get(code, ""),
+            hint=_REFUSED_HINT if refused else _HINTS.get(code, ""),
         )
 
     def _count_request(self) -> None:
@@ -263,10 +289,12 @@ class Client:
 
     def _answers(self, *, since: float) -> bool:
         """Whether the server answers anything: something did lately, or the cheapest route does now."""
-        if self._answered_at >= since:
+        if self._answered_at > since:
             return True
+        patience = replace(self._policy, attempts=min(self._policy.attempts, 3))
+        url = route_url("App/Version")
         try:
-            self._attempt(route_url("App/Version"), lambda reply: reply.status)
+            patience.call(lambda: self._attempt(url, _no_page), wait=self._wait, announce=self._announce)
         except RequestError as error:
             return not worth_another_try(error)
         except RequestBudgetSpent:
@@ -287,21 +315,41 @@ def route_url(route: str, query: Mapping[str, str | int | bool] | None = None) -
     return f"/api/{route}?{text}" if text else f"/api/{route}"
 
 
-def what_it_says(reply: Reply) -> str:
+def what_it_says(text: str) -> str:
     """The message in an error body of any of WATS's shapes (JSON, text, HTML), at most 300 characters."""
-    text = excerpt(reply.body).strip()
+    text = text.strip()
     found = re.search(r'"(?:message|error|detail|title)"\s*:\s*"((?:[^"\\]|\\.)*)"', text, re.IGNORECASE)
     if found:
-        return found.group(1)[:300]
+        return _unescaped(found.group(1))[:300]
     if text.startswith("<"):
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         return (title.group(1).strip() if title else "an HTML page")[:300]
     return text.strip('"')[:300]
 
 
-def excerpt(body: bytes) -> str:
-    """The beginning of a body as text; what is no UTF-8 is shown as a replacement character."""
-    return body[: PAYLOAD_CHARACTERS * 4].decode("utf-8", errors="replace")[:PAYLOAD_CHARACTERS]
+def _unescaped(text: str) -> str:
+    """The text of a JSON string, or the string itself where it is none."""
+    try:
+        return str(json.loads(f'"{text}"', strict=False))
+    except ValueError:
+        return text
+
+
+def _no_page(reply: Reply) -> None:
+    """Refuse the page that a proxy shows instead of every answer of the server."""
+    if reply.body.lstrip()[:1] in (b"", b"<"):
+        raise Unreadable("an HTML page or nothing at all, instead of a version")
+
+
+def _spellings(token: str) -> re.Pattern[str] | None:
+    """What finds a token, also where an echo escapes its ``+``, ``/`` and ``=``."""
+
+    def spelling(letter: str) -> str:
+        code = ord(letter)
+        return rf"(?:\\?{re.escape(letter)}|\\u{code:04x}|%{code:02x}|&#(?:{code}|x{code:x});)"
+
+    parts = (letter if letter.isalnum() else spelling(letter) for letter in token)
+    return re.compile("".join(parts), re.IGNORECASE) if token else None
 
 
 def _headers(token: str) -> dict[str, str]:

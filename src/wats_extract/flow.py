@@ -43,7 +43,8 @@ class Column:
         source: The field in WATS's JSON that it is taken from, where it is one: ``name``, or ``block.name``.
         doc: What it means, with unit.
         kind: How the source writes it, where that differs from the column: ``uuid`` (any case),
-            ``result`` and ``report_type`` (codes that become words), ``limit`` (a mark for no limit).
+            ``result`` and ``report_type`` (codes that become words), ``limit`` (a mark for no limit),
+            ``json`` (a tree that is kept as a JSON text).
     """
 
     name: str
@@ -68,9 +69,9 @@ class Table:
         name: The table's name.
         key: The columns that identify a row; they are never null.
         columns: All columns of the source, key included, without ``_extra`` and the stamps.
-        owner: The column that says to which extracted item (report, asset, …) a row belongs. When an
-            item lands again, all rows of its owner are replaced. Empty for bookkeeping tables, whose
-            rows are replaced by ``key``.
+        owner: The column that says to which extracted item (report, asset, …) a row belongs: text, or
+            whole numbers. When an item lands again, all rows of its owner are replaced. Empty for
+            bookkeeping tables, whose rows are replaced by ``key``.
         version: The column that changes when the item changes on the server (``time_stamp``), or empty.
         doc: What a row is.
         stamped: Whether rows carry ``_extra`` and the stamps (bookkeeping tables do not).
@@ -89,6 +90,10 @@ class Table:
         """The Arrow schema in every destination, ``_extra`` and the stamps included."""
         columns = (*self.columns, EXTRA, *STAMPS) if self.stamped else self.columns
         return pa.schema([pa.field(c.name, c.type, nullable=c.name not in self.key) for c in columns])
+
+    def owners(self, keys: Iterable[str]) -> pa.Array:
+        """Items' keys, which travel as text, as values of the owner column."""
+        return pa.array(keys, pa.string()).cast(self.schema.field(self.owner).type)
 
     @cached_property
     def shredded_schema(self) -> pa.Schema:

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,18 +30,20 @@ def only_run(path: Path, pipeline: str) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        holder.write_text(_me(), encoding="utf-8")
     except Timeout:
         raise PipelineLocked(
             f"another process runs pipeline {pipeline!r}: {_who(holder)}",
             hint=f"Wait for it, or end it. The lock is {path}.",
         ) from None
     except OSError as error:
+        lock.release()
         raise DestinationError(f"{path.parent} cannot be written: {error.strerror or error}") from error
     try:
-        holder.write_text(_me(), encoding="utf-8")
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # it only informs; the next holder writes over it
+            holder.unlink()
         lock.release()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -65,7 +65,7 @@ def in_order(
     workers: int,
     ahead: int,
     check: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[T, V]]:
+) -> Generator[tuple[T, V]]:
     """Do ``work`` on each item in threads, and give the results in the order of the items.
 
     Args:
@@ -107,7 +107,7 @@ def in_order(
 
 def in_background(
     values: Iterator[T], *, ahead: int, check: Callable[[], None] = lambda: None
-) -> Iterator[T]:
+) -> Generator[T]:
     """Run an iterator in a thread of its own, at most ``ahead`` values in front of the consumer."""
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=ahead)
     abandoned = threading.Event()

@@ -6,7 +6,8 @@ however the requests finish.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -16,19 +17,18 @@ import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.errors import (
-    Incomplete,
-    Interrupted,
     RecordError,
     RequestError,
     ServerUnreachable,
     TokenRefused,
     Unreadable,
+    WatsExtractError,
 )
 from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Success, Table
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.keyset import Keyset, Query
 from wats_extract.readers.listing import KEYS_PER_LOOK_UP, look_up, pages
-from wats_extract.readers.paged import in_groups, is_uuid, not_found
+from wats_extract.readers.paged import GONE, in_groups, is_uuid, not_found
 from wats_extract.readers.reading import Reading, fresh_rows, label
 
 SHREDDED_TOGETHER = 8
@@ -94,11 +94,11 @@ class ByKeyReader:
     def read(self, reading: Reading) -> Iterator[Chunk]:
         """Chunks of ``chunk_size`` documents, in the order of the cursor."""
         end: list[Cursor] = []
-        keys = islice(self._listed(reading, end), reading.selection.limit)
         last = None
-        for chunk in self._chunks(reading, keys):
-            last = chunk.cursor
-            yield chunk
+        with closing(self._listed(reading, end)) as keys:
+            for chunk in self._chunks(reading, islice(keys, reading.selection.limit)):
+                last = chunk.cursor
+                yield chunk
         if end and reading.selection.limit is None and end[-1] != last:
             yield Chunk(label(()), {}, {}, cursor=end[-1])
 
@@ -133,39 +133,44 @@ class ByKeyReader:
         except RequestError as error:
             return reading.fetch_failure(key.key, error)
         except RecordError as error:
-            text = before[-1].decode("utf-8", errors="replace")[:2000] if before else ""
-            return reading.record_failure(key.key, error.message, payload=text, url=f"/api/{route}")
+            return reading.record_failure(key.key, error.message, raw=b"".join(before), url=f"/api/{route}")
 
     def _decode(self, key: _Key, reply: Reply, before: list[bytes]) -> Any:
         """The document; the same unreadable bytes twice are the record's own fault, not the transfer's."""
         body = reply.body
         if body.strip() == b"null":
-            raise RequestError("the server answers null", code="NOT_FOUND", url=reply.url, http_status=200)
+            raise RequestError(
+                "the server answers null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
+            )
         before.append(body)
         try:
             return self.shredder.document(key.key, key.version, body)
         except Unreadable as error:
-            if len(before) > 1 and body == before[-2] and body.lstrip()[:1] in (b"{", b"["):
+            if (
+                len(before) > 1
+                and body == before[-2]
+                and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"[")
+            ):
                 raise RecordError(f"it is not JSON: {error.message}") from error
             raise
         finally:
             del before[:-1]
 
-    def _listed(self, reading: Reading, end: list[Cursor]) -> Iterator[_Key]:
+    def _listed(self, reading: Reading, end: list[Cursor]) -> Generator[_Key]:
         listed = pages(self.keyset, reading, self.shredder.rows, self.listing)
-        for page in in_background(listed, ahead=1, check=reading.check):
-            fresh = fresh_rows(reading, page)
-            end[:] = [page.cursors[-1]]
-            reading.listen(events.ItemsListed(reading.resource, len(fresh)))
-            for row, cursor in fresh:
-                yield _Key(row.key, row.version, cursor, self._unlisted(reading, row))
+        with closing(in_background(listed, ahead=1, check=reading.check)) as ahead:
+            for page in ahead:
+                fresh = fresh_rows(reading, page)
+                end[:] = [page.cursors[-1]]
+                reading.listen(events.ItemsListed(reading.resource, len(fresh)))
+                for row, cursor in fresh:
+                    yield _Key(row.key, row.version, cursor, self._unlisted(reading, row))
         reading.listen(events.ItemsListed(reading.resource, 0, final=True))
 
     def _unlisted(self, reading: Reading, row: Row) -> Failure | None:
         if is_uuid(row.key):
             return None
-        text = row.raw.decode("utf-8", errors="replace")
-        return reading.record_failure(row.key, row.problem or "its key is no uuid", payload=text[:2000])
+        return reading.record_failure(row.key, row.problem or "its key is no uuid", raw=row.raw)
 
     def _looked_up(self, reading: Reading, keys: Iterable[str]) -> Iterator[_Key]:
         """The keys with their versions, as far as the listing knows them."""
@@ -207,16 +212,19 @@ class ByKeyReader:
         chunk = _Gathered(self, reading)
         try:
             for key, outcome in self._fetched(reading, keys):
-                if key.key in chunk.landed or len(chunk) >= size:
-                    yield chunk.close()
-                    chunk = _Gathered(self, reading)
+                if key.key in chunk or len(chunk) >= size:
+                    full, chunk = chunk, _Gathered(self, reading)
+                    yield full.close()
+                    full.judge()
                 chunk.add(key, outcome)
-        except (RequestError, Incomplete, Interrupted) as stop:
+                chunk.judge()
+        except WatsExtractError as stop:
             if len(chunk):
                 yield chunk.close()
             raise stop from None
         if len(chunk):
             yield chunk.close()
+            chunk.judge()
 
 
 def _no_uuid(reading: Reading, key: str) -> Failure | None:
@@ -224,12 +232,17 @@ def _no_uuid(reading: Reading, key: str) -> Failure | None:
 
 
 class _Gathered:
-    """A chunk while it is filled; documents are shredded a few at a time."""
+    """A chunk while it is filled; documents are shredded a few at a time.
+
+    Nothing is judged before it is whole: a verdict may stop the reading, and the chunk so far is given then.
+    """
 
     def __init__(self, reader: ByKeyReader, reading: Reading) -> None:
         self._reader, self._reading = reader, reading
         self._waiting: list[tuple[_Key, Any]] = []
         self._keys: list[_Key] = []
+        self._seen: set[str] = set()
+        self._verdicts: list[bool] = []
         self._rows: dict[Table, list[pa.RecordBatch]] = {}
         self._failures: list[Failure] = []
         self.landed: dict[str, int | None] = {}
@@ -237,16 +250,19 @@ class _Gathered:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._seen
+
     def add(self, key: _Key, outcome: Any) -> None:
         """One more document, or the failure that it is."""
         self._keys.append(key)
+        self._seen.add(key.key)
         self._reading.listen(events.ItemsFetched(self._reading.resource, 1))
         if isinstance(outcome, Failure):
             self._fail(outcome)
             return
         self._waiting.append((key, outcome))
         self.landed[key.key] = key.version
-        self._reading.judge(True)
         if len(self._waiting) >= SHREDDED_TOGETHER:
             self._shred()
 
@@ -262,6 +278,12 @@ class _Gathered:
             self._keys[-1].cursor,
         )
 
+    def judge(self) -> None:
+        """Tell of each document what became of it, once; may raise ``TooManyFailures``."""
+        verdicts, self._verdicts = self._verdicts, []
+        for ok in verdicts:
+            self._reading.judge(ok)
+
     def _shred(self) -> None:
         waiting, self._waiting = self._waiting, []
         try:
@@ -275,8 +297,7 @@ class _Gathered:
             self._take([document])
         except RecordError as error:
             del self.landed[key.key]
-            text = document.raw.decode("utf-8", errors="replace")[:2000]
-            self._fail(self._reading.record_failure(key.key, error.message, payload=text))
+            self._fail(self._reading.record_failure(key.key, error.message, raw=document.raw))
 
     def _take(self, documents: list[Any]) -> None:
         if documents:
@@ -284,8 +305,9 @@ class _Gathered:
                 documents, self._reading.selection.options
             ).items():
                 self._rows.setdefault(table, []).append(batch)
+            self._verdicts += [True] * len(documents)
 
     def _fail(self, failure: Failure) -> None:
         self._failures.append(failure)
         self._reading.listen(events.ItemFailed(failure))
-        self._reading.judge(False)
+        self._verdicts.append(False)

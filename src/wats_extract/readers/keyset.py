@@ -5,7 +5,8 @@
 - *A short page proves nothing.* Some servers cap pages silently. Reading ends with an empty page, or
   with a page that holds nothing new and is smaller than pages which this server has been seen to give.
 - *Ties.* Rows that share the last number of a page may have been cut off, so the next page begins with
-  that number again; repeats are dropped by key. A tie larger than a page is read on by ``$skip``.
+  that number again; repeats are dropped. A tie larger than a page is read on by ``$skip``, each page from
+  the last row of the one before: where that row is not found again, others have moved up, unseen.
 - *Rows become visible out of order*, because servers process reports in parallel. Each reading begins
   a little before the cursor (5,000 numbers, but no more rows than the server gives in one answer) and
   leaves out what has landed in the same version.
@@ -13,7 +14,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -28,6 +30,9 @@ Query: TypeAlias = dict[str, str | int | bool]
 
 SMALLEST_CAP = 10
 """No server caps pages below its own default of 10 rows."""
+
+MOST_RESTARTS = 5
+"""Times that a tie which moves while it is read is read again."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,24 @@ class Keyset:
 
 @dataclass
 class _Walk:
-    """Where a reading stands between two requests."""
+    """Where a reading stands between two requests.
 
-    after: int | None
+    Attributes:
+        after: All rows up to this number have been given.
+        given: Rows beyond it that have been given, each with a number that it does not exceed.
+        largest: The most rows of an answer so far.
+        skip: Rows to skip, while a tie larger than a page is read.
+        anchor: The row that the next answer has to begin with; ``None`` for any.
+        restarts: How often the tie has been begun again.
+        before: The last numbers that were given.
+    """
+
+    after: int = -1
+    given: dict[Hashable, int] = field(default_factory=dict)
     largest: int = 0
     skip: int | None = None
-    last: int = -1
-    tied: set[str] = field(default_factory=set)
+    anchor: Hashable = None
+    restarts: int = 0
     before: list[int] = field(default_factory=list)
 
 
@@ -73,44 +89,50 @@ def pages(
     """All rows after the cursor, and some before it, page by page.
 
     Raises:
-        KeysetRefused: the server does not filter or order by the field.
+        KeysetRefused: the server does not filter or order by the field; nothing has been given then.
         PagingError: the pages contradict each other.
         RequestError: a page stays without a usable answer.
     """
-    walk = _Walk(after=None if cursor is None else int(cursor["overlap_from"]))
-    page_size = keyset.page_size if cursor else min(keyset.page_size, selection.limit or keyset.page_size)
+    walk = _Walk() if cursor is None else _Walk(after=int(cursor["overlap_from"]))
+    page_size = keyset.page_size
+    if cursor is None and selection.limit is not None:
+        page_size = min(page_size, max(selection.limit, SMALLEST_CAP))
     while True:
         asked = query | _question(keyset, selection, walk, page_size)
-        answer = _placed(_ask(keyset, client, asked, rows), walk)
-        if not answer:
+        answer = _ask(keyset, client, asked, rows, refusable=not walk.largest)
+        if walk.anchor is not None and (not answer or _identity(answer[0]) != walk.anchor):
+            _begin_tie_again(keyset, walk)
+            continue
+        _check_order(keyset, walk, [row.version for row in answer if row.version is not None])
+        fresh = [(place, row) for place, row in _placed(answer, walk) if _identity(row) not in walk.given]
+        if not fresh and len(answer) < max(walk.largest, min(SMALLEST_CAP, page_size)):
             return
-        _check_order(keyset, walk, [place for place, _ in answer])
-        fresh = [(at, row) for at, row in answer if at != walk.last or row.key not in walk.tied]
-        ended = not fresh and len(answer) < max(walk.largest, SMALLEST_CAP)
         walk.largest = max(walk.largest, len(answer))
         if fresh:
             cursors = _cursors(keyset, walk, [place for place, _ in fresh])
             yield Page([row for _, row in fresh], cursors, cap=walk.largest)
-        if ended:
-            return
         _advance(walk, answer)
 
 
 def _question(keyset: Keyset, selection: Selection, walk: _Walk, page_size: int) -> dict[str, Any]:
-    after = "" if walk.after is None else f"{keyset.field} gt {walk.after}"
-    text = odata.both(selection.filter, time_range(selection), after)
-    question: dict[str, Any] = {"$filter": text} if text else {}
-    question |= {"$orderby": f"{keyset.field} asc", "$top": page_size}
+    after = f"{keyset.field} gt {walk.after}"  # from the first request on, so that a refusal comes with it
+    question: dict[str, Any] = {
+        "$filter": odata.both(selection.filter, time_range(selection), after),
+        "$orderby": f"{keyset.field} asc",
+        "$top": page_size,
+    }
     if walk.skip is not None:
         question |= {"$orderby": f"{keyset.field} asc,{keyset.key} asc", "$skip": walk.skip}
     return question
 
 
-def _ask(keyset: Keyset, client: Client, query: Query, rows: Callable[[bytes], list[Row]]) -> list[Row]:
+def _ask(
+    keyset: Keyset, client: Client, query: Query, rows: Callable[[bytes], list[Row]], *, refusable: bool
+) -> list[Row]:
     try:
         return client.get(keyset.route, query=query, decode=lambda reply: rows(reply.body))
     except RequestError as error:
-        if error.http_status != 400:
+        if error.http_status != 400 or not refusable:
             raise
         raise KeysetRefused(
             error.message,
@@ -122,22 +144,26 @@ def _ask(keyset: Keyset, client: Client, query: Query, rows: Callable[[bytes], l
         ) from error
 
 
-def _placed(rows: Sequence[Row], walk: _Walk) -> list[tuple[int, Row]]:
+def _placed(rows: Sequence[Row], walk: _Walk) -> Iterator[tuple[int, Row]]:
     """Each row with its number; one that cannot be read stands where the one before it does."""
-    place = walk.after or 0
-    placed = []
+    place = walk.after
     for row in rows:
         place = place if row.version is None else row.version
-        placed.append((place, row))
-    return placed
+        yield place, row
 
 
-def _check_order(keyset: Keyset, walk: _Walk, places: Sequence[int]) -> None:
-    if any(later < earlier for earlier, later in pairwise(places)):
-        raise KeysetRefused(
-            f"the server ignores $orderby={keyset.field}", code="API_ERROR", url=keyset.route, http_status=400
-        )
-    if walk.after is not None and places[0] < walk.after:
+def _identity(row: Row) -> Hashable:
+    """What a row is known by when it comes again; the key of one that cannot be read may be its place."""
+    return row.raw or (row.key, row.version)
+
+
+def _check_order(keyset: Keyset, walk: _Walk, numbers: Sequence[int]) -> None:
+    if any(later < earlier for earlier, later in pairwise(numbers)):
+        problem = f"the server ignores $orderby={keyset.field}"
+        if walk.largest:
+            raise never_ending(keyset.route, problem)
+        raise KeysetRefused(problem, code="API_ERROR", url=keyset.route, http_status=400)
+    if numbers and numbers[0] <= walk.after:
         raise never_ending(keyset.route, f"the server ignores '{keyset.field} gt {walk.after}'")
 
 
@@ -154,15 +180,27 @@ def _cursors(keyset: Keyset, walk: _Walk, places: Sequence[int]) -> list[Cursor]
     return cursors
 
 
-def _advance(walk: _Walk, rows: Sequence[tuple[int, Row]]) -> None:
+def _advance(walk: _Walk, rows: Sequence[Row]) -> None:
     """Go on after the last number but one, so that ties of the last number are seen again."""
-    last = rows[-1][0]
-    if walk.last != last:
-        walk.tied = set()
-    walk.last = last
-    walk.tied |= {row.key for place, row in rows if place == last}
-    if rows[0][0] != last:
-        walk.after = next(place for place, _ in reversed(rows) if place != last)
-        walk.skip = None
-    else:  # nothing but one tie: go on within it, in an order that skipping can rely on
-        walk.skip = 0 if walk.skip is None else walk.skip + len(rows)
+    numbers = [row.version for row in rows if row.version is not None]
+    last = numbers[-1] if numbers else sys.maxsize
+    begun = next((i for i in reversed(range(len(rows))) if rows[i].version not in (None, last)), None)
+    if begun is not None:
+        walk.after = rows[begun].version or 0
+        walk.given = {row: number for row, number in walk.given.items() if number > walk.after}
+        walk.skip, walk.anchor, walk.restarts = None, None, 0
+    elif walk.skip is None or (numbers and last != walk.after + 1):
+        # Nothing but one tie: read it again, in an order that skipping can rely on.
+        walk.after = last - 1 if numbers else walk.after
+        walk.skip, walk.anchor = 0, None
+    else:
+        anchored = len(rows) > 1
+        walk.skip += len(rows) - anchored
+        walk.anchor = _identity(rows[-1]) if anchored else None
+    walk.given |= {_identity(row): last for row in rows[0 if begun is None else begun + 1 :]}
+
+
+def _begin_tie_again(keyset: Keyset, walk: _Walk) -> None:
+    walk.skip, walk.anchor, walk.restarts = 0, None, walk.restarts + 1
+    if walk.restarts > MOST_RESTARTS:
+        raise never_ending(keyset.route, "the server ignores $skip")

@@ -47,12 +47,20 @@ def look_up(
 ) -> dict[str, Row]:
     """The rows of some keys; keys that the server does not have are left out.
 
-    ``keys`` are at most ``KEYS_PER_LOOK_UP`` uuids, checked to be such.
+    ``keys`` are at most ``KEYS_PER_LOOK_UP`` uuids, checked to be such. What is missing is asked for
+    again until an answer adds nothing, for the server may cap pages silently.
     """
-    text = f"{keyset.key} eq {keys[0]}" if len(keys) == 1 else f"{keyset.key} in ({','.join(keys)})"
-    found = reading.client.get(
-        keyset.route,
-        query=query | {"$filter": text, "$top": len(keys) + 1},
-        decode=lambda reply: rows(reply.body),
-    )
-    return {row.key: row for row in found}
+    found: dict[str, Row] = {}
+    while missing := [key for key in dict.fromkeys(keys) if key not in found]:
+        text = (
+            f"{keyset.key} eq {missing[0]}" if len(missing) == 1 else f"{keyset.key} in ({','.join(missing)})"
+        )
+        answer = reading.client.get(
+            keyset.route,
+            query=query | {"$filter": text, "$top": len(missing) + 1},
+            decode=lambda reply: rows(reply.body),
+        )
+        if not (more := {row.key: row for row in answer if row.key in missing}):
+            break
+        found |= more
+    return found

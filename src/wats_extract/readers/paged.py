@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from wats_extract.readers.listing import KEYS_PER_LOOK_UP, look_up, pages
 from wats_extract.readers.reading import PageShredder, Reading, fresh_rows, label
 
 T = TypeVar("T")
+
+GONE = "It was deleted on the server, or the token does not reach it."
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -39,16 +42,17 @@ class PagedReader:
         """One chunk a page, in the order of the cursor; the next page is asked for meanwhile."""
         left = reading.selection.limit
         listed = pages(self.keyset, reading, self.shredder.rows, _query(reading))
-        for page in in_background(listed, ahead=1, check=reading.check):
-            fresh = list(islice(fresh_rows(reading, page), left))
-            reading.listen(events.ItemsListed(reading.resource, len(fresh)))
-            cursor = fresh[-1][1] if fresh and len(fresh) == left else page.cursors[-1]
-            chunk = self._chunk(reading, [row for row, _ in fresh], cursor)
-            yield chunk
-            for row, _ in fresh:
-                reading.judge(row.key in chunk.landed)
-            if left is not None and (left := left - len(fresh)) <= 0:
-                return
+        with closing(in_background(listed, ahead=1, check=reading.check)) as ahead:
+            for page in ahead if left != 0 else ():
+                fresh = list(islice(fresh_rows(reading, page), left))
+                reading.listen(events.ItemsListed(reading.resource, len(fresh)))
+                cursor = fresh[-1][1] if fresh and len(fresh) == left else page.cursors[-1]
+                chunk = self._chunk(reading, [row for row, _ in fresh], cursor)
+                yield chunk
+                for row, _ in fresh:
+                    reading.judge(row.key in chunk.landed)
+                if left is not None and (left := left - len(fresh)) <= 0:
+                    return
 
     def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
         """One chunk for a few keys, in their order; a key that the server does not have is a failure."""
@@ -59,17 +63,13 @@ class PagedReader:
         """Each record as decoded JSON, or as the failure that it is, in the order of ``keys``."""
         for group, found in self._look_ups(reading, keys):
             for key in group:
-                yield self._outcome(reading, key, found)
-
-    def _outcome(
-        self, reading: Reading, key: str, found: dict[str, Row] | RequestError
-    ) -> Result[dict[str, Any]]:
-        if isinstance(found, RequestError):
-            return reading.fetch_failure(key, found)
-        row = found.get(key.lower())
-        if row is None:
-            return not_found(reading, key)
-        return self._misfit(reading, row) if row.record is None else Success(key, self.shredder.value(row))
+                row = _outcome(reading, key, found)
+                if isinstance(row, Failure):
+                    yield row
+                elif row.record is None:
+                    yield self._misfit(reading, row)
+                else:
+                    yield Success(row.key, self.shredder.value(row))
 
     def _look_ups(
         self, reading: Reading, keys: Iterable[str]
@@ -94,13 +94,10 @@ class PagedReader:
         return in_order(groups, find, workers=workers, ahead=workers, check=reading.check)
 
     def _found(self, reading: Reading, keys: list[str], found: dict[str, Row] | RequestError) -> Chunk:
-        if isinstance(found, RequestError):
-            failures = [reading.fetch_failure(key, found) for key in keys]
-            return Chunk(label(keys), {}, {}, failures)
-        rows = [found[key.lower()] for key in keys if key.lower() in found]
-        chunk = self._chunk(reading, rows, None)
-        missing = [not_found(reading, key) for key in keys if key.lower() not in found]
-        return Chunk(chunk.label, chunk.rows, chunk.landed, [*chunk.failures, *missing])
+        outcomes = [_outcome(reading, key, found) for key in keys]
+        chunk = self._chunk(reading, [row for row in outcomes if isinstance(row, Row)], None)
+        missing = [failure for failure in outcomes if isinstance(failure, Failure)]
+        return Chunk(label(keys), chunk.rows, chunk.landed, [*chunk.failures, *missing])
 
     def _chunk(self, reading: Reading, rows: Sequence[Row], cursor: Cursor | None) -> Chunk:
         whole = list({row.key: row for row in rows if row.record is not None}.values())
@@ -135,20 +132,27 @@ class PagedReader:
                 self.shredder.shred([row.record])
                 fit.append(row)
             except RecordError as error:
-                failures.append(
-                    reading.record_failure(row.key, error.message, payload=repr(row.record)[:2000])
-                )
+                raw = repr(row.record).encode("utf-8", "replace")
+                failures.append(reading.record_failure(row.key, error.message, raw=raw))
         return fit, failures
 
     def _misfit(self, reading: Reading, row: Row) -> Failure:
-        text = row.raw.decode("utf-8", errors="replace")[:2000]
-        return reading.record_failure(row.key, row.problem, payload=text, url=f"/api/{self.keyset.route}")
+        return reading.record_failure(row.key, row.problem, raw=row.raw, url=f"/api/{self.keyset.route}")
+
+
+def _outcome(reading: Reading, key: str, found: dict[str, Row] | RequestError) -> Row | Failure:
+    """What came of one of the keys that were looked up together."""
+    if not is_uuid(key):
+        return not_found(reading, key)
+    if isinstance(found, RequestError):
+        return reading.fetch_failure(key.lower(), found)
+    return found.get(key.lower()) or not_found(reading, key.lower())
 
 
 def not_found(reading: Reading, key: str) -> Failure:
     """A key that the server does not have."""
     message = "the server has no such report" if is_uuid(key) else "it is not a uuid"
-    hint = "It was deleted on the server, or the token does not reach it." if is_uuid(key) else ""
+    hint = GONE if is_uuid(key) else "Ask for reports by their uuid."
     return Failure(reading.resource, key, "fetch", "NOT_FOUND", message, hint=hint)
 
 

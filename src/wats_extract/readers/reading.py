@@ -69,17 +69,17 @@ class Reading:
             payload=error.payload,
         )
 
-    def record_failure(self, key: str, message: str, *, payload: str, url: str = "") -> Failure:
-        """An item that was fetched and does not fit its tables."""
+    def record_failure(self, key: str, message: str, *, raw: bytes, url: str = "") -> Failure:
+        """An item that was fetched and does not fit its tables; ``raw`` is what was fetched."""
         return Failure(
             resource=self.resource,
             key=key,
             stage="shred",
             error_code="INVALID_RECORD",
-            message=message,
+            message=self.client.mask(message),
             hint="The record itself is odd; have it corrected in WATS, then retry.",
             url=url,
-            payload=payload,
+            payload=self.client.excerpt(raw),
         )
 
 

@@ -50,12 +50,14 @@ def _window(
     keyset: Keyset, client: Client, window: Selection, rows: Callable[[bytes], list[Row]], query: Query
 ) -> Iterator[list[Row]]:
     """The answers of one window; an empty one ends it, for a short one proves nothing."""
-    skip, last = 0, ""
+    skip, before = 0, [""]
     while answer := _ask(keyset, client, query | _question(keyset, window, skip), rows):
-        if answer[-1].key == last:
+        if answer[0].key == before[0]:
             raise never_ending(keyset.route, "the server ignores $skip")
-        yield answer
-        skip, last = skip + len(answer), answer[-1].key
+        seen = set(before)  # again on this page, where a report that has arrived moves the others on
+        if fresh := [row for row in answer if row.key not in seen]:
+            yield fresh
+        skip, before = skip + len(answer), [row.key for row in answer]
 
 
 def _ask(keyset: Keyset, client: Client, query: Query, rows: Callable[[bytes], list[Row]]) -> list[Row]:
@@ -88,7 +90,8 @@ def _begin(
 ) -> datetime | None:
     """Where the first window begins; ``None`` where there is nothing at all."""
     if cursor is not None and "start" in cursor:
-        return datetime.fromisoformat(cursor["start"]) - LOOK_BACK
+        back = datetime.fromisoformat(cursor["start"]) - LOOK_BACK
+        return max(back, selection.since or back)
     if selection.since is not None:
         return selection.since
     first = _ask(keyset, client, query | _question(keyset, selection, 0) | {"$top": 1}, rows)

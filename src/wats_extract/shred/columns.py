@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import msgspec
 import pyarrow as pa
@@ -91,9 +91,9 @@ class Layout:
         names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
         self.rest = [(places[a], n) for a, n in names.items() if a not in used | blocks | {"extra"}]
         self.unknown = places["extra"]
-        hints = get_type_hints(record)
+        types = {field.name: field.type for field in msgspec.structs.fields(record)}
         self.blocks = [
-            (places[block], names[block], leftovers(_record_in(hints[block]), _within(block, used)))
+            (places[block], names[block], leftovers(_record_in(types[block]), _within(block, used)))
             for block in sorted(blocks)
         ]
 
@@ -260,6 +260,10 @@ def _limits(values: Sequence[Any]) -> list[Any]:
     return [None if type(value) is float and abs(value) > LARGEST_LIMIT else value for value in values]
 
 
+def _json_texts(values: Sequence[Any]) -> list[Any]:
+    return [None if value is None else bytes(value).decode("utf-8") for value in values]
+
+
 def _lower(values: Sequence[Any]) -> list[Any]:
     return [None if value is None else value.lower() for value in values]
 
@@ -270,4 +274,5 @@ _KINDS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
     "result": _words(RESULTS),
     "report_type": _words(REPORT_TYPES),
     "limit": _limits,
+    "json": _json_texts,
 }

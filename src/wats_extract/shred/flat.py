@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,9 +14,12 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.flow import TIMESTAMP, Row, Table
-from wats_extract.shred.columns import Layout
+from wats_extract.flow import TIMESTAMP, Column, Row, Table
+from wats_extract.shred.columns import Layout, Sheet
 from wats_extract.shred.records import Record, loads, read
+
+KEY_SEPARATOR = "|"
+"""Between the parts of a key of several columns, where it stands as one text."""
 
 _JSON_TYPES: dict[pa.DataType, Any] = {
     pa.string(): str | None,
@@ -32,40 +36,44 @@ class Child:
     """A list within a record that becomes rows of another table.
 
     Attributes:
-        table: Where they go; its first two columns are the owner's key and the place in the list.
-        fields: The fields of the record that hold such lists, one after the other.
+        table: Where they go. Its first columns are placed: the owner's key, then the place in this list,
+            and for a list within a list the places of both.
+        fields: The fields of the record that hold such lists, one after the other; ``block.field`` where
+            the list stands in a block.
+        children: Lists within the items of the list.
     """
 
     table: Table
     fields: tuple[str, ...]
+    children: tuple[Child, ...] = ()
 
 
 class FlatShredder:
     """Turns records of one declared shape into rows.
 
-    The record types follow from the tables: each column with a ``source`` is a field. Fields that a
-    newer server sends beside them land in ``_extra``.
+    The record types follow from the tables: each column with a ``source`` is a field, or a field of a
+    block. Fields that a newer server sends beside them land in ``_extra``.
+
+    Args:
+        table: One row a record. An item's key is the text of its key columns.
+        children: Lists within the records.
+        within: The field that holds the list of records where a page is an object; a page that is one
+            record alone is read as a list of one.
     """
 
-    def __init__(self, table: Table, children: Sequence[Child] = ()) -> None:
+    def __init__(self, table: Table, children: Sequence[Child] = (), *, within: str = "") -> None:
         self.table = table
         self.children = tuple(children)
-        self._child_types = {child.table.name: _record_type(child.table, {}) for child in children}
-        lists = {
-            field: list[self._child_types[child.table.name]] | None  # type: ignore[name-defined]
-            for child in children
-            for field in child.fields
-        }
-        self.record_type = _record_type(table, lists)
+        self.within = within
+        self._sheets = _Layouts(table, self.children)
+        self.record_type = self._sheets.record_type
         self.decoder = msgspec.json.Decoder(self.record_type)
         self.page_decoder = msgspec.json.Decoder(list[self.record_type])  # type: ignore[name-defined]
-        self._layout = Layout(table, self.record_type, apart=tuple(lists))
-        self._child_layouts = {
-            c.table.name: Layout(c.table, self._child_types[c.table.name]) for c in children
-        }
-        sources = {column.name: column.source for column in table.columns}
-        self._key_field, self._version_field = sources[table.owner], sources[table.version]
-        self._key, self._version = attrgetter(self._key_field), attrgetter(self._version_field)
+        columns = {column.name: column for column in table.columns}
+        self._key_columns = [columns[name] for name in table.key]
+        self._keys = [attrgetter(column.source) for column in self._key_columns]
+        self._version_field = columns[table.version].source if table.version else ""
+        self._version = attrgetter(self._version_field) if self._version_field else None
 
     def shred(self, records: Sequence[Any]) -> dict[Table, pa.RecordBatch]:
         """The rows of the records, by table; tables without rows are left out.
@@ -73,22 +81,40 @@ class FlatShredder:
         Raises:
             RecordError: one of the records does not fit; shred them one by one to learn which.
         """
-        sheets = [self._layout.sheet()]
+        sheets = self._sheets.sheets()
         for record in records:
-            sheets[0].add(record)
-        sheets += [self._children(child, records) for child in self.children]
-        return {sheet.layout.table: sheet.batch() for sheet in sheets if sheet.records}
+            self._sheets.gather(sheets, record, self._owner(record))
+        return {sheet.layout.table: sheet.batch() for sheet in sheets.values() if sheet.records}
+
+    def _owner(self, record: Any) -> Any:
+        """The value of the owner column for a record."""
+        alone = self.table.key == (self.table.owner,) and self._key_columns[0].kind != "uuid"
+        return self._keys[0](record) if alone else self.key(record)
+
+    def key(self, record: Any) -> str:
+        """What identifies a record; empty where a part of it is missing."""
+        parts = [get(record) for get in self._keys]
+        if any(part is None or part == "" for part in parts):
+            return ""
+        return key_text(
+            [
+                part.lower() if column.kind == "uuid" else part
+                for part, column in zip(parts, self._key_columns, strict=True)
+            ]
+        )
 
     def rows(self, body: bytes) -> list[Row]:
-        """The records of a page (a JSON array), those that do not fit with the reason.
+        """The records of a page, those that do not fit with the reason.
 
         Raises:
-            Unreadable: the page is cut off, or no JSON array.
+            Unreadable: the page is cut off, or holds no records.
         """
         try:
+            if self.within:
+                return [self._patient_row(raw) for raw in self._raw_records(body)]
             return [self._row(record) for record in self.page_decoder.decode(body)]
         except (msgspec.DecodeError, RecursionError):
-            return [self._patient_row(raw) for raw in _raw_records(body)]
+            return [self._patient_row(raw) for raw in self._raw_records(body)]
 
     def value(self, row: Row) -> dict[str, Any]:
         """The record as decoded JSON, without its nulls."""
@@ -97,9 +123,10 @@ class FlatShredder:
         return {name: item for name, item in value.items() if item is not None} | extra
 
     def _row(self, record: Record) -> Row:
-        key, version = self._key(record), self._version(record)
-        if key and version is not None:
-            return Row(key.lower(), version, record)
+        key = self.key(record)
+        version = self._version(record) if self._version else None
+        if key and (version is not None or self._version is None):
+            return Row(key, version, record)
         missing = "its key" if not key else "its version"
         raw = msgspec.json.encode(record)
         return Row(key or _stand_in(raw), version, problem=f"the record lacks {missing}", raw=raw)
@@ -108,32 +135,62 @@ class FlatShredder:
         try:
             return self._row(read(raw, self.decoder))
         except (RecordError, Unreadable) as error:
-            key, version = _identity(raw, self._key_field, self._version_field)
+            key, version = _identity(raw, self._key_columns, self._version_field)
             return Row(key or _stand_in(raw), version, problem=error.message, raw=raw)
 
-    def _children(self, child: Child, records: Sequence[Record]) -> Any:
-        sheet = self._child_layouts[child.table.name].sheet()
-        get = attrgetter(*child.fields)
-        nothing = (None,) * len(child.fields) if len(child.fields) > 1 else None
-        for record in records:
-            lists = get(record)
-            if lists == nothing:
-                continue
-            found = (item for each in (lists if len(child.fields) > 1 else (lists,)) for item in each or ())
-            for place, item in enumerate(found):
-                sheet.add(item, self._key(record), place)
-        return sheet
-
-
-def _raw_records(body: bytes) -> list[bytes]:
-    """The records of a page one by one, as they stand in it where it is JSON to the letter."""
-    try:
-        return [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
-    except (msgspec.DecodeError, RecursionError):
+    def _raw_records(self, body: bytes) -> list[bytes]:
+        """The records of a page one by one, as they stand in it where it is JSON to the letter."""
+        if not self.within:
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                return [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
         page = loads(body)
+        if isinstance(page, dict):
+            fields = {name.lower(): value for name, value in page.items()}
+            page = fields.get(self.within.lower()) if self.within else [page]
         if not isinstance(page, list):
             raise Unreadable(f"expected a list, found {str(page)[:60]!r}") from None
         return [json.dumps(record).encode("utf-8") for record in page]
+
+
+class _Layouts:
+    """The layouts of a table and of all that is below it, and the records that they read."""
+
+    def __init__(self, table: Table, children: Sequence[Child]) -> None:
+        self.children = [(child, _Layouts(child.table, child.children)) for child in children]
+        lists = {
+            field: list[below.record_type] | None  # type: ignore[name-defined]
+            for child, below in self.children
+            for field in child.fields
+        }
+        self.record_type = _record_type(table, lists)
+        self.layout = Layout(table, self.record_type, apart=tuple(lists))
+
+    def sheets(self) -> dict[str, Sheet]:
+        """New sheets by table name."""
+        sheets = {self.layout.table.name: self.layout.sheet()}
+        for _, below in self.children:
+            sheets |= below.sheets()
+        return sheets
+
+    def gather(self, sheets: dict[str, Sheet], record: Any, owner: Any, *places: int) -> None:
+        """Put a record, and what is below it, on the sheets."""
+        sheet = sheets[self.layout.table.name]
+        sheet.add(record, *([owner, *places][: len(sheet.placed)]))
+        for child, below in self.children:
+            found = (item for field in child.fields for item in _list(record, field))
+            for place, item in enumerate(found):
+                below.gather(sheets, item, owner, *places, place)
+
+
+def key_text(parts: Sequence[Any]) -> str:
+    """A key of several parts as one text."""
+    return KEY_SEPARATOR.join(str(part) for part in parts)
+
+
+def _list(record: Any, field: str) -> Sequence[Any]:
+    block, _, name = field.rpartition(".")
+    holder = getattr(record, block) if block else record
+    return () if holder is None else getattr(holder, name) or ()
 
 
 def _stand_in(raw: bytes) -> str:
@@ -141,22 +198,41 @@ def _stand_in(raw: bytes) -> str:
     return f"without-key-{hashlib.blake2b(raw, digest_size=8).hexdigest()}"
 
 
-def _identity(raw: bytes, key_field: str, version_field: str) -> tuple[str, int | None]:
+def _identity(raw: bytes, key_columns: Sequence[Column], version_field: str) -> tuple[str, int | None]:
     """Key and version of a record that does not fit, as far as they can be made out."""
     try:
         record = loads(raw)
     except (RecordError, Unreadable):
         return "", None
     fields = {name.lower(): value for name, value in record.items()} if isinstance(record, dict) else {}
-    key, version = fields.get(key_field.lower()), fields.get(version_field.lower())
-    return (key.lower() if isinstance(key, str) else ""), (version if isinstance(version, int) else None)
+    parts = [fields.get(column.source.lower()) for column in key_columns]
+    version = fields.get(version_field.lower())
+    known = all(isinstance(part, str | int) and part != "" for part in parts)
+    lower = all(column.kind == "uuid" for column in key_columns)
+    key = key_text(parts) if known else ""
+    return key.lower() if lower else key, version if isinstance(version, int) else None
 
 
 def _record_type(table: Table, lists: dict[str, Any]) -> type[Record]:
-    fields = {c.source: _JSON_TYPES[c.type] for c in table.columns if c.source} | lists
+    """The record that a table's columns, and the lists within it, are taken from."""
+    sources = {path: _json_type(c) for c in table.columns for path in c.source.split()} | lists
+    fields = {path: kind for path, kind in sources.items() if "." not in path}
+    for block in {path.partition(".")[0] for path in sources if "." in path}:
+        within = {
+            path.partition(".")[2]: kind for path, kind in sources.items() if path.startswith(f"{block}.")
+        }
+        fields[block] = _struct(f"{table.name}_{block}", within) | None
+    return _struct(table.name, fields)
+
+
+def _json_type(column: Column) -> Any:
+    return msgspec.Raw | None if column.kind == "json" else _JSON_TYPES[column.type]
+
+
+def _struct(name: str, fields: dict[str, Any]) -> type[Record]:
     record: Any = msgspec.defstruct(
-        f"{table.name}_record",
-        [(name, kind, None) for name, kind in fields.items()],
+        f"{name}_record",
+        [(field, kind, None) for field, kind in fields.items()],
         bases=(Record,),
         forbid_unknown_fields=True,
         kw_only=True,

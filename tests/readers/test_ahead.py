@@ -1,0 +1,216 @@
+"""Work ahead: in order, bounded, and over when the consumer is."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from wats_extract.errors import Interrupted
+from wats_extract.readers.ahead import in_background, in_order
+
+
+def threads() -> int:
+    return sum(thread.name == "wats-extract" for thread in threading.enumerate())
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    yield
+    until = time.monotonic() + 5
+    while threads() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threads() == 0
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (1, 5), (4, 1), (4, 4), (8, 50)])
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_results_come_in_the_order_of_their_items(count: int, workers: int, ahead: int) -> None:
+    chance = random.Random(workers)
+    pauses = [chance.uniform(0, 0.003) for _ in range(count)]
+
+    def work(item: int) -> int:
+        time.sleep(pauses[item])
+        return -item
+
+    done = list(in_order(range(count), work, workers=workers, ahead=ahead))
+    assert done == [(item, -item) for item in range(count)]
+
+
+def test_an_item_that_takes_long_holds_back_the_rest_but_not_their_work() -> None:
+    others_done = threading.Barrier(5)
+
+    def work(item: int) -> int:
+        if item in range(1, 5):
+            others_done.wait(timeout=5)
+        if item == 0:
+            others_done.wait(timeout=5)
+        return item
+
+    assert [item for item, _ in in_order(range(8), work, workers=5, ahead=5)] == list(range(8))
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 10])
+def test_no_more_is_begun_than_may_be_ahead(ahead: int) -> None:
+    taken, begun = itertools.count(), []
+    results = in_order(taken, begun.append, workers=4, ahead=ahead)
+    for consumed in range(1, 6):
+        next(results)
+        eventually(lambda at_least=consumed: len(begun) >= at_least)
+        time.sleep(0.01)
+        assert len(begun) <= consumed - 1 + ahead
+    results.close()
+    assert next(taken) <= 5 + ahead
+
+
+def test_no_more_threads_than_workers_and_none_before_they_are_needed() -> None:
+    go = threading.Event()
+    results = in_order(range(100), lambda item: go.wait(5), workers=3, ahead=50)
+    assert threads() == 0
+    ender = threading.Timer(0.05, go.set)
+    ender.start()
+    next(results)
+    assert threads() == 3
+    results.close()
+    assert [item for item, _ in in_order([1], lambda item: item, workers=9, ahead=9)] == [1]
+
+
+@pytest.mark.parametrize("at", [0, 3, 9])
+def test_an_error_in_the_work_comes_when_its_turn_comes(at: int) -> None:
+    def work(item: int) -> int:
+        if item == at:
+            raise ValueError(item)
+        return item
+
+    consumed: list[int] = []
+    with pytest.raises(ValueError, match=str(at)):
+        consumed.extend(item for item, _ in in_order(range(10), work, workers=4, ahead=10))
+    assert consumed == list(range(at))
+
+
+@pytest.mark.parametrize("at", [0, 3, 9])
+def test_an_error_in_the_items_waits_until_what_was_given_before_is_consumed(at: int) -> None:
+    def items() -> Iterator[int]:
+        yield from range(at)
+        raise ValueError("no more")
+
+    consumed: list[int] = []
+    with pytest.raises(ValueError, match="no more"):
+        consumed.extend(item for item, _ in in_order(items(), lambda item: item, workers=2, ahead=20))
+    assert consumed == list(range(at))
+
+
+@pytest.mark.parametrize("error", [Interrupted("stop"), KeyboardInterrupt()])
+def test_a_check_stops_the_wait_for_work_that_hangs(error: BaseException) -> None:
+    hanging = threading.Event()
+    looks = itertools.count()
+
+    def check() -> None:
+        if next(looks) == 1:
+            raise error
+
+    try:
+        with pytest.raises(type(error)):
+            list(in_order([1], lambda item: hanging.wait(10), workers=1, ahead=1, check=check))
+    finally:
+        hanging.set()
+
+
+def test_closing_early_begins_nothing_more() -> None:
+    begun: list[int] = []
+    go, all_taken = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from range(50)
+        all_taken.set()
+
+    def work(item: int) -> None:
+        begun.append(item)
+        (go if item else all_taken).wait(5)
+
+    results = in_order(items(), work, workers=2, ahead=51)
+    assert next(results)[0] == 0
+    results.close()
+    go.set()
+    eventually(lambda: threads() == 0)
+    assert len(begun) <= 3
+
+
+def test_an_interrupt_in_the_consumer_ends_the_threads() -> None:
+    def consume() -> None:
+        for _ in in_order(itertools.count(), lambda item: item, workers=3, ahead=9):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        consume()
+
+
+# ── in the background ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_values_come_in_order_and_only_so_many_ahead(ahead: int) -> None:
+    made: list[int] = []
+
+    def values() -> Iterator[int]:
+        for number in range(20):
+            made.append(number)
+            yield number
+
+    taken = in_background(values(), ahead=ahead)
+    assert next(taken) == 0
+    eventually(lambda: len(made) == ahead + 2)  # taken, queued, and one in the hand
+    assert list(taken) == list(range(1, 20))
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), Interrupted("stop")])
+def test_an_error_comes_after_the_values_before_it(error: Exception) -> None:
+    def values() -> Iterator[int]:
+        yield from range(5)
+        raise error
+
+    consumed: list[int] = []
+    with pytest.raises(type(error)):
+        consumed.extend(in_background(values(), ahead=2))
+    assert consumed == list(range(5))
+
+
+@pytest.mark.parametrize("leave", ["close", "error", "interrupt"])
+def test_the_thread_ends_with_its_consumer(leave: str) -> None:
+    taken = in_background(itertools.count(), ahead=1)
+    assert next(taken) == 0
+    if leave == "close":
+        taken.close()
+        return
+    kind: Any = {"error": ValueError, "interrupt": KeyboardInterrupt}[leave]
+    with pytest.raises(kind):
+        taken.throw(kind())
+
+
+def test_a_check_stops_the_wait_for_a_value() -> None:
+    hanging = threading.Event()
+
+    def values() -> Iterator[int]:
+        hanging.wait(10)
+        yield 1
+
+    def check() -> None:
+        raise Interrupted("stop")
+
+    try:
+        with pytest.raises(Interrupted):
+            next(in_background(values(), ahead=1, check=check))
+    finally:
+        hanging.set()
