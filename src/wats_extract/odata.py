@@ -150,12 +150,17 @@ def _kind(column: Column) -> str:
     return column.kind or ("timestamp" if pa.types.is_timestamp(column.type) else str(column.type))
 
 
+def quoted(text: str) -> str:
+    """A text as an OData literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"is text, not {_said(value)}: put it in quotes, so that every character counts")
     if any(ord(character) < 32 for character in value):
         raise ValueError("holds a control character (a line break or a tab), which no value in WATS has")
-    return "'" + value.replace("'", "''") + "'"
+    return quoted(value)
 
 
 def _integer(value: object, *, bits: int) -> str:

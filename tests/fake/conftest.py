@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,6 +15,9 @@ from wats_extract.fake.data import Plant
 from wats_extract.fake.server import serve
 
 Connect = Callable[..., httpx2.Client]
+Spec = Callable[[str], set[str]]
+
+_SPEC = Path(__file__).parents[2] / "data" / "openapi_public_v3.json"
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +49,25 @@ def client(plant: Plant) -> Iterator[httpx2.Client]:
         httpx2.Client(base_url=server.url, headers={"Authorization": "Basic demo"}, verify=False) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="session")
+def openapi() -> dict[str, Any]:
+    """The vendor's specification of the public API."""
+    path = Path(os.environ.get("WATS_OPENAPI", _SPEC))
+    if not path.exists():
+        pytest.skip("needs the vendor's specification: WATS_OPENAPI or data/openapi_public_v3.json")
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+@pytest.fixture(scope="session")
+def spec(openapi: dict[str, Any]) -> Spec:
+    """The property names of a schema of the specification, by the end of the schema's name."""
+
+    def properties(name: str) -> set[str]:
+        schemas = openapi["components"]["schemas"]
+        (found,) = (each for key, each in schemas.items() if key.endswith("." + name))
+        return set(found["properties"])
+
+    return properties

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx2
 import pytest
 
-from wats_extract.fake.app import App
+from wats_extract.fake.app import ROUTES, App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.server import serve, serve_forever
+from wats_extract.fake.traps import PATHS
 
 Connect = Callable[..., httpx2.Client]
 VERSION = "/api/App/Version"
@@ -32,7 +35,7 @@ def test_the_token_is_taken_to_the_letter(plant: Plant, connect: Connect) -> Non
 
 
 def test_other_routes_are_not_found(client: httpx2.Client) -> None:
-    for path in ("/", "/api", "/api/Auth/GetToken", "/api/Report/Wsjf", "/api/App/Version/5"):
+    for path in ("/", "/api", "/api/Auth", "/api/Report/Wsjf", "/api/App/Version/5"):
         assert client.get(path).status_code == 404
     assert client.post(VERSION).status_code == 404
     assert client.get("/API/APP/version/").status_code == 200
@@ -101,6 +104,41 @@ def test_the_app_remembers_what_was_asked(plant: Plant, connect: Connect) -> Non
     assert app.per_route["/api/Report/Query/Header"] == 1
     assert app.per_route["/api/Report/Wsjf/{}"] == 1
     assert app.per_route[""] == 1
+
+
+def test_public_routes_are_in_the_specification(openapi: dict[str, Any]) -> None:
+    known = {
+        (method.upper(), re.sub(r"\{\w+\}", "{}", path))
+        for path, methods in openapi["paths"].items()
+        for method in methods
+    }
+    public = {(route.method, route.path) for route in ROUTES if "/internal/" not in route.path}
+    assert public <= known
+    queries = {path for method, path in known if path.startswith("/api/App/")}
+    assert {path for _, path in public} >= queries
+    unasked = {"/api/BarcodeIdentifiers/IdentifyBarcode", "/api/Export/{}"}
+    assert {path for method, path in known if method == "GET"} - {path for _, path in public} == unasked
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_gets_that_change_something_are_remembered(plant: Plant, connect: Connect, path: str) -> None:
+    app = App(plant)
+    client = connect(app)
+    assert client.get(path.replace("{}", "x").lower()).status_code == 200
+    (asked,) = app.state_changes
+    assert asked.path == path.replace("{}", "x").lower()
+
+
+def test_what_is_no_query_is_remembered_as_a_change(plant: Plant, connect: Connect) -> None:
+    app = App(plant)
+    client = connect(app)
+    client.get(VERSION)
+    client.get("/nowhere")
+    assert not app.state_changes
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        client.request(method, "/api/Product")
+    client.post("/api/Export/Certificate", headers={"Authorization": "no"})
+    assert [each.method for each in app.state_changes] == ["POST", "PUT", "DELETE", "PATCH", "POST"]
 
 
 def test_high_water_is_the_most_at_once(plant: Plant, connect: Connect) -> None:

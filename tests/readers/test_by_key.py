@@ -37,6 +37,7 @@ from wats_extract.fake.faults import Faults
 from wats_extract.flow import Chunk, Column, Failure, Known, Row, Selection, Success, Table
 from wats_extract.readers.by_key import AHEAD, ByKeyReader
 from wats_extract.readers.keyset import Keyset
+from wats_extract.readers.listing import ReportList
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
 
@@ -77,8 +78,8 @@ class Shredder:
 
 
 READER = ByKeyReader(
-    keyset=Keyset("Report/Query/Header", "timeStamp", "uuid"),
-    listing={},
+    listing=ReportList(Keyset("Report/Query/Header", "timeStamp", "uuid")),
+    asked={},
     route="Report/Wsjf/{key}",
     query=lambda options: {"detailLevel": 7},
     shredder=Shredder(),
@@ -439,15 +440,15 @@ def test_a_listing_that_breaks_later_gives_what_was_listed_before(problem: str) 
     server = Server(120)
 
     def meanwhile(number: int) -> None:
-        if number == 2 and problem == "refused":
+        if number == 3 and problem == "refused":
             server.listing.refuses = "timeStamp"
-        elif number == 2:
+        elif number == 2 and problem == "contradicts":
             server.listing.ignores = frozenset(["gt"])
 
     server.listing.meanwhile = meanwhile
     chunks, stop = read(server)
     assert isinstance(stop, RequestError if problem == "refused" else PagingError)
-    assert through(chunks) == server.keys[:50]
+    assert through(chunks) == server.keys[: 99 if problem == "refused" else 50]
 
 
 def test_threads_end_when_nobody_reads_on() -> None:

@@ -22,6 +22,7 @@ from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.flow import Chunk, Failure, Known, Selection, Success
 from wats_extract.readers.keyset import Keyset
+from wats_extract.readers.listing import ReportList
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
@@ -30,7 +31,8 @@ from wats_extract.shred.flat import FlatShredder
 
 HEADERS = RESOURCES["report_headers"]
 SMALL = PagedReader(
-    Keyset("Report/Query/Header", "timeStamp", "uuid", page_size=20), FlatShredder(header_tables.HEADERS)
+    ReportList(Keyset("Report/Query/Header", "timeStamp", "uuid", page_size=20)),
+    FlatShredder(header_tables.HEADERS),
 )
 
 

@@ -8,13 +8,26 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote
 
-from wats_extract.fake import reports, system
+from wats_extract.fake import (
+    analytics,
+    assets,
+    internal,
+    production,
+    products,
+    reports,
+    rootcause,
+    scim,
+    software,
+    system,
+    traps,
+    yields,
+)
 from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import (
     Call,
@@ -28,12 +41,31 @@ from wats_extract.fake.exchange import (
 )
 from wats_extract.fake.faults import Faults, throttled
 from wats_extract.fake.odata import Filter, parse_filter
+from wats_extract.fake.stores import Store, Stores
 
-ROUTES = (*system.ROUTES, *reports.ROUTES)
+S = TypeVar("S", bound=Store)
+
+_DOMAINS = (
+    system,
+    reports,
+    products,
+    assets,
+    scim,
+    software,
+    rootcause,
+    production,
+    analytics,
+    yields,
+    internal,
+    traps,
+)
+ROUTES = tuple(route for domain in _DOMAINS for route in domain.ROUTES)
+"""The first that fits answers: a path that is all words precedes one that varies."""
 
 _LOG_LENGTH = 10_000
 _WINDOW = 60.0
 _WORTH_PACKING = 1024
+_READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Asked(NamedTuple):
@@ -51,6 +83,8 @@ class App:
     Args:
         plant: the reports.
         token: what must follow `Basic ` in the `Authorization` header, to the letter.
+        stores: what the server holds beside the reports, where it isn't to be as usual, such as
+            `[Assets(plant, count=2500)]`.
         faults: what goes wrong.
         clock: seconds, for the rate limit.
         quirks: the fields of `Quirks`.
@@ -66,14 +100,17 @@ class App:
         plant: Plant | None = None,
         *,
         token: str = "demo",  # noqa: S107 - it opens the demo
+        stores: Iterable[Store] = (),
         faults: Faults | None = None,
         clock: Callable[[], float] = time.monotonic,
         **quirks: Any,
     ) -> None:
-        self.plant = plant or Plant()
+        self.plant = Plant() if plant is None else plant  # an empty one is falsy
         self.faults = faults or Faults()
         self.faults.settle(len(self.plant), self.plant.uuid)
         self.high_water = 0
+        self._stores = Stores(self.plant, stores)
+        self._changes: list[Asked] = []
         self._log: deque[Asked] = deque(maxlen=_LOG_LENGTH)
         self._per_route: Counter[str] = Counter()
         self._quirks = Quirks(**quirks)
@@ -89,6 +126,16 @@ class App:
         """The last 10,000 requests, oldest first; the status of a dropped connection is 0."""
         with self._lock:
             return list(self._log)
+
+    @property
+    def state_changes(self) -> list[Asked]:
+        """The requests that change what a server holds, whatever came of them: who only reads makes none."""
+        with self._lock:
+            return list(self._changes)
+
+    def store(self, kind: type[S]) -> S:
+        """What the server holds of a kind, such as `Assets`, to look at and to change."""
+        return self._stores.of(kind)
 
     @property
     def per_route(self) -> Counter[str]:
@@ -124,8 +171,11 @@ class App:
         route, parts = self._routed(request)
         answer = self._packed(request, self._answered(request, route, parts))
         status = 0 if answer.sending is Sending.DROP else answer.status
+        asked = Asked(request.method, request.path, request.query, status)
+        changes = route.changes if route else request.method not in _READING
         with self._lock:
-            self._log.append(Asked(request.method, request.path, request.query, status))
+            self._log.append(asked)
+            self._changes.extend([asked] * changes)
             self._per_route[route.path if route else ""] += 1
         return replace(answer, delay=answer.delay + self._quirks.latency)
 
@@ -147,15 +197,15 @@ class App:
             return page_response(404, "404 - File or directory not found.")
         query = {name.lower(): value for name, value in parse_qsl(request.query, keep_blank_values=True)}
         try:
-            answer = route.answer(Call(request, self.plant, self._quirks, query, parts, scope))
+            answer = route.answer(Call(request, self.plant, self._quirks, query, self._stores, parts, scope))
         except RefusedError as refusal:
             return refusal.response
         return self.faults.spoil_report(parts[0], answer) if route.answer is reports.document else answer
 
     def _routed(self, request: Request) -> tuple[Route | None, tuple[str, ...]]:
         for route, pattern in self._routes:
-            match = pattern.fullmatch(request.path)
-            if match and route.method == request.method:
+            match = route.method == request.method and pattern.fullmatch(request.path)
+            if match:
                 return route, tuple(unquote(part) for part in match.groups())
         return None, ()
 

@@ -21,6 +21,7 @@ import msgspec
 
 from wats_extract.fake import clock, documents
 from wats_extract.fake.documents import EXPANSIONS, WORDS
+from wats_extract.fake.odata import collated
 from wats_extract.fake.story import Report, Story
 
 FIRST_TIME_STAMP = 1_000_000
@@ -166,9 +167,13 @@ class Plant:
         reports: how many to generate.
         seed: the same seed gives the same reports, on every machine.
         ties: so many reports, one after another, share a `timeStamp`.
+
+    Attributes:
+        seed: as given.
     """
 
     def __init__(self, reports: int = 3000, *, seed: int = 1, ties: int = 1) -> None:
+        self.seed = seed
         self._story = Story(seed)
         self._ties = ties
         self._lock = threading.RLock()
@@ -210,10 +215,29 @@ class Plant:
             raise KeyError(uuid)
         return _decoded(row.document())
 
+    @property
+    def now(self) -> int:
+        """The tick at which the latest generated report arrived: the server's idea of the present."""
+        return clock.turn(max(0, sum(stretch.count for stretch in self._stretches) - 1))
+
     def find(self, uuid: str) -> Row | None:
         """The visible report with this id."""
         position = self._position(uuid.lower())
         return None if position is None or position in self._vacant else self._row(position)
+
+    def about(self, serial: str) -> list[Row]:
+        """The visible reports of a serial number, in any case, in the order of their `timeStamp`."""
+        wanted = collated(serial)
+        with self._lock:
+            added = [
+                row for row in self._received.values() if collated(row.fields.get("serialNumber")) == wanted
+            ]
+        rows = [
+            *map(self.find, map(self._story.uuid, self._story.about(serial))),
+            *map(self.find, (r.uuid for r in added)),
+        ]
+        found = {row.uuid: row for row in rows if row and collated(row.fields.get("serialNumber")) == wanted}
+        return sorted(found.values(), key=lambda row: row.time_stamp)
 
     def positions(self, time_stamps: Range) -> Range:
         """The positions whose `timeStamp` lies in the range."""

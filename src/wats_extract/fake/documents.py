@@ -17,8 +17,8 @@ WORDS = {"P": "Passed", "F": "Failed", "E": "Error", "T": "Terminated"}
 EXPANSIONS = ("subUnits", "miscInfo", "assets", "attachments", "uurSubUnits", "uurMiscInfo", "uurAttachments")
 """What a header row shows only on request, in the order of the row."""
 
-_OPERATORS = ("kari", "ola", "bjørn", "agnieszka", "operator-2", "åse")
-_REPAIRERS = ("tor", "ewa")
+OPERATORS = ("kari", "ola", "bjørn", "agnieszka", "operator-2", "åse")
+REPAIRERS = ("tor", "ewa")
 _COMMENTS = (
     "Målt på nytt etter bytte av kabel",
     "golden unit ✓",
@@ -62,7 +62,7 @@ def _has_malformed_utc(report: Report) -> bool:
 
 
 def _user(report: Report) -> str:
-    names = _REPAIRERS if report.is_repair else _OPERATORS
+    names = REPAIRERS if report.is_repair else OPERATORS
     return names[report.dice[15] % len(names)]
 
 

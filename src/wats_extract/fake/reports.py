@@ -15,10 +15,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wats_extract.fake import odata
+from wats_extract.fake import odata, wsxf
 from wats_extract.fake.data import EVER, Json, Plant, Range, Row
 from wats_extract.fake.documents import EXPANSIONS
-from wats_extract.fake.exchange import Call, Quirks, RefusedError, Response, Route, invalid, message_response
+from wats_extract.fake.exchange import (
+    Call,
+    Quirks,
+    RefusedError,
+    Response,
+    Route,
+    invalid,
+    message_response,
+    renamed,
+)
 from wats_extract.fake.odata import Comparison, Entity, Filter, Kind, ODataError, Order
 
 MAX_TOP = 10_000
@@ -126,7 +135,7 @@ def headers(call: Call) -> Response:
         return Response(200, f"[{','.join(row.text(query.expand) for row in rows)}]".encode())
     shown = (_selected(msgspec.json.decode(row.text(query.expand)), query) for row in rows)
     return Response(
-        200, msgspec.json.encode([_renamed(row) if call.quirks.pascal_case else row for row in shown])
+        200, msgspec.json.encode([renamed(row) if call.quirks.pascal_case else row for row in shown])
     )
 
 
@@ -167,13 +176,6 @@ def _top(text: str | None, quirks: Quirks) -> int:
 def _selected(row: Json, query: Query) -> Json:
     wanted = {*query.select, *query.expand} if query.select else row.keys()
     return {name: value for name, value in row.items() if name in wanted}
-
-
-def _renamed(value: Any) -> Any:
-    """The value with keys in PascalCase."""
-    if isinstance(value, dict):
-        return {key[:1].upper() + key[1:]: _renamed(each) for key, each in value.items()}
-    return [_renamed(each) for each in value] if isinstance(value, list) else value
 
 
 def _found(plant: Plant, query: Query, scope: Filter | None) -> Iterator[Row]:
@@ -261,21 +263,76 @@ def _limits(bound: Comparison) -> Range:
     }[bound.op]
 
 
+def headers_by_misc_info(call: Call) -> Response:
+    """`GET /api/Report/Query/HeaderByMiscInfo`: reports with such a misc info, newest first, at most 1,000.
+
+    All parameters may be left out; they are compared whole, without regard to case. Order and number are a
+    guess.
+    """
+    code = call.number("processCode")
+    serial, name, text = (call.query.get(each) for each in ("serialnumber", "description", "data"))
+    rows = (_misc_row(row) for row in call.plant.arrived(newest_first=True) if in_scope(row, call.scope))
+    found = (
+        row
+        for row in rows
+        if code in (None, row["processCode"])
+        and _alike(serial, row["serialNumber"])
+        and any(_alike(name, info["description"]) and _alike(text, info["data"]) for info in row["miscData"])
+    )
+    return call.json(list(islice(found, 1000)))
+
+
+def _misc_row(row: Row) -> Json:
+    found = msgspec.json.decode(row.text(("miscInfo", "uurMiscInfo")))
+    infos = [
+        {"description": i["description"], "data": i["value"]}
+        for i in found["miscInfo"] or found["uurMiscInfo"]
+    ]
+    names = ("uuid", "serialNumber", "partNumber", "start", "result", "processCode", "processName")
+    return {name: found.get(name) for name in names} | {"miscData": infos}
+
+
+def _alike(wanted: str | None, value: str) -> bool:
+    return wanted is None or odata.collated(wanted) == odata.collated(value)
+
+
 # ------------------------------------------------------------ documents
 
 
 def document(call: Call) -> Response:
     """`GET /api/Report/Wsjf/{id}`: the document, cut down to `detailLevel`."""
-    row = _report(call, call.parts[0])
+    body, detail = _report(call, call.parts[0]).document(), _detail(call)
+    if call.quirks.pascal_case or _needs_cutting(body, detail):
+        cut = _cut(msgspec.json.decode(body), detail)
+        return Response(200, msgspec.json.encode(renamed(cut) if call.quirks.pascal_case else cut))
+    return Response(200, body)
+
+
+def document_as_xml(call: Call) -> Response:
+    """`GET /api/Report/Wsxf/{id}`: the same in XML, with `includeIndexes` if wanted."""
+    body, detail = _report(call, call.parts[0]).document(), _detail(call)
+    try:
+        cut = _cut(msgspec.json.decode(body, type=Json), detail)
+    except msgspec.DecodeError as error:
+        raise RefusedError(500, "An error has occurred.") from error
+    indexes = call.flag("includeIndexes", default=True)
+    return Response(200, wsxf.rendered(cut, indexes=indexes), "application/xml; charset=utf-8")
+
+
+class Detail(NamedTuple):
+    """How much of a document is wanted: a level from 0 to 7, charts, the bytes of files."""
+
+    level: int
+    charts: bool
+    files: bool
+
+
+def _detail(call: Call) -> Detail:
     level = call.number("detailLevel", default=7)
     charts, files = call.flag("includeChartdata", default=True), call.flag("includeAttachments", default=True)
     if level is None or not 0 <= level <= 7:
         raise invalid("detailLevel", str(level))
-    body = row.document()
-    if call.quirks.pascal_case or _needs_cutting(body, level, charts=charts, files=files):
-        cut = _cut(msgspec.json.decode(body), level, charts=charts, files=files)
-        return Response(200, msgspec.json.encode(_renamed(cut) if call.quirks.pascal_case else cut))
-    return Response(200, body)
+    return Detail(level, charts, files)
 
 
 def _report(call: Call, text: str) -> Row:
@@ -283,20 +340,22 @@ def _report(call: Call, text: str) -> Row:
     if match is None:
         raise invalid("id", text)
     row = call.plant.find(match[1].lower())
-    if row is None or not _in_scope(row, call.scope):
+    if row is None or not in_scope(row, call.scope):
         raise RefusedError(404, f"Report with id {match[1].lower()} was not found.")
     return row
 
 
-def _in_scope(row: Row, scope: Filter | None) -> bool:
+def in_scope(row: Row, scope: Filter | None) -> bool:
+    """Whether the token may see a report."""
     return scope is None or scope.matches(
         _comparable(row, [name for name in EXPANSIONS if name in scope.compared])
     )
 
 
-def _needs_cutting(body: bytes, level: int, *, charts: bool, files: bool) -> bool:
+def _needs_cutting(body: bytes, detail: Detail) -> bool:
     """Whether the document has what isn't wanted; a look at the bytes spares the usual case the decoding."""
     has_files = b'"attachment' in body or b'"binaryData"' in body
+    level, charts, files = detail
     return level < 7 or (not charts and b'"chart"' in body) or (not files and has_files)
 
 
@@ -321,8 +380,9 @@ _STEP_CUTS = (
 )
 
 
-def _cut(report: Json, level: int, *, charts: bool, files: bool) -> Json:
+def _cut(report: Json, detail: Detail) -> Json:
     """The document at a level: 0 identifies, 3 has the steps, 5 the measurements, 6 charts, 7 everything."""
+    level, charts, files = detail
     gone = {key for cut in _REPORT_CUTS if level < cut.level for key in cut.keys}
     gone_in_steps = {key for cut in _STEP_CUTS if level < cut.level for key in cut.keys}
     if not charts:
@@ -357,12 +417,11 @@ class File(NamedTuple):
 
 def attachment(call: Call) -> Response:
     """`GET /api/Report/Attachment?reportId=…` and `stepId` (tests) or `attachmentId` (repairs): the bytes."""
-    if "reportid" not in call.query:
-        raise RefusedError(400, "The request is invalid. A value for the parameter 'reportId' is required.")
+    report_id = call.required("reportId")
     key = call.query.get("attachmentid") or call.query.get("stepid")
     if key is None:
         raise RefusedError(400, "Either stepId or attachmentId is required.")
-    files = _files(msgspec.json.decode(_report(call, call.query["reportid"]).document()))
+    files = _files(msgspec.json.decode(_report(call, report_id).document()))
     found = next((file for file in files if file.key == key.lower()), None)
     if found is None:
         raise RefusedError(404, "Attachment was not found.")
@@ -386,6 +445,12 @@ def attachments(call: Call) -> Response:
         "application/zip",
         {"Content-Disposition": "attachment; filename=attachments.zip"},
     )
+
+
+def certificate(call: Call) -> Response:
+    """`GET /api/Report/Certificate/{id}`: no report of the plant has one."""
+    _report(call, call.parts[0])
+    raise RefusedError(404, "The report has no certificate.")
 
 
 def _files(part: Any) -> Iterator[File]:
@@ -413,7 +478,10 @@ def _file(key: object, content: Json) -> File:
 
 ROUTES = (
     Route("GET", "/api/Report/Query/Header", headers),
+    Route("GET", "/api/Report/Query/HeaderByMiscInfo", headers_by_misc_info),
     Route("GET", "/api/Report/Wsjf/{}", document),
+    Route("GET", "/api/Report/Wsxf/{}", document_as_xml),
+    Route("GET", "/api/Report/Certificate/{}", certificate),
     Route("GET", "/api/Report/Attachment", attachment),
     Route("GET", "/api/Report/Attachments/{}", attachments),
 )

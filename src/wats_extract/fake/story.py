@@ -11,6 +11,7 @@ HORTEN-ICT-2; the gain of MODULE-310 drifts to its limit and is recalibrated, ag
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +30,7 @@ LINES = len(PRODUCTS)
 DRIFT_PERIOD = 1600
 """Reports between two recalibrations."""
 
-_TESTERS = {
+TESTERS = {
     (0, 10): ("HORTEN-ICT-1", "HORTEN-ICT-2"),
     (0, 20): ("HORTEN-FCT-1",),
     (1, 20): ("TRONDHEIM-FCT-1", "TRONDHEIM-FCT-2"),
@@ -37,9 +38,10 @@ _TESTERS = {
     (2, 20): ("GDANSK-FCT-1",),
     (2, 30): ("GDANSK-BURNIN-1",),
 }
-_BENCHES = ("HORTEN-REPAIR", "TRONDHEIM-REPAIR", "GDANSK-REPAIR")
-_PLACES = ("Horten, Norway", "Trondheim, Norway", "Gdańsk, Poland")
+BENCHES = ("HORTEN-REPAIR", "TRONDHEIM-REPAIR", "GDANSK-REPAIR")
+PLACES = ("Horten, Norway", "Trondheim, Norway", "Gdańsk, Poland")
 _WORN = "HORTEN-ICT-2"
+_SERIAL = re.compile(rf"SN([1-{LINES}])(\d{{5,12}})(\d\d)")
 _ODD_PARTS = ("PCBA-100/X", "MODULE'310", "UNIT¶400", "PCBA_2%;0")
 _RESULTS: tuple[Result, ...] = ("F",) * 22 + ("E", "E", "T")
 _ERRORS = (
@@ -118,6 +120,15 @@ class Story:
         event = found.events[slot]
         return Report(number, found, event, self.dice(number), event.repairs is not None)
 
+    def about(self, serial: str) -> list[int]:
+        """The numbers of the reports about a unit, in the order of their arrival."""
+        match = _SERIAL.fullmatch(serial.strip().upper())
+        if match is None:
+            return []
+        line, number, unit = int(match[1]) - 1, int(match[2]), int(match[3])
+        lot = self._lot(line, number)
+        return [number_of(lot, slot) for slot, event in enumerate(lot.events) if event.unit == unit]
+
     def repaired(self, report: Report) -> int:
         """The number of the test report that a repair report refers to."""
         slot = report.event.repairs
@@ -161,7 +172,7 @@ class Story:
             part_number=_pick(_ODD_PARTS, chance()) if chance() < 0.03 else product.part_number,
             revision=_pick(product.revisions, chance()) + ("     " if chance() < 0.03 else ""),
             batch=f"B{line + 1}-{number:05d}",
-            place=_PLACES[line],
+            place=PLACES[line],
             software=f"{2 + first // 6000}.{first // 1200 % 5}.{int(3 * chance())}",
             drift=product.drift * phase,
             events=_Throw(chance, line, product, phase).events(),
@@ -202,12 +213,12 @@ class _Throw:
                 if event.result == "P":
                     break
                 if event.result == "F" and self._chance() < 0.72:
-                    bench = _BENCHES[self._line]
+                    bench = BENCHES[self._line]
                     events.append(Event(unit, programs.REPAIR, 0, "P", bench, event.cause, len(events) - 1))
         return events
 
     def _test(self, unit: int, process: Process, run: int) -> Event:
-        station = _pick(_TESTERS[self._line, process.code], self._chance())
+        station = _pick(TESTERS[self._line, process.code], self._chance())
         drifting = self._product.programs[process.code].drifting
         if drifting and self._chance() < self._phase - 0.8:
             return Event(unit, process, run, "F", station, drifting)

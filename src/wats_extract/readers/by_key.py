@@ -26,10 +26,8 @@ from wats_extract.errors import (
 )
 from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Success, Table
 from wats_extract.readers.ahead import in_background, in_order
-from wats_extract.readers.keyset import Keyset, Query
-from wats_extract.readers.listing import KEYS_PER_LOOK_UP, look_up, pages
-from wats_extract.readers.paged import GONE, in_groups, is_uuid, not_found
-from wats_extract.readers.reading import Reading, fresh_rows, label
+from wats_extract.readers.paged import GONE, in_groups, not_found
+from wats_extract.readers.reading import Listing, Query, Reading, fresh_rows, label
 
 SHREDDED_TOGETHER = 8
 """Documents shredded at once: as many as stay in a processor's cache."""
@@ -78,22 +76,22 @@ class ByKeyReader:
     """Lists keys, fetches each document.
 
     Attributes:
-        keyset: How the listing is paged.
-        listing: What is asked of the listing beside its keys.
+        listing: Gives the keys.
+        asked: What is asked of the listing beside its keys.
         route: Of one document, with ``{key}`` in it.
         query: What the document's route is asked for, from the selection's options.
         shredder: What becomes of the documents.
     """
 
-    keyset: Keyset
-    listing: Query
+    listing: Listing
+    asked: Query
     route: str
     query: Callable[[Mapping[str, Any]], Query]
     shredder: DocumentShredder
 
     def read(self, reading: Reading) -> Iterator[Chunk]:
         """Chunks of ``chunk_size`` documents, in the order of the cursor."""
-        end: list[Cursor] = []
+        end: list[Cursor | None] = []
         last = None
         with closing(self._listed(reading, end)) as keys:
             for chunk in self._chunks(reading, islice(keys, reading.selection.limit)):
@@ -108,7 +106,7 @@ class ByKeyReader:
 
     def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
         """Each document as decoded JSON, or as the failure that it is, in the order of ``keys``."""
-        wanted = (_Key(key.lower(), None, None, _no_uuid(reading, key)) for key in keys)
+        wanted = (self._wanted(reading, key, None) for key in keys)
         for key, outcome in self._fetched(reading, wanted):
             if isinstance(outcome, Failure):
                 yield outcome
@@ -156,8 +154,8 @@ class ByKeyReader:
         finally:
             del before[:-1]
 
-    def _listed(self, reading: Reading, end: list[Cursor]) -> Generator[_Key]:
-        listed = pages(self.keyset, reading, self.shredder.rows, self.listing)
+    def _listed(self, reading: Reading, end: list[Cursor | None]) -> Generator[_Key]:
+        listed = self.listing.pages(reading, self.shredder.rows, self.asked)
         with closing(in_background(listed, ahead=1, check=reading.check)) as ahead:
             for page in ahead:
                 fresh = fresh_rows(reading, page)
@@ -168,23 +166,27 @@ class ByKeyReader:
         reading.listen(events.ItemsListed(reading.resource, 0, final=True))
 
     def _unlisted(self, reading: Reading, row: Row) -> Failure | None:
-        if is_uuid(row.key):
+        if self.listing.proper(row.key):
             return None
-        return reading.record_failure(row.key, row.problem or "its key is no uuid", raw=row.raw)
+        return reading.record_failure(row.key, row.problem or "its key cannot be asked for", raw=row.raw)
 
     def _looked_up(self, reading: Reading, keys: Iterable[str]) -> Iterator[_Key]:
         """The keys with their versions, as far as the listing knows them."""
-        for group in in_groups(keys, KEYS_PER_LOOK_UP):
-            proper = [key.lower() for key in group if is_uuid(key)]
+        for group in in_groups(keys, self.listing.keys_at_once):
+            proper = [key for key in map(self.listing.proper, group) if key]
             found = self._look_up(reading, proper) if proper else {}
             for key in group:
-                row = found.get(key.lower())
-                yield _Key(key.lower(), row.version if row else None, None, _no_uuid(reading, key))
+                yield self._wanted(reading, key, found.get(self.listing.proper(key)))
+
+    def _wanted(self, reading: Reading, key: str, row: Row | None) -> _Key:
+        proper = self.listing.proper(key)
+        problem = None if proper else not_found(reading, key, proper="")
+        return _Key(proper or key, row.version if row else None, None, problem)
 
     def _look_up(self, reading: Reading, keys: list[str]) -> dict[str, Row]:
         answer = in_order(
             [keys],
-            lambda some: look_up(self.keyset, reading, some, self.shredder.rows, self.listing),
+            lambda some: self.listing.look_up(reading, some, self.shredder.rows, self.asked),
             workers=1,
             ahead=1,
             check=reading.check,
@@ -225,10 +227,6 @@ class ByKeyReader:
         if len(chunk):
             yield chunk.close()
             chunk.judge()
-
-
-def _no_uuid(reading: Reading, key: str) -> Failure | None:
-    return None if is_uuid(key) else not_found(reading, key)
 
 
 class _Gathered:

@@ -18,15 +18,13 @@ import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 from wats_extract import odata
 from wats_extract.client import Client
 from wats_extract.errors import KeysetRefused, RequestError
 from wats_extract.flow import Cursor, Row, Selection
-from wats_extract.readers.reading import Page, never_ending, time_range
-
-Query: TypeAlias = dict[str, str | int | bool]
+from wats_extract.readers.reading import Page, Query, never_ending, time_range
 
 SMALLEST_CAP = 10
 """No server caps pages below its own default of 10 rows."""
@@ -59,7 +57,8 @@ class _Walk:
     """Where a reading stands between two requests.
 
     Attributes:
-        after: All rows up to this number have been given.
+        after: All rows up to this number have been given; below 0 at the very beginning.
+        refusable: Whether no request that compares the field has been answered yet.
         given: Rows beyond it that have been given, each with a number that it does not exceed.
         largest: The most rows of an answer so far.
         skip: Rows to skip, while a tie larger than a page is read.
@@ -69,6 +68,7 @@ class _Walk:
     """
 
     after: int = -1
+    refusable: bool = True
     given: dict[Hashable, int] = field(default_factory=dict)
     largest: int = 0
     skip: int | None = None
@@ -89,7 +89,8 @@ def pages(
     """All rows after the cursor, and some before it, page by page.
 
     Raises:
-        KeysetRefused: the server does not filter or order by the field; nothing has been given then.
+        KeysetRefused: the server does not filter or order by the field; nothing but the first page has
+            been given then.
         PagingError: the pages contradict each other.
         RequestError: a page stays without a usable answer.
     """
@@ -99,7 +100,8 @@ def pages(
         page_size = min(page_size, max(selection.limit, SMALLEST_CAP))
     while True:
         asked = query | _question(keyset, selection, walk, page_size)
-        answer = _ask(keyset, client, asked, rows, refusable=not walk.largest)
+        answer = _ask(keyset, client, asked, rows, refusable=walk.refusable)
+        walk.refusable = walk.after < 0
         if walk.anchor is not None and (not answer or _identity(answer[0]) != walk.anchor):
             _begin_tie_again(keyset, walk)
             continue
@@ -115,12 +117,10 @@ def pages(
 
 
 def _question(keyset: Keyset, selection: Selection, walk: _Walk, page_size: int) -> dict[str, Any]:
-    after = f"{keyset.field} gt {walk.after}"  # from the first request on, so that a refusal comes with it
-    question: dict[str, Any] = {
-        "$filter": odata.both(selection.filter, time_range(selection), after),
-        "$orderby": f"{keyset.field} asc",
-        "$top": page_size,
-    }
+    after = f"{keyset.field} gt {walk.after}" if walk.after >= 0 else ""
+    text = odata.both(selection.filter, time_range(selection), after)
+    question: dict[str, Any] = {"$filter": text} if text else {}
+    question |= {"$orderby": f"{keyset.field} asc", "$top": page_size}
     if walk.skip is not None:
         question |= {"$orderby": f"{keyset.field} asc,{keyset.key} asc", "$skip": walk.skip}
     return question

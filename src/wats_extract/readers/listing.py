@@ -1,66 +1,123 @@
-"""The rows of a route in the order of its cursor: by keyset, or by windows where a server refuses that."""
+"""Lists in the order of a number: by keyset, and for reports by windows where a server refuses that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from wats_extract import events
-from wats_extract.errors import KeysetRefused
+from wats_extract.errors import KeysetRefused, WatsExtractError
 from wats_extract.flow import Row
 from wats_extract.readers import keyset as by_keyset
 from wats_extract.readers import window as by_window
-from wats_extract.readers.keyset import Keyset, Query
-from wats_extract.readers.reading import Page, Reading
+from wats_extract.readers.keyset import Keyset
+from wats_extract.readers.reading import Page, Query, Reading, RowsOf
 
-KEYS_PER_LOOK_UP = 40
-"""So many uuids fit in the 2 kB of query that IIS takes."""
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def pages(
-    keyset: Keyset, reading: Reading, rows: Callable[[bytes], list[Row]], query: Query
-) -> Iterator[Page]:
-    """All rows after the reading's cursor, and some before it.
+@dataclass(frozen=True)
+class NumberedList:
+    """Rows with a whole number that only grows, and that identifies them.
 
-    Raises:
-        RequestError: a page stays without a usable answer.
-        PagingError: the pages contradict each other.
+    Attributes:
+        keyset: How the route is paged.
     """
-    client, selection, cursor = reading.client, reading.selection, reading.cursor
-    if cursor is None or "overlap_from" in cursor:
-        try:
-            yield from by_keyset.pages(keyset, client, selection, cursor=cursor, rows=rows, query=query)
-            return
-        except KeysetRefused as error:
-            reading.listen(
-                events.Noted(
-                    f"{reading.resource}: this server does not page by {keyset.field} ({error.message}); "
-                    "reading windows on start instead, which takes more requests"
-                )
+
+    keyset: Keyset
+
+    keys_at_once = 40
+    """So many uuids fit in the 2 kB of query that IIS takes."""
+
+    @property
+    def route(self) -> str:
+        """Below ``/api``."""
+        return self.keyset.route
+
+    def proper(self, key: str) -> str:
+        """A whole number, or nothing."""
+        return key if key.isdecimal() else ""
+
+    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
+        """All rows after the reading's cursor, and some before it.
+
+        Raises:
+            RequestError: a page stays without a usable answer.
+            PagingError: the pages contradict each other.
+        """
+        return by_keyset.pages(
+            self.keyset, reading.client, reading.selection, cursor=reading.cursor, rows=rows, query=query
+        )
+
+    def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:
+        """The rows of some keys; keys that the server does not have are left out.
+
+        What is missing is asked for again until an answer adds nothing, for the server may cap pages
+        silently.
+        """
+        name, found = self.keyset.key, dict[str, Row]()
+        while missing := [key for key in dict.fromkeys(keys) if key not in found]:
+            text = f"{name} eq {missing[0]}" if len(missing) == 1 else f"{name} in ({','.join(missing)})"
+            answer = reading.client.get(
+                self.route,
+                query=query | {"$filter": text, "$top": len(missing) + 1},
+                decode=lambda reply: rows(reply.body),
             )
-    now = datetime.now(UTC)
-    yield from by_window.pages(keyset, client, selection, cursor=cursor, rows=rows, query=query, now=now)
+            if not (more := {row.key: row for row in answer if row.key in missing}):
+                break
+            found |= more
+        return found
 
 
-def look_up(
-    keyset: Keyset, reading: Reading, keys: list[str], rows: Callable[[bytes], list[Row]], query: Query
-) -> dict[str, Row]:
-    """The rows of some keys; keys that the server does not have are left out.
+@dataclass(frozen=True)
+class ReportList(NumberedList):
+    """Reports, in the order in which the server processed them; their keys are uuids."""
 
-    ``keys`` are at most ``KEYS_PER_LOOK_UP`` uuids, checked to be such. What is missing is asked for
-    again until an answer adds nothing, for the server may cap pages silently.
-    """
-    found: dict[str, Row] = {}
-    while missing := [key for key in dict.fromkeys(keys) if key not in found]:
-        text = (
-            f"{keyset.key} eq {missing[0]}" if len(missing) == 1 else f"{keyset.key} in ({','.join(missing)})"
+    def proper(self, key: str) -> str:
+        """A uuid in lower case, or nothing: nothing else goes into a filter or a path."""
+        return key.lower() if _UUID.fullmatch(key) else ""
+
+    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
+        """All rows after the reading's cursor, and some before it.
+
+        Raises:
+            RequestError: a page stays without a usable answer.
+            PagingError: the pages contradict each other.
+        """
+        if reading.cursor is None or "overlap_from" in reading.cursor:
+            try:
+                yield from _not_before_the_second(super().pages(reading, rows, query))
+                return
+            except KeysetRefused as error:
+                reading.listen(
+                    events.Noted(
+                        f"{reading.resource}: this server does not page by {self.keyset.field} "
+                        f"({error.message}); reading windows on start instead, which takes more requests"
+                    )
+                )
+        yield from by_window.pages(
+            self.keyset,
+            reading.client,
+            reading.selection,
+            cursor=reading.cursor,
+            rows=rows,
+            query=query,
+            now=datetime.now(UTC),
         )
-        answer = reading.client.get(
-            keyset.route,
-            query=query | {"$filter": text, "$top": len(missing) + 1},
-            decode=lambda reply: rows(reply.body),
-        )
-        if not (more := {row.key: row for row in answer if row.key in missing}):
-            break
-        found |= more
-    return found
+
+
+def _not_before_the_second(pages: Iterator[Page]) -> Iterator[Page]:
+    """The same pages; the first waits for the second, whose request is the first that can be refused."""
+    first = list(islice(pages, 1))
+    try:
+        second = list(islice(pages, 1))
+    except KeysetRefused:
+        raise
+    except WatsExtractError:
+        yield from first
+        raise
+    yield from (*first, *second)
+    yield from pages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,39 +14,35 @@ from wats_extract import events
 from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
 from wats_extract.flow import Chunk, Cursor, Failure, Result, Row, Success, Table
 from wats_extract.readers.ahead import in_background, in_order
-from wats_extract.readers.keyset import Keyset, Query
-from wats_extract.readers.listing import KEYS_PER_LOOK_UP, look_up, pages
-from wats_extract.readers.reading import PageShredder, Reading, fresh_rows, label
+from wats_extract.readers.reading import Listing, Page, PageShredder, Query, Reading, fresh_rows, label
 
 T = TypeVar("T")
 
 GONE = "It was deleted on the server, or the token does not reach it."
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
 
 @dataclass(frozen=True)
 class PagedReader:
-    """Pages by keyset, each page a chunk.
+    """A listing whose pages are chunks.
 
     Attributes:
-        keyset: How the route is paged.
+        listing: How the route is paged.
         shredder: What becomes of a page.
     """
 
-    keyset: Keyset
+    listing: Listing
     shredder: PageShredder
 
     def read(self, reading: Reading) -> Iterator[Chunk]:
         """One chunk a page, in the order of the cursor; the next page is asked for meanwhile."""
         left = reading.selection.limit
-        listed = pages(self.keyset, reading, self.shredder.rows, _query(reading))
+        listed = self.listing.pages(reading, self.shredder.rows, _query(reading))
         with closing(in_background(listed, ahead=1, check=reading.check)) as ahead:
             for page in ahead if left != 0 else ():
                 fresh = list(islice(fresh_rows(reading, page), left))
                 reading.listen(events.ItemsListed(reading.resource, len(fresh)))
                 cursor = fresh[-1][1] if fresh and len(fresh) == left else page.cursors[-1]
-                chunk = self._chunk(reading, [row for row, _ in fresh], cursor)
+                chunk = self._chunk(reading, [row for row, _ in fresh], cursor, page)
                 yield chunk
                 for row, _ in fresh:
                     reading.judge(row.key in chunk.landed)
@@ -63,7 +58,7 @@ class PagedReader:
         """Each record as decoded JSON, or as the failure that it is, in the order of ``keys``."""
         for group, found in self._look_ups(reading, keys):
             for key in group:
-                row = _outcome(reading, key, found)
+                row = self._outcome(reading, key, found)
                 if isinstance(row, Failure):
                     yield row
                 elif row.record is None:
@@ -77,33 +72,44 @@ class PagedReader:
         """Some keys at a time, and the rows that the server has for them, or why there is no answer."""
 
         def find(group: list[str]) -> dict[str, Row] | RequestError:
-            proper = [key.lower() for key in group if is_uuid(key)]
+            proper = [key for key in map(self.listing.proper, group) if key]
+            if not proper:
+                return {}
             try:
-                return (
-                    look_up(self.keyset, reading, proper, self.shredder.rows, _query(reading))
-                    if proper
-                    else {}
-                )
+                return self.listing.look_up(reading, proper, self.shredder.rows, _query(reading))
             except (TokenRefused, ServerUnreachable):
                 raise
             except RequestError as error:
                 return error
 
         workers = reading.client.connection.max_in_flight
-        groups = in_groups(keys, KEYS_PER_LOOK_UP)
+        groups = in_groups(keys, self.listing.keys_at_once)
         return in_order(groups, find, workers=workers, ahead=workers, check=reading.check)
 
     def _found(self, reading: Reading, keys: list[str], found: dict[str, Row] | RequestError) -> Chunk:
-        outcomes = [_outcome(reading, key, found) for key in keys]
+        outcomes = [self._outcome(reading, key, found) for key in keys]
         chunk = self._chunk(reading, [row for row in outcomes if isinstance(row, Row)], None)
         missing = [failure for failure in outcomes if isinstance(failure, Failure)]
         return Chunk(label(keys), chunk.rows, chunk.landed, [*chunk.failures, *missing])
 
-    def _chunk(self, reading: Reading, rows: Sequence[Row], cursor: Cursor | None) -> Chunk:
+    def _outcome(self, reading: Reading, key: str, found: dict[str, Row] | RequestError) -> Row | Failure:
+        """What came of one of the keys that were looked up together."""
+        proper = self.listing.proper(key)
+        if not proper:
+            return not_found(reading, key, proper="")
+        if isinstance(found, RequestError):
+            return reading.fetch_failure(proper, found)
+        return found.get(proper) or not_found(reading, key, proper=proper)
+
+    def _chunk(
+        self, reading: Reading, rows: Sequence[Row], cursor: Cursor | None, page: Page | None = None
+    ) -> Chunk:
         whole = list({row.key: row for row in rows if row.record is not None}.values())
         failures = [self._misfit(reading, row) for row in rows if row.record is None]
         batches, landed, more = self._shred(reading, whole)
         failures += more
+        if page is not None and page.saturated:
+            failures.append(saturated(reading, self.listing.route, page.saturated))
         span = [row.version or 0 for row in (rows[0], rows[-1])] if rows else []
         return Chunk(
             label((row.key for row in rows), *span),
@@ -137,28 +143,29 @@ class PagedReader:
         return fit, failures
 
     def _misfit(self, reading: Reading, row: Row) -> Failure:
-        return reading.record_failure(row.key, row.problem, raw=row.raw, url=f"/api/{self.keyset.route}")
+        return reading.record_failure(row.key, row.problem, raw=row.raw, url=f"/api/{self.listing.route}")
 
 
-def _outcome(reading: Reading, key: str, found: dict[str, Row] | RequestError) -> Row | Failure:
-    """What came of one of the keys that were looked up together."""
-    if not is_uuid(key):
-        return not_found(reading, key)
-    if isinstance(found, RequestError):
-        return reading.fetch_failure(key.lower(), found)
-    return found.get(key.lower()) or not_found(reading, key.lower())
+def not_found(reading: Reading, key: str, *, proper: str) -> Failure:
+    """A key that the server does not have, or that can be none of its keys where ``proper`` is empty."""
+    if proper:
+        message, hint = "the server has no such item", GONE
+    else:
+        message, hint = "it is not a uuid, or not a key of this resource", "Ask for items by their key."
+    return Failure(reading.resource, proper or key, "fetch", "NOT_FOUND", message, hint=hint)
 
 
-def not_found(reading: Reading, key: str) -> Failure:
-    """A key that the server does not have."""
-    message = "the server has no such report" if is_uuid(key) else "it is not a uuid"
-    hint = GONE if is_uuid(key) else "Ask for reports by their uuid."
-    return Failure(reading.resource, key, "fetch", "NOT_FOUND", message, hint=hint)
-
-
-def is_uuid(key: str) -> bool:
-    """Whether a key can be sent as a uuid; nothing else goes into a filter or a path."""
-    return _UUID.fullmatch(key) is not None
+def saturated(reading: Reading, route: str, why: str) -> Failure:
+    """A list that may be longer than what the server gives of it."""
+    return Failure(
+        reading.resource,
+        route,
+        "fetch",
+        "WINDOW_SATURATED",
+        why,
+        hint="What came has landed. Ask for less at once, or have the server's cap raised.",
+        url=f"/api/{route}",
+    )
 
 
 def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

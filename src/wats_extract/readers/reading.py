@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -14,6 +14,12 @@ from wats_extract.client import Client
 from wats_extract.errors import PagingError, RequestError
 from wats_extract.flow import Cursor, Failure, Known, Row, Selection, Table
 
+Query: TypeAlias = dict[str, str | int | bool]
+"""What a route is asked, by parameter."""
+
+RowsOf: TypeAlias = Callable[[bytes], list[Row]]
+"""Reads the rows of an answer's body."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -21,13 +27,15 @@ class Page:
 
     Attributes:
         rows: The rows.
-        cursors: The cursor after each row.
+        cursors: The cursor after each row, ``None`` where there is none.
         cap: The most rows that the server has given in one answer so far.
+        saturated: Why there may be rows that no answer gives, or empty.
     """
 
     rows: Sequence[Row]
-    cursors: Sequence[Cursor]
+    cursors: Sequence[Cursor | None]
     cap: int
+    saturated: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,37 @@ class PageShredder(Protocol):
         """The record as decoded JSON."""
 
 
-def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, Cursor]]:
+class Listing(Protocol):
+    """One way of paging a route: gives its rows in the order of the cursor, where there is one."""
+
+    @property
+    def route(self) -> str:
+        """Below ``/api``."""
+
+    @property
+    def keys_at_once(self) -> int:
+        """How many keys one look-up may ask for."""
+
+    def proper(self, key: str) -> str:
+        """The key as the server writes it; empty where it cannot be one of this route's."""
+
+    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
+        """All rows after the reading's cursor, and some before it."""
+
+    def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:
+        """The rows of some proper keys; those that the server does not have are left out."""
+
+
+def everything_at_once(
+    listing: Listing, reading: Reading, keys: list[str], rows: RowsOf, query: Query
+) -> dict[str, Row]:
+    """The rows of some keys, picked from all rows: for small lists that cannot be asked for keys."""
+    wanted = set(keys)
+    found = (row for page in listing.pages(reading, rows, query) for row in page.rows)
+    return {row.key: row for row in found if row.key in wanted}
+
+
+def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, Cursor | None]]:
     """The rows of a page that have not landed in this version and have not been given up."""
     if not reading.known.skip:
         return list(zip(page.rows, page.cursors, strict=True))
@@ -105,7 +143,7 @@ def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, Cursor]]:
     return [
         (row, cursor)
         for row, cursor in zip(page.rows, page.cursors, strict=True)
-        if (row.key not in landed or landed[row.key] != row.version)
+        if (row.version is None or row.key not in landed or landed[row.key] != row.version)
         and not (row.key in reading.known.failed and (row.version or 0) <= seen)
     ]
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from wats_extract import odata
 from wats_extract.client import Client
 from wats_extract.flow import Cursor, Row, Selection
-from wats_extract.readers.keyset import Keyset, Query
-from wats_extract.readers.reading import Page, never_ending, time_range
+from wats_extract.readers.keyset import Keyset
+from wats_extract.readers.reading import Page, Query, never_ending, time_range
 
 WIDTH = timedelta(days=30)
 LOOK_BACK = timedelta(days=7)

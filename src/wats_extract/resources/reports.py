@@ -12,14 +12,16 @@ import pyarrow as pa
 
 from wats_extract.flow import Row, Table
 from wats_extract.readers.by_key import ByKeyReader
-from wats_extract.readers.keyset import Keyset, Query
+from wats_extract.readers.keyset import Keyset
+from wats_extract.readers.listing import ReportList
 from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.reading import Query
 from wats_extract.resources.resource import Resource
 from wats_extract.shred import header_tables, wsjf, wsjf_tables
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import loads
 
-KEYSET = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")
+REPORT_LIST = ReportList(Keyset(route="Report/Query/Header", field="timeStamp", key="uuid"))
 
 _FILTERS = {column.name: column for column in header_tables.HEADERS.columns}
 
@@ -68,9 +70,9 @@ def _document_query(options: Mapping[str, Any]) -> Query:
 REPORT_HEADERS = Resource(
     name="report_headers",
     summary="the list of reports, one row each, with what is expanded",
-    route=KEYSET.route,
+    route=REPORT_LIST.route,
     reader=PagedReader(
-        KEYSET,
+        REPORT_LIST,
         FlatShredder(
             header_tables.HEADERS,
             [
@@ -102,8 +104,8 @@ REPORTS = Resource(
     summary="full reports (WSJF), shredded to steps, measurements and the rest",
     route="Report/Wsjf/{key}",
     reader=ByKeyReader(
-        keyset=KEYSET,
-        listing={"$select": "uuid,timeStamp,start"},
+        listing=REPORT_LIST,
+        asked={"$select": "uuid,timeStamp,start"},
         route="Report/Wsjf/{key}",
         query=_document_query,
         shredder=WsjfShredder(),

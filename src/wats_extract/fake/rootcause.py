@@ -1,0 +1,201 @@
+"""Routes below `/api/RootCause`: tickets about what keeps failing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+import msgspec
+
+from wats_extract.fake import clock
+from wats_extract.fake.data import Json, Plant, Row
+from wats_extract.fake.exchange import Call, RefusedError, Response, Route, invalid
+from wats_extract.fake.stores import Store, Table
+
+STATUSES: Mapping[int, str] = {
+    1: "open", 2: "in progress", 4: "on hold", 8: "solved", 16: "closed", 32: "archived",
+}  # fmt: skip
+_ASSIGNED, _FOLLOWING, _ALL = 0, 1, 2
+
+_TICKET: Json = {
+    "ticketId": None, "ticketNumber": None, "progress": None, "owner": None, "subject": None, "status": 1,
+    "priority": 0, "reportUuid": None, "createdUtc": None, "updatedUtc": None, "team": None, "origin": None,
+    "tags": [], "history": [],
+}  # fmt: skip
+_MANUAL = 20_000
+"""Tickets that no report mentions are numbered from here."""
+
+
+class Tickets(Store):
+    """The tickets.
+
+    The repair reports that mention a ticket have one of that number, about the test that failed; the others
+    were written by hand and have no report.
+
+    Args:
+        plant: the reports.
+        count: how many.
+        user: whose token it is: the tickets assigned are those of this owner, those followed the urgent ones.
+
+    Attributes:
+        tickets: by `ticketId`, with their history.
+    """
+
+    def __init__(self, plant: Plant, *, count: int = 30, user: str = "tor") -> None:
+        super().__init__(plant)
+        self._count, self.user = count, user
+        self.tickets = Table("ticketId", _TICKET, self._rows)
+
+    def update(self, ticket_id: str, content: str, **fields: object) -> None:
+        """Let a ticket be updated: an entry of its history more, a later `updatedUtc`, and other `fields`.
+
+        Raises:
+            KeyError: there is no such ticket.
+        """
+        row = self.tickets.get(ticket_id)
+        if row is None:
+            raise KeyError(ticket_id)
+        tick = max(self.plant.now, clock.parse(row["updatedUtc"])) + clock.SECOND
+        place = len(row["history"])
+        history = [*row["history"], self._entry(row["ticketNumber"], place, tick, content)]
+        self.tickets.change(ticket_id, history=history, updatedUtc=clock.utc(tick), **fields)
+
+    def attached(self, attachment_id: str) -> tuple[str, bytes] | None:
+        """Name and content of a file."""
+        files = (
+            each
+            for row in self.tickets.rows()
+            for entry in row["history"]
+            for each in entry["attachments"]
+            if each["attachmentId"] == attachment_id.lower()
+        )
+        found = next(files, None)
+        return found and (found["filename"], f"{found['attachmentId']}: måledata ✓".encode())
+
+    # -------------------------------------------------------- building
+
+    def _rows(self) -> Iterator[Json]:
+        mentioned = dict(islice(self._mentioned(), self._count))
+        yield from (self._ticket(number, row) for number, row in mentioned.items())
+        yield from (self._ticket(_MANUAL + n, None) for n in range(self._count - len(mentioned)))
+
+    def _mentioned(self) -> Iterator[tuple[int, Row]]:
+        """The number of each ticket that a repair mentions, and the repair."""
+        seen = set()
+        for row in self.plant.arrived():
+            if row.fields["reportType"] != "R":
+                continue
+            for info in msgspec.json.decode(row.text(("uurMiscInfo",)))["uurMiscInfo"]:
+                digits = str(info["value"]).removeprefix("T-")
+                if info["description"] == "Ticket" and digits.isdecimal() and int(digits) not in seen:
+                    seen.add(int(digits))
+                    yield int(digits), row
+
+    def _ticket(self, number: int, repair: Row | None) -> Json:
+        chance = self.dice("ticket", number)
+        created = (
+            (repair.start if repair else clock.OPENING + number * clock.HOUR) // clock.SECOND * clock.SECOND
+        )
+        history = [
+            self._entry(number, place, created + place * 7 * clock.HOUR, text)
+            for place, text in enumerate(
+                ("Same step as last week", "In progress", "Byttet <kabel>")[: number % 4]
+            )
+        ]
+        updated = clock.parse(history[-1]["updateUtc"]) if history else created
+        return {
+            "ticketId": self.guid("ticket", number),
+            "ticketNumber": number,
+            "progress": ("Waiting for parts", None, "50 %")[number % 3],
+            "owner": ("tor", "ewa")[number % 2],
+            "subject": f"{repair.fields['partNumber']} fails again" if repair else f"Rutine {number}",
+            "status": chance.choice(list(STATUSES)),
+            "priority": number % 3,
+            "reportUuid": repair.fields.get("referencedUut") if repair else None,
+            "createdUtc": clock.utc(created),
+            "updatedUtc": clock.utc(updated),
+            "team": ("Quality", None)[number % 2],
+            "origin": "Report" if repair else "Manual",
+            "tags": [{"key": "Line", "value": str(number % 3 + 1), "change": 0}] if number % 5 else [],
+            "history": history,
+        }
+
+    def _entry(self, number: int, place: int, tick: int, content: str) -> Json:
+        attached = {"attachmentId": self.guid("file", number, place), "filename": f"måling-{number}.txt"}
+        return {
+            "updateId": self.guid("update", number, place),
+            "updateUtc": clock.utc(tick),
+            "updateUser": ("tor", "ewa")[place % 2],
+            "content": content,
+            "updateType": place % 4,
+            "attachments": [attached] if place == 1 else [],
+        }
+
+
+# ------------------------------------------------------------ routes
+
+
+def tickets(call: Call) -> Response:
+    """`GET /api/RootCause/Tickets?status=…&view=…`: those of any of the statuses, summed; without history.
+
+    A server may refuse sums, as the specification names single values only. All tickets (`view=2`) are those
+    of the token's user, and nothing says so, unless the user may manage all.
+    """
+    store, wanted, view = call.store(Tickets), _statuses(call), _view(call)
+    text = call.query.get("searchstring", "").casefold()
+    rows = (row for row in store.tickets.rows() if row["status"] & wanted and _visible(row, view, store.user))
+    return call.json([_listed(row) for row in rows if _mentions(row, text)])
+
+
+def ticket(call: Call) -> Response:
+    """`GET /api/RootCause/Ticket?ticketId=…`: with its history; `assignee` is never told."""
+    key = call.required("ticketId")
+    return call.item(call.store(Tickets).tickets.get(key), f"Ticket '{key}'")
+
+
+def attachment(call: Call) -> Response:
+    """`GET /api/RootCause/Attachment?attachmentId=…`: the bytes, under the `fileName` asked for."""
+    found = call.store(Tickets).attached(call.required("attachmentId"))
+    if found is None:
+        raise RefusedError(404, "Attachment was not found.")
+    name, content = call.query.get("filename", found[0]), found[1]
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(200, content, "text/plain; charset=utf-8", disposition)
+
+
+def _statuses(call: Call) -> int:
+    text, number = call.required("status"), call.number("status")
+    if not number or not 0 < number <= sum(STATUSES):
+        raise invalid("status", text)
+    if call.quirks.refuse_flag_sum and number not in STATUSES:
+        raise invalid("status", text)
+    return number
+
+
+def _view(call: Call) -> int:
+    text, number = call.required("view"), call.number("view")
+    if number not in (_ASSIGNED, _FOLLOWING, _ALL):
+        raise invalid("view", text)
+    return _ASSIGNED if number == _ALL and not call.quirks.manage_all_tickets else number
+
+
+def _visible(row: Json, view: int, user: str) -> bool:
+    if view == _ALL:
+        return True
+    return bool(row["owner"] == user if view == _ASSIGNED else row["priority"] == 2)
+
+
+def _mentions(row: Json, text: str) -> bool:
+    words = (row["subject"], *(word for tag in row["tags"] for word in (tag["key"], tag["value"])))
+    return any(text in str(word).casefold() for word in words)
+
+
+def _listed(row: Json) -> Json:
+    return {name: value for name, value in row.items() if name != "history"}
+
+
+ROUTES = (
+    Route("GET", "/api/RootCause/Tickets", tickets),
+    Route("GET", "/api/RootCause/Ticket", ticket),
+    Route("GET", "/api/RootCause/Attachment", attachment),
+)

@@ -1,0 +1,130 @@
+"""Routes below `/api/SCIM/v2`: the users, in the only lists of WATS that have an envelope."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from wats_extract.fake import clock
+from wats_extract.fake.data import Json, Plant
+from wats_extract.fake.documents import OPERATORS, REPAIRERS
+from wats_extract.fake.exchange import Call, RefusedError, Response, Route
+from wats_extract.fake.odata import collated
+from wats_extract.fake.stores import Store, Table
+
+SCIM_TYPE = "application/scim+json; charset=utf-8"
+DEFAULT_COUNT = 100
+
+_USER: Json = {
+    "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "id": None, "externalId": None,
+    "userName": None, "displayName": None, "active": True, "name": {}, "emails": [], "meta": {},
+}  # fmt: skip
+_FILTER = re.compile(r"\s*(userName|externalId|id)\s+eq\s+\"([^\"]*)\"\s*", re.IGNORECASE)
+
+
+class Users(Store):
+    """The users: those of the reports first, then others.
+
+    Args:
+        plant: the reports.
+        count: how many.
+
+    Attributes:
+        users: by `id`.
+    """
+
+    def __init__(self, plant: Plant, *, count: int = 25) -> None:
+        super().__init__(plant)
+        self.users = Table("id", _USER, lambda: (self._user(number) for number in range(count)))
+
+    def named(self, name: str) -> Json | None:
+        """The user of this `userName`."""
+        wanted = collated(name)
+        return next((row for row in self.users.rows() if collated(row["userName"]) == wanted), None)
+
+    def _user(self, number: int) -> Json:
+        known = (*OPERATORS, *REPAIRERS)
+        name = known[number] if number < len(known) else f"user-{number:04d}"
+        chance = self.dice("user", name)
+        created = clock.OPENING - chance.randrange(900) * clock.DAY
+        given, family = name.capitalize(), chance.choice(("Åsheim", "Nowak", "O'Hara", "Hansen"))
+        address = {"value": f"{name}@fjordtest.example", "type": "work", "primary": True}
+        return {
+            "id": self.guid("user", name),
+            "externalId": f"ext-{number}" if number % 3 else None,
+            "userName": name,
+            "displayName": f"{given} {family}",
+            "active": number < len(known) or chance.random() < 0.8,
+            "name": {"formatted": f"{given} {family}", "givenName": given, "familyName": family},
+            "emails": [address] if number % 4 else [],
+            "meta": {
+                "resourceType": "User",
+                "created": clock.utc(created),
+                "lastModified": clock.utc(
+                    created + chance.randrange(400) * clock.DAY + chance.randrange(10**7)
+                ),
+            },
+        }
+
+
+# ------------------------------------------------------------ routes
+
+
+def users(call: Call) -> Response:
+    """`GET /api/SCIM/v2/Users`: from `startIndex` (1-based) up to `count`, 100 by default, never above a cap.
+
+    As RFC 7644 has it, an index below 1 counts as 1 and a count below 0 as 0. Of filters only
+    `name eq "value"` is spoken. A server that ignores paging answers with all.
+    """
+    found = list(_passing(call.query.get("filter"), call.store(Users).users.rows()))
+    first = max(1, call.number("startIndex", default=1) or 1)
+    count = call.number("count", default=DEFAULT_COUNT)
+    count = min(max(0, DEFAULT_COUNT if count is None else count), call.quirks.scim_page_cap)
+    page = found[first - 1 : first - 1 + count]
+    if call.quirks.ignore_paging:
+        first, page = 1, found
+    return _scim(call.json(_envelope(page, first, len(found))))
+
+
+def user(call: Call) -> Response:
+    """`GET /api/SCIM/v2/Users/{id}`."""
+    (key,) = call.names()
+    return _scim(call.item(call.store(Users).users.get(key), f"User '{key}'"))
+
+
+def user_by_name(call: Call) -> Response:
+    """`GET /api/SCIM/v2/Users/userName={userName}`, literally in the path."""
+    (name,) = call.names()
+    return _scim(call.item(call.store(Users).named(name), f"User '{name}'"))
+
+
+def _passing(text: str | None, rows: Iterable[Json]) -> Iterator[Json]:
+    match = _FILTER.fullmatch(text) if text else None
+    if text and match is None:
+        raise RefusedError(400, f"The filter '{text}' is not supported.")
+    if match is None:
+        return iter(rows)
+    name = next(each for each in _USER if each.lower() == match[1].lower())
+    return (row for row in rows if collated(row[name]) == collated(match[2]))
+
+
+def _envelope(page: list[Json], first: int, total: int) -> Json:
+    return {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"],
+        "totalResults": total,
+        "itemsPerPage": len(page),
+        "startIndex": first,
+        "Resources": page,
+    }
+
+
+def _scim(answer: Response) -> Response:
+    return replace(answer, content_type=SCIM_TYPE)
+
+
+ROUTES = (
+    Route("GET", "/api/SCIM/v2/Users", users),
+    Route("GET", "/api/SCIM/v2/Users/userName={}", user_by_name),
+    Route("GET", "/api/SCIM/v2/Users/{}", user),
+)

@@ -1,0 +1,51 @@
+"""One request that gives everything: small lists that the server does not page.
+
+Nothing says that an answer was cut, but a list of exactly 1,000 or 10,000 rows, WATS's usual caps, may
+well be: it is landed, and recorded as a ``WINDOW_SATURATED`` failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from wats_extract.flow import Row
+from wats_extract.readers.reading import Page, Query, Reading, RowsOf, everything_at_once
+
+USUAL_CAPS = frozenset({1_000, 10_000, 100_000})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A route that gives all its rows at once.
+
+    Attributes:
+        route: Below ``/api``.
+        query: What it is asked.
+    """
+
+    route: str
+    query: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+    keys_at_once = 100_000
+
+    def proper(self, key: str) -> str:
+        """Any key may be one of its rows'."""
+        return key
+
+    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
+        """The one page that there is.
+
+        Raises:
+            RequestError: it stays without a usable answer.
+        """
+        asked = {**self.query, **query}
+        found = reading.client.get(self.route, query=asked, decode=lambda reply: rows(reply.body))
+        count = len(found)
+        cut = f"exactly {count:,} rows came, a usual cap: there may be more" if count in USUAL_CAPS else ""
+        if found:
+            yield Page(found, [None] * count, cap=count, saturated=cut)
+
+    def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:
+        """The rows of some keys."""
+        return everything_at_once(self, reading, keys, rows, query)

@@ -1,0 +1,73 @@
+"""Software packages, and the folders they stand in.
+
+Sources: ``GET /api/Software/…`` (api-facts §2.9).
+"""
+
+from __future__ import annotations
+
+from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.snapshot import Snapshot
+from wats_extract.resources.fields import moment, place, table, text, truth, uuid, whole
+from wats_extract.resources.resource import Resource
+from wats_extract.shred.flat import Child, FlatShredder
+
+_PACKAGES = table(
+    "packages",
+    "package_id",
+    uuid("packageId"),
+    text("name"),
+    whole("version"),
+    text("status description"),
+    truth("installOnRoot"),
+    text("rootDirectory"),
+    whole("priority"),
+    uuid("virtualFolderId"),
+    moment("created"),
+    text("createdBy"),
+    moment("modified"),
+    text("modifiedBy"),
+    moment("released"),
+    text("releasedBy"),
+    moment("revoked"),
+    text("revokedBy"),
+    doc="one row a version of a package",
+    docs={
+        "status": "Draft, Pending, Released or Revoked",
+        "virtual_folder_id": "joins virtual_folders.id",
+    },
+)
+_TAGS = table(
+    "package_tags",
+    "package_id tag_index",
+    uuid("=package_id"),
+    place("tag_index", "the package's tags"),
+    text("key value"),
+    whole("change"),
+    doc="one row a tag of a package",
+    owner="package_id",
+)
+_FOLDERS = table(
+    "virtual_folders",
+    "id",
+    uuid("id parentId"),
+    text("name description"),
+    doc="one row a folder of packages",
+)
+
+PACKAGES = Resource(
+    name="packages",
+    summary="software packages, one row a version",
+    route="Software/Packages",
+    reader=PagedReader(Snapshot("Software/Packages"), FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))])),
+    tables=(_PACKAGES, _TAGS),
+    key="package_id",
+)
+
+VIRTUAL_FOLDERS = Resource(
+    name="virtual_folders",
+    summary="folders of software packages",
+    route="Software/VirtualFolders",
+    reader=PagedReader(Snapshot("Software/VirtualFolders"), FlatShredder(_FOLDERS)),
+    tables=(_FOLDERS,),
+    key="id",
+)
