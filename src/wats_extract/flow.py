@@ -206,6 +206,7 @@ class Chunk:
         landed: The items in it: key → version (``None`` where the resource has no version).
         failures: The items that did not make it.
         cursor: The position after this chunk, or ``None`` if it does not move.
+        healed: Keys beside those landed whose open failures are over.
     """
 
     label: str
@@ -213,6 +214,7 @@ class Chunk:
     landed: Mapping[str, int | None]
     failures: Sequence[Failure] = ()
     cursor: Cursor | None = None
+    healed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

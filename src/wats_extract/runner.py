@@ -209,6 +209,7 @@ class _Run:
         self.report = RunReport(run_id, job.pipeline)
         self.open_failures = OpenFailures.of(job.destination, job.pipeline)
         self._verdict = _Verdict(job.stop_at_failures)
+        self._saturated: list[str] = []
 
     # ── from beginning to end ──
 
@@ -237,6 +238,8 @@ class _Run:
         still_open = self.open_failures.count(resources)
         if not still_open:
             return "succeeded", 0, ""
+        if self._saturated:
+            return "incomplete", 4, f"{', '.join(self._saturated)}: the server may have more than it gives"
         landed = self.job.destination.count(task.resource.table for task in self.job.tasks)
         if self.job.max_failures.allows(still_open, sum(landed.values()) + still_open):
             return "succeeded", 0, f"{still_open} failures, within max_failures"
@@ -334,7 +337,7 @@ class _Run:
     def _commit(self, task: Task, chunk: Chunk, book: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
         """Rows, failures and cursor, together or not at all."""
         name, now = task.resource.name, self.now()
-        places = [(name, key) for key in chunk.landed]
+        places = [(name, key) for key in (*chunk.landed, *chunk.healed)]
         failed = self.open_failures.rows_for(chunk.failures, places, run_id=self.report.run_id, now=now)
         book = {**book, FAILURES: failed} if failed else book
         if not (chunk.landed or book):
@@ -374,6 +377,8 @@ class _Run:
         account.failures += len(chunk.failures)
         account.cursor = chunk.cursor or account.cursor
         self.report.failures += len(chunk.failures)
+        if any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures):
+            self._saturated.append(name)
         self.listen(events.Committed(name, len(chunk.landed), counts, len(chunk.failures)))
 
     def _commit_end(self, task: Task, place: _Place) -> None:

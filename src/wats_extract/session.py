@@ -131,7 +131,8 @@ def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
         config = config.model_copy(update={key: value for key, value in said.items() if value is not None})
         resource = RESOURCES[config.name]
         wanted = replace(selection(config, resource, now=now), limit=overrides.limit)
-        tasks.append(Task(resource, wanted, fingerprint(config, pipeline.source), disposition(config, resource)))
+        written = fingerprint(config, pipeline.source)
+        tasks.append(Task(resource, wanted, written, disposition(config, resource)))
     return Job(
         pipeline=pipeline.name,
         tasks=tasks,

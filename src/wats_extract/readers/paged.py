@@ -50,9 +50,16 @@ class PagedReader:
                     return
 
     def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
-        """One chunk for a few keys, in their order; a key that the server does not have is a failure."""
+        """One chunk for a few keys, in their order; a key that the server does not have is a failure.
+
+        The route itself stands for a list that was saturated: all of it is read again.
+        """
         for group, found in self._look_ups(reading, keys):
-            yield self._found(reading, group, found)
+            if self.listing.route in group:
+                yield from self.read(reading)
+                group.remove(self.listing.route)
+            if group:
+                yield self._found(reading, group, found)
 
     def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
         """Each record as decoded JSON, or as the failure that it is, in the order of ``keys``."""
@@ -117,6 +124,7 @@ class PagedReader:
             landed,
             failures,
             cursor,
+            () if page is None or page.saturated else (self.listing.route,),
         )
 
     def _shred(

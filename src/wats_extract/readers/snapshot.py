@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from wats_extract.errors import RequestError
 from wats_extract.flow import Row
 from wats_extract.readers.reading import Page, Query, Reading, RowsOf, everything_at_once
 
@@ -22,10 +23,12 @@ class Snapshot:
     Attributes:
         route: Below ``/api``.
         query: What it is asked.
+        instead: What a server that refuses ``query`` is asked, one after the other.
     """
 
     route: str
     query: Mapping[str, str | int | bool] = field(default_factory=dict)
+    instead: tuple[Mapping[str, str | int | bool], ...] = ()
 
     keys_at_once = 100_000
 
@@ -34,13 +37,21 @@ class Snapshot:
         return key
 
     def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
-        """The one page that there is.
+        """The one page that there is, or one for each question of ``instead``.
 
         Raises:
             RequestError: it stays without a usable answer.
         """
-        asked = {**self.query, **query}
-        found = reading.client.get(self.route, query=asked, decode=lambda reply: rows(reply.body))
+        try:
+            yield from self._page(reading, rows, {**self.query, **query})
+        except RequestError as error:
+            if error.http_status != 400 or not self.instead:
+                raise
+            for question in self.instead:
+                yield from self._page(reading, rows, {**question, **query})
+
+    def _page(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
+        found = reading.client.get(self.route, query=query, decode=lambda reply: rows(reply.body))
         count = len(found)
         cut = f"exactly {count:,} rows came, a usual cap: there may be more" if count in USUAL_CAPS else ""
         if found:

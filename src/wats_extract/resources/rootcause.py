@@ -11,8 +11,8 @@ from wats_extract.resources.fields import moment, place, table, text, uuid, whol
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.flat import Child, FlatShredder
 
-_EVERY_STATUS = 63
-"""Open 1, in progress 2, on hold 4, solved 8, closed 16, archived 32; the parameter takes their sum."""
+_STATUSES = (1, 2, 4, 8, 16, 32)
+"""Open, in progress, on hold, solved, closed, archived; the parameter takes a sum of them, or one."""
 _ALL_TICKETS = 2
 """The view of all tickets; a token without "Manage All Tickets" gets fewer, and no error."""
 
@@ -48,7 +48,11 @@ TICKETS = Resource(
     summary="root cause tickets that the token may see",
     route="RootCause/Tickets",
     reader=PagedReader(
-        Snapshot("RootCause/Tickets", query={"status": _EVERY_STATUS, "view": _ALL_TICKETS}),
+        Snapshot(
+            "RootCause/Tickets",
+            query={"status": sum(_STATUSES), "view": _ALL_TICKETS},
+            instead=tuple({"status": status, "view": _ALL_TICKETS} for status in _STATUSES),
+        ),
         FlatShredder(_TICKETS, [Child(_TAGS, ("tags",))]),
     ),
     tables=(_TICKETS, _TAGS),

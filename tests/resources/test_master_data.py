@@ -1,0 +1,227 @@
+"""Master data: each resource equals what the server holds, with more rows than the route's cap."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import expected
+from tests.extraction import Extraction
+
+from wats_extract.fake.app import App
+from wats_extract.fake.assets import Assets
+from wats_extract.fake.data import Plant
+from wats_extract.fake.production import Production
+from wats_extract.fake.products import Products
+from wats_extract.fake.rootcause import Tickets
+from wats_extract.fake.scim import Users
+from wats_extract.fake.software import Software
+from wats_extract.fake.system import System
+from wats_extract.flow import TIMESTAMP, Table
+from wats_extract.resources.catalogue import RESOURCES
+
+Server = Callable[..., tuple[App, str]]
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def plant() -> Plant:
+    return Plant(60)
+
+
+def assert_equal(extraction: Extraction, table: Table, records: Iterable[Json]) -> int:
+    """The table's scalar columns hold exactly these records, by key."""
+    landed = {tuple(row[name] for name in table.key): row for row in extraction.table(table.name)}
+    records = list(records)
+    assert len(landed) == len(extraction.table(table.name)) == len(records)
+    for record in records:
+        row = landed[tuple(_value(record, column) for column in table.columns if column.name in table.key)]
+        for column in table.columns:
+            if column.source:
+                assert row[column.name] == _value(record, column), (table.name, column.name)
+    return len(records)
+
+
+def _value(record: Mapping[str, Any], column: Any) -> Any:
+    value: Any = record
+    for name in column.source.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if value is None:
+        return None
+    if column.type == TIMESTAMP:
+        return expected.moment(value)
+    if column.kind == "uuid":
+        return value.lower()
+    if column.kind == "json":
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value
+
+
+def _listed(product: Json) -> Json:
+    return product | {"category": product["productCategoryName"]}
+
+
+MAKERS: dict[str, tuple[Callable[[Plant], Any], int]] = {
+    "products": (lambda plant: Products(plant, count=2500), 2500),
+    "assets": (lambda plant: Assets(plant, count=2100), 2100),
+    "asset_logs": (lambda plant: Assets(plant, logs=2300), 2300),
+    "asset_types": (lambda plant: Assets(plant, types=1100), 1100),
+    "packages": (lambda plant: Software(plant, count=300), 300),
+    "virtual_folders": (Software, 0),
+    "users": (lambda plant: Users(plant, count=730), 730),
+    "tickets": (lambda plant: Tickets(plant, count=120), 120),
+    "vendors": (Products, 0),
+    "serial_number_types": (Production, 0),
+    "barcode_identifiers": (lambda plant: System(plant, barcodes=40), 40),
+}
+"""A store larger than the route's cap, and its number of rows where the test chose it."""
+
+ROWS: dict[str, Callable[[App], Iterable[Json]]] = {
+    "products": lambda app: map(_listed, app.store(Products).products.rows()),
+    "assets": lambda app: app.store(Assets).assets.rows(),
+    "asset_logs": lambda app: app.store(Assets).log.rows(),
+    "asset_types": lambda app: app.store(Assets).types.rows(),
+    "packages": lambda app: app.store(Software).packages.rows(),
+    "virtual_folders": lambda app: app.store(Software).folders.rows(),
+    "users": lambda app: app.store(Users).users.rows(),
+    "tickets": lambda app: app.store(Tickets).tickets.rows(),
+    "vendors": lambda app: app.store(Products).vendors.rows(),
+    "serial_number_types": lambda app: app.store(Production).types.rows(),
+    "barcode_identifiers": lambda app: app.store(System).barcodes.rows(),
+}
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_all_of_it_lands(server: Server, tmp_path: Path, plant: Plant, name: str, kind: str) -> None:
+    (make, count), rows = MAKERS[name], ROWS[name]
+    app, url = server(plant, stores=[make(plant)])
+    extraction = Extraction(url, tmp_path, kind, names=[name], options={})
+    report = extraction.run()
+    assert (report.status, report.failures) == ("succeeded", 0), report.message
+    landed = assert_equal(extraction, RESOURCES[name].table, rows(app))
+    assert landed == count or (count == 0 and landed > 0)
+    again = extraction.run()
+    assert again.exit_code == 0
+    assert assert_equal(extraction, RESOURCES[name].table, rows(app)) == landed
+    assert not app.state_changes
+    assert {asked.method for asked in app.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("name", "quirks"),
+    [
+        ("products", {"page_cap": 70}),
+        ("assets", {"page_cap": 70}),
+        ("asset_logs", {"page_cap": 70}),
+        ("users", {"ignore_paging": True}),
+        ("users", {"scim_page_cap": 7}),
+        ("tickets", {"refuse_flag_sum": True}),
+        ("packages", {"pascal_case": True}),
+        ("assets", {"omit_nulls": True}),
+    ],
+    ids=str,
+)
+def test_odd_servers_give_the_same(
+    server: Server, tmp_path: Path, plant: Plant, name: str, quirks: dict[str, Any]
+) -> None:
+    app, url = server(plant, **quirks)
+    extraction = Extraction(url, tmp_path, names=[name], options={})
+    assert extraction.run().exit_code == 0
+    assert assert_equal(extraction, RESOURCES[name].table, ROWS[name](app)) > 0
+
+
+def test_only_new_log_entries_are_read(server: Server, tmp_path: Path, plant: Plant) -> None:
+    app, url = server(plant)
+    extraction = Extraction(url, tmp_path, names=["asset_logs"], options={})
+    extraction.run()
+    app.store(Assets).log.add(logId=10_000_000, assetId="x", date="2026-02-01T00:00:00Z", type=0)
+    report = extraction.run()
+    assert report.resources["asset_logs"].items == 1
+    assert report.requests <= 2
+
+
+def test_a_list_at_a_usual_cap_is_said_to_be_incomplete(server: Server, tmp_path: Path, plant: Plant) -> None:
+    app, url = server(plant, stores=[Software(plant, count=1000)])
+    extraction = Extraction(url, tmp_path, names=["packages"], options={})
+    report = extraction.run()
+    assert (report.status, report.exit_code) == ("incomplete", 4)
+    assert len(extraction.table("packages")) == 1000
+    (failure,) = extraction.table("_wats_failures")
+    assert (failure["error_code"], failure["key"]) == ("WINDOW_SATURATED", "Software/Packages")
+    app.store(Software).packages.delete(extraction.table("packages")[0]["package_id"])
+    assert extraction.retry().exit_code == 0
+    assert extraction.run().exit_code == 0
+
+
+def test_products_in_detail(server: Server, tmp_path: Path, plant: Plant) -> None:
+    app, url = server(plant, stores=[Products(plant, count=40)])
+    extraction = Extraction(url, tmp_path, names=["product_details"], options={})
+    report = extraction.run()
+    products = {row["partNumber"]: row for row in app.store(Products).products.rows()}
+    slashed = {part for part in products if "/" in part or "\\" in part}
+    failed = {row["key"]: row["error_code"] for row in extraction.table("_wats_failures")}
+    assert failed == dict.fromkeys(slashed, "NOT_FOUND")
+    assert report.exit_code == (3 if slashed else 0)
+    rest = [product for part, product in products.items() if part not in slashed]
+    assert_equal(extraction, RESOURCES["product_details"].table, rest)
+    revisions = extraction.table("product_revisions")
+    assert len(revisions) == sum(len(product["revisions"]) for product in rest)
+    for row in revisions:
+        revision = products[row["part_number"]]["revisions"][row["revision_index"]]
+        assert (row["revision"], row["state"]) == (revision["revision"], revision["state"])
+    tags = extraction.table("product_tags")
+    assert [(row["key"], row["value"]) for row in tags if row["part_number"] == rest[0]["partNumber"]] == [
+        (tag["key"], tag["value"]) for tag in rest[0]["tags"]
+    ]
+
+
+def test_processes_with_the_codes_of_repairs(server: Server, tmp_path: Path, plant: Plant) -> None:
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, names=["processes"], options={})
+    assert extraction.run().exit_code == 0
+    query = {"includeInactiveProcesses": True}
+    with extraction.client() as client:
+        answer = client.get("App/Processes", query=query, decode=lambda reply: json.loads(reply.body))
+    served = answer["processes"]
+    assert_equal(extraction, RESOURCES["processes"].table, served)
+    codes = [
+        (process["code"], place, index, code["id"], code["description"])
+        for process in served
+        for place, category in enumerate((process.get("repairOperation") or {}).get("repairCategories") or [])
+        for index, code in enumerate(category["repairCodes"])
+    ]
+    names = ("process_code", "category_index", "code_index", "id", "description")
+    landed = [tuple(row[name] for name in names) for row in extraction.table("repair_codes")]
+    assert sorted(landed) == sorted(codes)
+    assert codes
+
+
+def test_addresses_of_users(server: Server, tmp_path: Path, plant: Plant) -> None:
+    app, url = server(plant)
+    extraction = Extraction(url, tmp_path, names=["users"], options={})
+    extraction.run()
+    emails = {
+        (user["id"], place, email["value"])
+        for user in app.store(Users).users.rows()
+        for place, email in enumerate(user.get("emails") or [])
+    }
+    landed = {(row["user_id"], row["email_index"], row["value"]) for row in extraction.table("user_emails")}
+    assert landed == emails != set()
+
+
+def test_every_route_and_field_stands_in_the_official_spec(shared: Path) -> None:
+    spec = json.loads((shared / "openapi_public_v3.json").read_text(encoding="utf-8"))
+    paths = {path.lower() for path in spec["paths"]}
+    for resource in RESOURCES.values():
+        route = resource.route.replace("{key}", "{}")
+        known = any(route.lower() == _bare(path).removeprefix("/api/") for path in paths)
+        assert known, f"{resource.name}: {resource.route}"
+
+
+def _bare(path: str) -> str:
+    head, *rest = path.split("{")
+    return head + "".join("{" + part.partition("}")[1] + part.partition("}")[2] for part in rest)
