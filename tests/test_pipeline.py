@@ -797,7 +797,13 @@ def test_the_fingerprint_keeps_words_as_written() -> None:
 
 def test_a_cursor_of_one_server_is_none_of_another() -> None:
     config = pipeline.ResourceConfig(name="reports")
-    servers = ["demo", "demo?reports=5", "https://one.wats.com", "https://two.wats.com", "http://127.0.0.1:80"]
+    servers = [
+        "demo",
+        "demo?reports=5",
+        "https://one.wats.com",
+        "https://two.wats.com",
+        "http://127.0.0.1:80",
+    ]
     prints = {pipeline.fingerprint(config, pipeline.Source(url=url)) for url in servers}
     assert len(prints) == len(servers)
     again = pipeline.Source(url="http://127.0.0.1:81/wats")

@@ -101,6 +101,7 @@ def test_the_demo_is_an_address(url: str, demo: Demo | None) -> None:
 def test_a_real_server_is_asked_gently_by_default() -> None:
     assert Source(url="https://acme.wats.com").requests_per_minute == 500
     assert Source(url="demo").requests_per_minute is None
+    assert Source(url="http://127.0.0.1:8000").requests_per_minute is None
     assert Source(url="demo", requests_per_minute=60).requests_per_minute == 60
     assert Source(url="https://acme.wats.com", requests_per_minute=None).requests_per_minute is None
 

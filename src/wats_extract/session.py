@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -322,6 +323,24 @@ class Wats:
                 yield from chunk.rows.get(wanted, ())
 
         return Stream(batches)
+
+    async def astream(self, resource: str, **selection: Any) -> AsyncIterator[pa.RecordBatch]:
+        """The same as :meth:`stream`, from asyncio: each batch is waited for in a thread.
+
+        Args:
+            resource: Such as ``report_headers`` or ``reports``.
+            selection: What :meth:`stream` takes.
+
+        Yields:
+            Record batches, as :meth:`stream` does.
+
+        Raises:
+            ConfigurationError: a name or a value is wrong.
+            RequestError: the list itself stays without an answer.
+        """
+        batches = self.stream(resource, **selection)
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            yield batch
 
     def fetch(
         self,

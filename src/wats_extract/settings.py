@@ -236,7 +236,10 @@ class Demo:
 
 
 def _default_rate(validated: dict[str, Any]) -> int | None:
-    return None if _is_demo(validated.get("url", DEMO)) else REQUESTS_PER_MINUTE
+    """WATS's own limit; none for the demo, nor for a server on this machine, such as ``demo-server``."""
+    url = validated.get("url", DEMO)
+    here = _is_demo(url) or _is_loopback(urlsplit(url).hostname or "")
+    return None if here else REQUESTS_PER_MINUTE
 
 
 class Source(Settings):
@@ -259,7 +262,7 @@ class Source(Settings):
     requests_per_minute: Annotated[int, Field(ge=1), WHOLE] | None = Field(
         default_factory=_default_rate,
         description="Shared by every resource of the run and by processes with the same token. "
-        "Default 500; without limit for the demo server.",
+        "Default 500; without limit for the demo server and for a server on this machine.",
     )
     max_in_flight: Annotated[int, Field(ge=1, le=100), WHOLE] = Field(
         default=10, description="Requests at the same time."

@@ -1,0 +1,168 @@
+"""The notebook's face: the front door, streams, batches by key, and the same from asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+import wats_extract as wx
+from tests.conftest import TOKEN
+from wats_extract.errors import ConfigurationError
+from wats_extract.resources.catalogue import RESOURCES
+
+ABSENT = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def wats() -> Iterator[wx.Wats]:
+    with wx.demo(reports=120, seed=3) as wats:
+        yield wats
+
+
+@pytest.fixture(scope="module")
+def uuids(wats: wx.Wats) -> list[str]:
+    return [uuid for batch in wats.stream("report_headers") for uuid in batch["uuid"].to_pylist()]
+
+
+def test_the_front_door_equals_all() -> None:
+    assert wx.__all__ == sorted(wx.__all__)
+    assert all(getattr(wx, name) is not None for name in wx.__all__)
+    public = {name for name in dir(wx) if not name.startswith("_")}
+    assert set(wx.__all__) <= public
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = wx.nonsense
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    code = "import sys, wats_extract; print(*sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"duckdb", "polars", "pyarrow", "pydantic", "httpx2", "rich", "altair"}
+    assert not heavy & set(loaded)
+
+
+def test_functions_stay_functions_after_everything_is_imported() -> None:
+    assert callable(wx.run)
+    assert callable(wx.demo)
+    assert callable(wx.connect)
+
+
+def test_a_stream_has_the_declared_schema_and_every_report_once(wats: wx.Wats, uuids: list[str]) -> None:
+    assert len(uuids) == len(set(uuids)) == 120
+    stream = wats.stream("report_headers")
+    assert {batch.schema for batch in stream} == {RESOURCES["report_headers"].table.shredded_schema}
+    assert stream.failures == []
+
+
+def test_streams_take_tables_filters_times_and_limits(wats: wx.Wats) -> None:
+    steps = pa.Table.from_batches(wats.stream("reports", table="steps", limit=7))
+    assert len(set(steps["report_uuid"].to_pylist())) <= 7
+    assert steps.num_rows > 7
+    repairs = pa.Table.from_batches(wats.stream("report_headers", filter={"report_type": "UUR"}))
+    assert set(repairs["report_type"].to_pylist()) == {"UUR"}
+    whole = pa.Table.from_batches(wats.stream("report_headers"))["start"].to_pylist()
+    middle = sorted(whole)[60]
+    starts = pa.Table.from_batches(wats.stream("report_headers", since=middle))["start"].to_pylist()
+    assert sorted(starts) == sorted(start for start in whole if start >= middle)
+    before = pa.Table.from_batches(wats.stream("report_headers", until=middle.isoformat()))[
+        "start"
+    ].to_pylist()
+    assert len(before) + len(starts) == 120
+    named = wats.stream("report_headers", filter="partNumber eq 'PCBA-100'", expand=["subUnits"], limit=3)
+    assert sum(batch.num_rows for batch in named) == 3
+
+
+def test_fetch_gives_tables_and_failures(wats: wx.Wats, uuids: list[str]) -> None:
+    progress: list[int] = []
+    keys = [*uuids[:30], ABSENT, "nonsense", uuids[40].upper()]
+    fetched = wats.fetch("reports", iter(keys), chunk_size=10, on_progress=progress.append)
+    assert fetched.tables["reports"]["uuid"].to_pylist() == [*uuids[:30], uuids[40]]
+    assert set(fetched.tables) == {table.name for table in RESOURCES["reports"].tables}
+    assert None not in fetched.tables["reports"]["time_stamp"].to_pylist()
+    assert [(failure.key, failure.error_code) for failure in fetched.failures] == [
+        (ABSENT, "NOT_FOUND"),
+        ("nonsense", "NOT_FOUND"),
+    ]
+    assert progress[-1] == len(keys)
+    table = fetched.failures_table()
+    assert table["error_code"].to_pylist() == ["NOT_FOUND", "NOT_FOUND"]
+    assert table["http_status"].to_pylist() == [404, None]
+
+
+@pytest.mark.parametrize("resource", ["reports", "report_headers"])
+def test_fetch_each_keeps_the_order_of_the_keys(wats: wx.Wats, uuids: list[str], resource: str) -> None:
+    keys = [uuids[5], ABSENT, uuids[3], "nonsense"]
+    outcomes = list(wats.fetch_each(resource, keys))
+    assert [outcome.key for outcome in outcomes] == keys
+    assert [isinstance(outcome, wx.Success) for outcome in outcomes] == [True, False, True, False]
+    first = outcomes[0]
+    assert isinstance(first, wx.Success)
+    assert uuids[5] in (first.value.get("id"), first.value.get("uuid"))
+
+
+def test_fetch_each_takes_an_endless_generator(wats: wx.Wats, uuids: list[str]) -> None:
+    taken: list[str] = []
+
+    def endless() -> Iterator[str]:
+        for uuid in itertools.cycle(uuids):
+            taken.append(uuid)
+            yield uuid
+
+    outcomes = wats.fetch_each("reports", endless())
+    assert [outcome.key for outcome in itertools.islice(outcomes, 5)] == uuids[:5]
+    assert len(taken) < 120
+
+
+def test_asyncio_gets_the_same(wats: wx.Wats, uuids: list[str]) -> None:
+    async def read() -> list[str]:
+        return [
+            uuid
+            async for batch in wats.astream("report_headers", limit=50)
+            for uuid in batch["uuid"].to_pylist()
+        ]
+
+    assert asyncio.run(read()) == uuids[:50]
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda wats: wats.stream("report_header"), "did you mean 'report_headers'"),
+        (lambda wats: wats.stream("reports", table="step"), "did you mean 'steps'"),
+        (lambda wats: wats.stream("reports", chart=False), "did you mean 'charts'"),
+        (lambda wats: wats.stream("report_headers", filter={"part": "A"}), "part"),
+        (lambda wats: wats.stream("report_headers", since="soon"), "is no moment"),
+        (lambda wats: wats.fetch("nothing", []), "there is no resource 'nothing'"),
+    ],
+)
+def test_wrong_names_are_told_at_once(wats: wx.Wats, ask: object, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        ask(wats)  # type: ignore[operator]
+
+
+def test_master_data_by_key(wats: wx.Wats) -> None:
+    parts = [part for batch in wats.stream("products") for part in batch["part_number"].to_pylist()]
+    fetched = wats.fetch("product_details", [*parts[:3], "no such part"])
+    assert fetched.tables["product_details"]["part_number"].to_pylist() == parts[:3]
+    assert [failure.error_code for failure in fetched.failures] == ["NOT_FOUND"]
+
+
+def test_the_token_is_in_no_repr() -> None:
+    with wx.connect("http://127.0.0.1:9", token=TOKEN) as wats:
+        assert TOKEN not in repr(wats) + repr(wats._client.connection) + str(vars(wats))
+
+
+def test_the_environment_of_pywats_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WATS_URL", "WATS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYWATS_SERVER_URL", "https://example.wats.com/api/")
+    monkeypatch.setenv("PYWATS_API_TOKEN", TOKEN)
+    with wx.connect() as wats:
+        assert wats.url == "https://example.wats.com"
