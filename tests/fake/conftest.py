@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +16,7 @@ from wats_extract.fake.server import serve
 Connect = Callable[..., httpx2.Client]
 Spec = Callable[[str], set[str]]
 
-_SPEC = Path(__file__).parents[2] / "data" / "openapi_public_v3.json"
+_SPEC = Path(__file__).resolve().parents[3] / "shared" / "wats" / "openapi_public_v3.json"
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +53,9 @@ def client(plant: Plant) -> Iterator[httpx2.Client]:
 @pytest.fixture(scope="session")
 def openapi() -> dict[str, Any]:
     """The vendor's specification of the public API."""
-    path = Path(os.environ.get("WATS_OPENAPI", _SPEC))
+    path = _SPEC
     if not path.exists():
-        pytest.skip("needs the vendor's specification: WATS_OPENAPI or data/openapi_public_v3.json")
+        pytest.skip("WATS's API description (../shared/wats) is absent")
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
 
