@@ -135,13 +135,14 @@ def test_the_most_frequent_error_is_the_one_that_is_told(codes: list[str], told:
     assert error.attempts == 6
 
 
-@given(st.integers(0, 2**32))
+@pytest.mark.parametrize(("error", "longest"), [(problem, 4.0), (limited, 60.0)])
+@given(seed=st.integers(0, 2**32))
 @settings(database=None, max_examples=30)
-def test_waits_double_with_chance_in_them_up_to_the_longest(seed: int) -> None:
-    story = Story([problem()], RetryPolicy(attempts=12, random=random.Random(seed)))
+def test_waits_double_with_chance_in_them_up_to_the_longest(seed: int, error: Any, longest: float) -> None:
+    story = Story([error()], RetryPolicy(attempts=12, random=random.Random(seed)))
     story.error()
     for number, seconds in enumerate(story.waits):
-        ceiling = min(60.0, 0.5 * 2**number)
+        ceiling = min(longest, 0.5 * 2**number)
         assert ceiling / 2 <= seconds <= ceiling
 
 

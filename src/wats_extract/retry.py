@@ -28,6 +28,8 @@ class RetryPolicy:
         attempts: Tries for a request that the server answers badly, or that is cut off.
         first_wait: Seconds before the second try, less up to half of it by chance; doubled for each further
             one. No wait that ``Retry-After`` asks for is shorter, for ``Retry-After: 0`` would never end.
+        longest_backoff: Seconds that the doubling stops at, but for 429: results are given in order, so
+            one report that is broken for good holds up all that were fetched after it.
         longest_wait: Seconds that no wait exceeds, also where ``Retry-After`` asks for more: a server
             that asks for hours is asked again sooner, and a run never hangs.
         rate_limit_patience: Seconds in all that a request waits while the server answers 429.
@@ -36,6 +38,7 @@ class RetryPolicy:
 
     attempts: int = 6
     first_wait: float = 0.5
+    longest_backoff: float = 4.0
     longest_wait: float = 60.0
     rate_limit_patience: float = 900.0
     random: random.Random = field(default_factory=random.Random)
@@ -86,11 +89,13 @@ class RetryPolicy:
 
     def seconds(self, state: RetryCallState) -> float:
         """How long to wait before the next attempt."""
-        asked = _error(state).retry_after
+        error = _error(state)
+        asked = error.retry_after
         if asked is not None:
             return min(max(asked, self.first_wait), self.longest_wait)
         doubled = min(state.attempt_number - 1, 30)  # beyond that, the power is no float any more
-        ceiling = min(self.longest_wait, self.first_wait * 2**doubled)
+        longest = self.longest_wait if error.code == "RATE_LIMITED" else self.longest_backoff
+        ceiling = min(longest, self.longest_wait, self.first_wait * 2**doubled)
         return self.random.uniform(ceiling / 2, ceiling)
 
 

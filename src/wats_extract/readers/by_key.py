@@ -32,7 +32,7 @@ from wats_extract.readers.reading import Listing, Query, Reading, fresh_rows, la
 SHREDDED_TOGETHER = 8
 """Documents shredded at once: as many as stay in a processor's cache."""
 
-AHEAD = 64
+AHEAD = 200
 """Documents fetched in front of the one that is being shredded, at most; the memory they take is bounded."""
 
 
