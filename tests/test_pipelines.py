@@ -20,7 +20,11 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATS_URL", f"demo?reports={REPORTS}")
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if "master" not in f.name], ids=lambda file: file.name)
+WHOLE = ("headers_parquet", "reports")
+"""Files whose resources land each report, and nothing else."""
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem in WHOLE], ids=lambda file: file.name)
 def test_runs_and_then_finds_nothing_new(file: Path) -> None:
     first, second = wx.run(file), wx.run(file)
 
@@ -43,6 +47,17 @@ def test_master_data_lands_whole_each_time_and_nothing_twice() -> None:
             counts.append([database.sql(f'SELECT count(*) FROM "{name}"').fetchall() for name in tables])
     assert counts[0] == counts[1]
     assert report.resources["asset_logs"].items == 0, "only new entries are read"
+
+
+@pytest.mark.parametrize("name", ["units", "report_files"])
+def test_only_what_is_new_is_read(name: str) -> None:
+    file = next(file for file in FILES if file.stem == name)
+    first, second = wx.run(file), wx.run(file)
+
+    assert (first.status, second.status) == ("succeeded", "succeeded")
+    assert all(each.items > 0 for each in first.resources.values())
+    assert {each.items for each in second.resources.values()} == {0}
+    assert second.requests <= 2 * len(second.resources)
 
 
 def test_reports_land_in_duckdb() -> None:

@@ -32,6 +32,9 @@ from wats_extract.throttle import Throttle
 
 T = TypeVar("T")
 
+JSON = "application/json"
+"""What answers are, where nothing else is asked for."""
+
 PAYLOAD_CHARACTERS = 2000
 """How much of an unreadable answer is kept."""
 
@@ -161,12 +164,20 @@ class Client:
             raise Interrupted("interrupted")
 
     def get(
-        self, route: str, *, decode: Callable[[Reply], T], query: Mapping[str, str | int | bool] | None = None
+        self,
+        route: str,
+        *,
+        decode: Callable[[Reply], T],
+        query: Mapping[str, str | int | bool] | None = None,
+        body: Mapping[str, str | int | bool] | None = None,
+        accept: str = JSON,
     ) -> T:
         """Ask for a route below ``/api`` until it gives something that ``decode`` accepts.
 
         ``decode`` runs inside the retry loop, so that a body which was cut off is asked for again; it
-        raises ``Unreadable`` for that, and any other error for a body that is final.
+        raises ``Unreadable`` for that, and any other error for a body that is final. ``accept`` names the
+        content types that will do. With a ``body`` it is asked by POST: for routes that take a question as
+        JSON and change nothing, so that it is safe to ask again.
 
         Raises:
             RequestError: no usable answer; its ``code`` says why.
@@ -179,7 +190,7 @@ class Client:
         started = self._clock()
         try:
             return self._policy.call(
-                lambda: self._attempt(url, decode), wait=self._wait, announce=self._announce
+                lambda: self._attempt(url, decode, accept, body), wait=self._wait, announce=self._announce
             )
         except RequestError as error:
             if worth_another_try(error) and not self._answers(since=started):
@@ -206,10 +217,16 @@ class Client:
     def _host(self) -> str:
         return urlsplit(self.connection.url).netloc
 
-    def _attempt(self, url: str, decode: Callable[[Reply], T]) -> T:
+    def _attempt(
+        self,
+        url: str,
+        decode: Callable[[Reply], T],
+        accept: str = JSON,
+        body: Mapping[str, str | int | bool] | None = None,
+    ) -> T:
         with self._throttle.slot():
             self._count_request()
-            response = self._send(url)
+            response = self._send(url, accept, body)
         reply = Reply(response.status_code, response.content, url, response.headers.get("content-type", ""))
         with self._lock:
             self.bytes += len(reply.body)
@@ -223,9 +240,10 @@ class Client:
         self._answered_at = self._clock()
         return value
 
-    def _send(self, url: str) -> httpx2.Response:
+    def _send(self, url: str, accept: str, body: Mapping[str, str | int | bool] | None) -> httpx2.Response:
+        method, content = ("GET", None) if body is None else ("POST", dict(body))
         try:
-            return self._http.get(url)
+            return self._http.request(method, url, json=content, headers={"Accept": accept})
         except _FOREIGN as error:
             self.check()  # for closing breaks what is under way
             raise self._error(*self._translated(error), url=url) from error
@@ -353,7 +371,7 @@ def _spellings(token: str) -> re.Pattern[str] | None:
 
 
 def _headers(token: str) -> dict[str, str]:
-    headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "wats-extract"}
+    headers = {"Accept": JSON, "Accept-Encoding": "gzip", "User-Agent": "wats-extract"}
     return headers | ({"Authorization": f"Basic {token}"} if token else {})
 
 

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -197,6 +197,30 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a list that was read; it becomes a row of ``_wats_windows``.
+
+    Attributes:
+        begin: The first instant in it, as text.
+        end: The first instant after it.
+        rows: What the server gave of it.
+        cap: The most rows that it gives in one answer, as far as is known.
+        complete: Whether that is all that there is.
+    """
+
+    begin: str
+    end: str
+    rows: int
+    cap: int
+    complete: bool
+
+    @property
+    def key(self) -> str:
+        """What it is called in ``_wats_failures``."""
+        return f"{self.begin}/{self.end}"
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """What is committed at once.
 
@@ -207,6 +231,7 @@ class Chunk:
         failures: The items that did not make it.
         cursor: The position after this chunk, or ``None`` if it does not move.
         healed: Keys beside those landed whose open failures are over.
+        window: What it covers, where it is all that the server gave of a stretch.
     """
 
     label: str
@@ -215,6 +240,7 @@ class Chunk:
     failures: Sequence[Failure] = ()
     cursor: Cursor | None = None
     healed: Sequence[str] = ()
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +319,9 @@ class Destination(Protocol):
 
     def read(self, table: Table, **equal: str) -> pa.Table:
         """All rows of a (bookkeeping) table, those whose columns equal the given texts."""
+
+    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, in no order, batch by batch; nothing where there is no such table."""
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Rows by table name; tables that do not exist are left out."""

@@ -17,7 +17,7 @@ from wats_extract import __version__, events
 from wats_extract.client import Client
 from wats_extract.errors import DestinationError, TooManyFailures, WatsExtractError
 from wats_extract.failures import OpenFailures
-from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Rows, Selection, Table
+from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Rows, Selection, Table, Window
 from wats_extract.lock import only_run
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
@@ -25,6 +25,16 @@ from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
 
 RECENT_ITEMS = 100
 """How many of the last items ``stop_at_failures`` looks at; fewer are no ground to stop."""
+
+
+class Keys(Protocol):
+    """Some keys of items, not necessarily in memory."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Each, in the order in which they are fetched."""
 
 
 class Tolerance(Protocol):
@@ -143,6 +153,7 @@ def execute(
     job: Job,
     client: Client,
     *,
+    command: str = "run",
     listen: events.Listener = events.nobody,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunReport:
@@ -151,11 +162,18 @@ def execute(
     What goes wrong with single items is in ``_wats_failures``; what ends the run is in the report's
     status and message. Everything committed before stays.
 
+    Args:
+        job: What to extract, and where to.
+        client: Asks the server.
+        command: What ``_wats_runs`` calls it: ``run`` or ``backfill``.
+        listen: Told what happens.
+        now: The clock.
+
     Raises:
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
-    with _opened(job, client, "run", listen, now) as run, run.accounted():
+    with _opened(job, client, command, listen, now) as run, run.accounted():
         for task in job.tasks:
             run.extract(task)
     return run.report
@@ -189,6 +207,34 @@ def retry(
             wanted = run.open_failures.keys(task.resource.name, code=code)
             run.extract_keys(task, [key for key in wanted if not keys or key in keys])
     return run.report
+
+
+def repair(
+    job: Job,
+    client: Client,
+    keys: Mapping[str, Keys],
+    *,
+    listen: events.Listener = events.nobody,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> RunReport:
+    """Fetch just these items, by resource; cursors do not move.
+
+    Raises:
+        PipelineLocked: another process runs this pipeline.
+        DestinationError: the destination cannot be opened.
+    """
+    with _opened(job, client, "verify", listen, now) as run, run.accounted():
+        for task in job.tasks:
+            if task.resource.name in keys:
+                run.extract_keys(task, keys[task.resource.name])
+    return run.report
+
+
+def cursor_of(destination: Destination, pipeline: str, task: Task) -> Cursor | None:
+    """Where the last run ended, or ``None`` where the next one begins from the beginning."""
+    if task.disposition == "replace":
+        return None
+    return _position(_stored_state(destination, pipeline, task))
 
 
 class _Run:
@@ -302,7 +348,7 @@ class _Run:
                 self._commit(task, chunk, place.book(chunk))
             self._commit_end(task, place)
 
-    def extract_keys(self, task: Task, keys: Sequence[str]) -> None:
+    def extract_keys(self, task: Task, keys: Keys) -> None:
         """Just these items of one resource."""
         with self._counted(task):
             self.listen(events.ItemsListed(task.resource.name, len(keys), final=True))
@@ -361,7 +407,7 @@ class _Run:
 
     def _stamped(self, task: Task, rows: Rows, now: datetime) -> Rows:
         return {
-            table: [_stamp(batch, table.schema, self.report.run_id, now) for batch in rows.get(table, ())]
+            table: [_stamp(rows[table], table.schema, self.report.run_id, now)] if rows.get(table) else []
             for table in task.resource.tables
         }
 
@@ -405,17 +451,16 @@ class _Place:
     def __init__(self, run: _Run, task: Task) -> None:
         self._run, self._task = run, task
         self._key = {"pipeline": run.job.pipeline, "resource": task.resource.name}
-        stored = run.job.destination.read(STATE, **self._key, selection=task.fingerprint).to_pylist()
-        state: dict[str, Any] = json.loads(stored[0]["cursor"]) if stored else {}
+        state = _stored_state(run.job.destination, run.job.pipeline, task)
         self.pass_started: datetime | None = None
         if task.disposition == "replace":
             if run.job.full_refresh or state.get("pass_ended", True):
                 state = {"pass_started": run.now().isoformat()}
             self.pass_started = datetime.fromisoformat(state["pass_started"])
-        position = {name: value for name, value in state.items() if not name.startswith("pass_")}
-        self.cursor: Cursor | None = None if run.job.full_refresh else position or None
+        self.cursor: Cursor | None = None if run.job.full_refresh else _position(state)
         self._begun_at = self.cursor
         self._rows = 0
+        self._windowed = False
 
     def known(self) -> Known:
         """What need not be asked for again."""
@@ -430,17 +475,23 @@ class _Place:
     def book(self, chunk: Chunk) -> dict[Table, list[Mapping[str, Any]]]:
         """The state's row after a chunk; empty where nothing moves."""
         self._rows += len(chunk.landed)
+        windows = [self._window(chunk.window)] if chunk.window else []
+        self._windowed |= bool(windows)
+        book: dict[Table, list[Mapping[str, Any]]] = {WINDOWS: windows} if windows else {}
         if chunk.cursor is None or (
             not chunk.landed and not chunk.failures and not self._moves(chunk.cursor)
         ):
-            return {}
+            return book
         self.cursor = chunk.cursor
-        return {STATE: [self._row({"pass_ended": False})]}
+        return book | {STATE: [self._row({"pass_ended": False})]}
 
     def end_book(self) -> dict[Table, list[Mapping[str, Any]]]:
         """The rows after the last chunk; empty where nothing was new."""
         if self.cursor == self._begun_at and self.pass_started is None:
             return {}
+        moved: dict[Table, list[Mapping[str, Any]]] = {STATE: [self._row({"pass_ended": True})]}
+        if self._windowed:
+            return moved
         window = self._key | {
             "from": _json(self._begun_at) if self._begun_at else "",
             "to": _json(self.cursor) if self.cursor else "",
@@ -449,7 +500,17 @@ class _Place:
             "complete": self._task.selection.limit is None,
             "run_id": self._run.report.run_id,
         }
-        return {STATE: [self._row({"pass_ended": True})], WINDOWS: [window]}
+        return moved | {WINDOWS: [window]}
+
+    def _window(self, window: Window) -> Mapping[str, Any]:
+        return self._key | {
+            "from": window.begin,
+            "to": window.end,
+            "rows": window.rows,
+            "cap": window.cap,
+            "complete": window.complete,
+            "run_id": self._run.report.run_id,
+        }
 
     def _moves(self, cursor: Cursor) -> bool:
         before = self.cursor or {}
@@ -465,6 +526,17 @@ class _Place:
             "updated_at": self._run.now(),
             "run_id": self._run.report.run_id,
         }
+
+
+def _stored_state(destination: Destination, pipeline: str, task: Task) -> dict[str, Any]:
+    place = {"pipeline": pipeline, "resource": task.resource.name, "selection": task.fingerprint}
+    stored = destination.read(STATE, **place).to_pylist()
+    state: dict[str, Any] = json.loads(stored[0]["cursor"]) if stored else {}
+    return state
+
+
+def _position(state: Mapping[str, Any]) -> Cursor | None:
+    return {name: value for name, value in state.items() if not name.startswith("pass_")} or None
 
 
 class _Verdict:
@@ -513,7 +585,11 @@ def _opened(
             destination.close()
 
 
-def _stamp(batch: pa.RecordBatch, schema: pa.Schema, run_id: str, now: datetime) -> pa.RecordBatch:
+def _stamp(
+    batches: Sequence[pa.RecordBatch], schema: pa.Schema, run_id: str, now: datetime
+) -> pa.RecordBatch:
+    """All batches as one, with the run and the moment: destinations like few large pieces."""
+    batch = pa.concat_batches(batches)
     stamps = [pa.repeat(pa.scalar(run_id), batch.num_rows), _moments(now, batch.num_rows)]
     return pa.RecordBatch.from_arrays([*batch.columns, *stamps], schema=schema)
 

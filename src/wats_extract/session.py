@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,13 +19,15 @@ from wats_extract import events, odata
 from wats_extract.client import Client, Connection
 from wats_extract.errors import ConfigurationError
 from wats_extract.flow import Chunk, Destination, Failure, Result, Selection, Table
-from wats_extract.pipeline import Pipeline, disposition, fingerprint, load, selection
+from wats_extract.pipeline import Pipeline, disposition, fingerprint, load, selection, takes_time
+from wats_extract.plan import Plan, plan
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.runner import Job, RunReport, Task, execute
 from wats_extract.runner import retry as retry_job
 from wats_extract.settings import Source, connection, instant, nearest
+from wats_extract.verify import VerifyReport, verify
 
 Moment = str | date | datetime
 
@@ -109,6 +112,78 @@ def retry_pipeline(
     job = job_of(pipeline, Overrides())
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
         return retry_job(job, client, code=code, keys=keys, listen=listen)
+
+
+def backfill_pipeline(
+    pipeline: Pipeline,
+    *,
+    since: str,
+    until: str,
+    only: Sequence[str] = (),
+    listen: events.Listener = events.nobody,
+    stopping: threading.Event | None = None,
+) -> RunReport:
+    """Extract a range of ``start``, with cursors of its own; what has landed is not fetched again."""
+    job = backfill_job(pipeline, since=since, until=until, only=only)
+    with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
+        return execute(job, client, command="backfill", listen=listen)
+
+
+def verify_pipeline(
+    pipeline: Pipeline,
+    *,
+    only: Sequence[str] = (),
+    repair: bool = False,
+    listen: events.Listener = events.nobody,
+    stopping: threading.Event | None = None,
+) -> VerifyReport:
+    """Compare what the server has with what has landed, and fetch what differs where ``repair`` says so."""
+    job = job_of(pipeline, Overrides(only))
+    with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
+        return verify(job, client, repair=repair, listen=listen)
+
+
+def plan_pipeline(
+    pipeline: Pipeline,
+    *,
+    listen: events.Listener = events.nobody,
+    stopping: threading.Event | None = None,
+) -> Plan:
+    """Find out what a run would read; nothing is extracted."""
+    job = job_of(pipeline, Overrides())
+    with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
+        return plan(job, client, listen=listen)
+
+
+def backfill_job(pipeline: Pipeline, *, since: str, until: str, only: Sequence[str] = ()) -> Job:
+    """What a backfill has to do: the resources that have a ``start``, in the given range of it.
+
+    The range is kept as moments, not as written: a cursor of "30 days ago" would not fit tomorrow's.
+
+    Raises:
+        ConfigurationError: a moment is wrong, ``only`` names a resource that cannot be selected by
+            ``start``, or the pipeline has none.
+    """
+    now = datetime.now(UTC)
+    said = {"since": instant(since, now=now).isoformat(), "until": instant(until, now=now).isoformat()}
+    timed = [config for config in pipeline.resources if takes_time(RESOURCES[config.name])]
+    if unfit := sorted({config.name for config in pipeline.resources if config not in timed} & {*only}):
+        raise ConfigurationError(f"{unfit[0]} has no start to select by, so it cannot be backfilled")
+    if not timed:
+        raise ConfigurationError("the pipeline has no resource with a start to select by")
+    if said["since"] >= said["until"]:
+        raise ConfigurationError(f"--to ({until}) should be later than --from ({since})")
+    ranged = pipeline.model_copy(update={"resources": tuple(each.model_copy(update=said) for each in timed)})
+    job = job_of(ranged, Overrides(only))
+    return replace(job, tasks=[_apart(task) for task in job.tasks])
+
+
+def _apart(task: Task) -> Task:
+    """The task with a cursor of its own; what lies outside its range is never swept."""
+    selected = {**json.loads(task.fingerprint), "backfill": True}
+    written = json.dumps(selected, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    merged = "merge" if task.disposition == "replace" else task.disposition
+    return replace(task, fingerprint=written, disposition=merged)
 
 
 def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:

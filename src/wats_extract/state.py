@@ -19,7 +19,7 @@ RUNS = Table(
     columns=(
         Column("run_id", _TEXT),
         Column("pipeline", _TEXT),
-        Column("command", _TEXT, doc="run or retry"),
+        Column("command", _TEXT, doc="run, retry, backfill or verify"),
         Column("status", _TEXT, doc="running, or how it ended"),
         Column("started_at", TIMESTAMP),
         Column("ended_at", TIMESTAMP),

@@ -240,6 +240,22 @@ def test_landed_knows_versions(destination: Any) -> None:
     assert destination.landed(STEPS, ["item 7", "it's"]) == {"item 7": None}
 
 
+def test_scan_gives_some_columns_of_all_rows(kind: str, destination: Any, tmp_path: Path) -> None:
+    assert list(destination.scan(EVERY_TYPE, ["id"])) == []
+    destination.commit(commit_of("1", {f"item {n}": (n, 1, 0) for n in range(15_000)}))
+    destination.commit(commit_of("2", {"item 7": (70, 1, 0)}, replaced={"item 7"}))
+    columns = [REPORTS.owner, REPORTS.version]
+    for read_only in (False, True):
+        destination.open(read_only=read_only)
+        found: dict[str, int] = {}
+        for batch in destination.scan(REPORTS, columns):
+            assert batch.num_rows <= 10_240, "bounded memory"
+            assert destination.count([REPORTS]) == {REPORTS.name: 15_000}, "while it goes on"
+            found |= dict(zip(*batch.to_pydict().values(), strict=True))
+        assert found == {f"item {n}": 70 if n == 7 else n for n in range(15_000)}
+        destination.close()
+
+
 # ── open, prepare ───────────────────────────────────────────────────────────────────────────────
 
 

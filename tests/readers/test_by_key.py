@@ -81,7 +81,7 @@ READER = ByKeyReader(
     listing=ReportList(Keyset("Report/Query/Header", "timeStamp", "uuid")),
     asked={},
     route="Report/Wsjf/{key}",
-    query=lambda options: {"detailLevel": 7},
+    query=lambda key, options: {"detailLevel": 7},
     shredder=Shredder(),
 )
 

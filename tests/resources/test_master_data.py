@@ -72,6 +72,7 @@ MAKERS: dict[str, tuple[Callable[[Plant], Any], int]] = {
     "packages": (lambda plant: Software(plant, count=300), 300),
     "virtual_folders": (Software, 0),
     "users": (lambda plant: Users(plant, count=730), 730),
+    "clients": (lambda plant: System(plant, clients=1500), 1500),
     "tickets": (lambda plant: Tickets(plant, count=120), 120),
     "vendors": (Products, 0),
     "serial_number_types": (Production, 0),
@@ -87,6 +88,7 @@ ROWS: dict[str, Callable[[App], Iterable[Json]]] = {
     "packages": lambda app: app.store(Software).packages.rows(),
     "virtual_folders": lambda app: app.store(Software).folders.rows(),
     "users": lambda app: app.store(Users).users.rows(),
+    "clients": lambda app: app.store(System).clients.rows(),
     "tickets": lambda app: app.store(Tickets).tickets.rows(),
     "vendors": lambda app: app.store(Products).vendors.rows(),
     "serial_number_types": lambda app: app.store(Production).types.rows(),
@@ -200,6 +202,41 @@ def test_processes_with_the_codes_of_repairs(server: Server, tmp_path: Path, pla
     assert codes
 
 
+def test_levels_and_product_groups(server: Server, tmp_path: Path, plant: Plant) -> None:
+    app, url = server(plant)
+    extraction = Extraction(url, tmp_path, names=["levels", "product_groups"], options={})
+    assert extraction.run().exit_code == 0
+    levels = {(row["level_id"], row["level_name"]) for row in extraction.table("levels")}
+    assert levels == {(row["levelId"], row["levelName"]) for row in app.store(System).levels.rows()}
+    with extraction.client() as client:
+        groups = client.get(
+            "App/ProductGroups", query={"includeFilters": True}, decode=lambda reply: json.loads(reply.body)
+        )
+    names = {row["product_group_id"]: row["product_group_name"] for row in extraction.table("product_groups")}
+    assert names == {group["productGroupId"]: group["productGroupName"] for group in groups}
+    fields = ("partNumber", "revision", "exclude", "orderNo")
+    filters = [
+        (group["productGroupId"], place, *(each[field] for field in fields))
+        for group in groups
+        for place, each in enumerate(group["details"])
+    ]
+    columns = ("product_group_id", "filter_index", "part_number", "revision", "exclude", "order_no")
+    landed = [tuple(row[name] for name in columns) for row in extraction.table("product_group_filters")]
+    assert sorted(landed) == sorted(filters) != []
+    assert {row["_extra"] for row in extraction.table("levels")} == {None}
+    assert not app.state_changes
+
+
+def test_levels_under_the_names_of_the_servers_own_pages() -> None:
+    shredder = RESOURCES["levels"].reader.shredder  # type: ignore[attr-defined]
+    (row,) = shredder.rows(b'[{"clientGroupId": 7, "name": "Oslo", "parentId": 1, "colour": "red"}]')
+    assert row.key == "7"
+    (batch,) = shredder.shred([row.record]).values()
+    (landed,) = batch.to_pylist()
+    assert (landed["level_id"], landed["level_name"], landed["parent_id"]) == (7, "Oslo", 1)
+    assert landed["_extra"] == '{"colour":"red"}'
+
+
 def test_addresses_of_users(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant)
     extraction = Extraction(url, tmp_path, names=["users"], options={})
@@ -217,7 +254,7 @@ def test_every_route_and_field_stands_in_the_official_spec(shared: Path) -> None
     spec = json.loads((shared / "openapi_public_v3.json").read_text(encoding="utf-8"))
     paths = {path.lower() for path in spec["paths"]}
     for resource in RESOURCES.values():
-        route = resource.route.replace("{key}", "{}")
+        route = _bare(resource.route)
         known = any(route.lower() == _bare(path).removeprefix("/api/") for path in paths)
         assert known, f"{resource.name}: {resource.route}"
 

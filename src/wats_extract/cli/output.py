@@ -270,6 +270,14 @@ def moment(value: datetime | None) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
 
 
+def pairs(values: Mapping[str, object]) -> str:
+    """``a 1, b 2``; what is true is named alone, what is empty is left out."""
+    said = [
+        name if value is True else f"{name} {value}" for name, value in values.items() if value or value == 0
+    ]
+    return ", ".join(said)
+
+
 def several(count: int, what: str) -> str:
     """``1 failure``, ``2 failures``."""
     return f"{number(count)} {what}{'' if count == 1 else 's'}"

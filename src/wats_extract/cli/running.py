@@ -1,25 +1,26 @@
-"""What ``run`` and ``retry`` share: load, listen, stop when asked, and say how it ended."""
+"""What the commands that ask the server share: load, listen, stop when asked, and say how it ended."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from wats_extract import events
 from wats_extract.cli import output, progress, signals, summary
 from wats_extract.cli.pipeline_file import loaded
+from wats_extract.cli.summary import Outcome
 from wats_extract.pipeline import Pipeline
-from wats_extract.runner import RunReport
 
-Begin: TypeAlias = Callable[[Pipeline, events.Listener, threading.Event], RunReport]
-Tell: TypeAlias = Callable[[RunReport, Pipeline], None]
+R = TypeVar("R", bound=Outcome)
+Begin: TypeAlias = Callable[[Pipeline, events.Listener, threading.Event], R]
+Tell: TypeAlias = Callable[[R, Pipeline], None]
 
 _INTERRUPTED = "interrupted: finishing the current commit; the next run goes on from there"
 
 
-def carry_out(file: Path, begin: Begin, tell: Tell, *, as_json: bool, quiet: bool) -> int:
+def carry_out(file: Path, begin: Begin[R], tell: Tell[R], *, as_json: bool, quiet: bool) -> int:
     """Run a pipeline file, in whichever way ``begin`` does, and report it.
 
     Args:
@@ -51,7 +52,7 @@ def carry_out(file: Path, begin: Begin, tell: Tell, *, as_json: bool, quiet: boo
     return stop.exit_code if report.status == "interrupted" else report.exit_code
 
 
-def _observed(pipeline: Pipeline, begin: Begin, stop: signals.Stop, *, quiet: bool) -> RunReport:
+def _observed(pipeline: Pipeline, begin: Begin[R], stop: signals.Stop, *, quiet: bool) -> R:
     with progress.told(quiet=quiet) as listen:
         watcher = threading.Thread(target=_announce, args=(stop, listen), daemon=True)
         watcher.start()

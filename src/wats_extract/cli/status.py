@@ -108,10 +108,9 @@ def _show_cursors(states: Sequence[dict[str, Any]]) -> None:
 
 
 def _cursor_row(state: dict[str, Any]) -> list[object]:
-    said = json.loads(state["selection"])
-    selection = ", ".join(f"{name} {value}" for name, value in said.items() if value)
-    cursor = ", ".join(f"{name} {value}" for name, value in json.loads(state["cursor"]).items())
-    return [state["resource"], output.moment(state["updated_at"]), cursor, selection or "everything"]
+    selection, cursor = (output.pairs(json.loads(state[name])) for name in ("selection", "cursor"))
+    updated = output.moment(state["updated_at"])
+    return [state["resource"], updated, cursor or "the beginning", selection or "everything"]
 
 
 def _show_tables(destination: Destination, pipeline: Pipeline) -> None:

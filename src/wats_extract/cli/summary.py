@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Protocol
 
 from wats_extract.cli import output
 from wats_extract.cli.output import Column
@@ -17,7 +18,31 @@ _ENDED = {
     "refused": "The server refused to answer.",
     "failed": "Failed. What was committed stays.",
 }
+_LABELS = {"incomplete": "Stopped", "different": "Different"}
 _STYLES = {"succeeded": "bold green", "failures": "bold yellow", "incomplete": "bold yellow"}
+
+
+class Outcome(Protocol):
+    """How a command that asks the server ended."""
+
+    @property
+    def status(self) -> str:
+        """``succeeded``, ``failures``, …."""
+
+    @property
+    def exit_code(self) -> int:
+        """What the command exits with."""
+
+    @property
+    def message(self) -> str:
+        """Why it stopped, where it did."""
+
+    @property
+    def open_failures(self) -> int:
+        """Failures that are open now."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
 
 
 def run(report: RunReport, pipeline: Pipeline, *, file: Path, limit: int | None = None) -> None:
@@ -30,9 +55,9 @@ def retry(report: RunReport, pipeline: Pipeline, *, file: Path) -> None:
     _tell(_retry_sentence(report), report, pipeline, file)
 
 
-def complain(report: RunReport, file: Path, *, told: bool) -> None:
+def complain(report: Outcome, file: Path, *, told: bool) -> None:
     """Say on stderr why it stopped, but for what a summary has ``told``: that items failed, or Ctrl-C."""
-    if told and report.status in ("failures", "interrupted"):
+    if told and report.status in ("failures", "different", "interrupted"):
         return
     if report.status == "interrupted":
         output.complain("Interrupted", _GOES_ON)
@@ -40,7 +65,7 @@ def complain(report: RunReport, file: Path, *, told: bool) -> None:
         hint = f"See what, and why: {output.shell('wats-extract', 'failures', str(file))}"
         output.complain("Failures", f"{_items(report.open_failures)} could not be extracted", hint=hint)
     elif report.exit_code:
-        output.complain("Stopped" if report.status == "incomplete" else "Error", report.message)
+        output.complain(_LABELS.get(report.status, "Error"), report.message)
 
 
 def where(pipeline: Pipeline, table: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ _HINTS = (
 )
 
 
+_SCANNED_ROWS = 10_000
+"""Rows of a batch that a scan gives."""
+
+
 def _nothing(_: str) -> None:
     """The ``on_step`` of everyday life."""
 
@@ -88,6 +93,7 @@ class DuckDB:
         self.memory_limit = memory_limit
         self._on_step = on_step
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._database: str | None = None
 
     @property
     def place(self) -> str:
@@ -201,19 +207,35 @@ class DuckDB:
         are of that very commit, and go first.
         """
         with self._explaining(f"commit {commit.label}"), self._transaction():
-            for table, batches in commit.rows.items():
-                self._land(table, pa.Table.from_batches(batches, table.schema), commit)
+            landing = {
+                table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
+            }
+            # all of a commit is there, or nothing: one table tells
+            filled = ((table, rows) for table, rows in landing.items() if table.stamped and rows.num_rows)
+            again = any(self._has_stamps_of(table, rows) for table, rows in islice(filled, 1))
+            for table, rows in landing.items():
+                self._land(table, rows, commit, again=again)
                 self._on_step(f"landed {table.name}")
-            for table, rows in commit.book.items():
-                self._insert(table, _last_by_key(table, rows), identity=table.key)
+            for table, booked in commit.book.items():
+                self._insert(table, _last_by_key(table, booked), identity=table.key)
                 self._on_step(f"booked {table.name}")
         self._on_step("committed")
 
-    def _land(self, table: Table, rows: pa.Table, commit: Commit) -> None:
+    def _has_stamps_of(self, table: Table, rows: pa.Table) -> bool:
+        """Whether rows with the stamps of these have landed: then the commit is a repetition."""
+        stamps = [stamp.name for stamp in STAMPS]
+        same = " AND ".join(f"{_quoted(name)} = ?" for name in stamps)
+        query = f"SELECT 1 FROM {self._name(table)} WHERE {same} LIMIT 1"  # noqa: S608
+        return bool(
+            self._open_connection.execute(query, [rows[name][0].as_py() for name in stamps]).fetchall()
+        )
+
+    def _land(self, table: Table, rows: pa.Table, commit: Commit, *, again: bool) -> None:
         if commit.replaced and table.owner:
             keys = pa.table({table.owner: table.owners(sorted(commit.replaced))})
             self._delete(table, keys, identity=(table.owner,))
-        self._insert(table, rows, identity=(*table.key, *(stamp.name for stamp in STAMPS)))
+        stamps = [stamp.name for stamp in STAMPS]
+        self._insert(table, rows, identity=(*table.key, *stamps) if again else ())
         if commit.sweep_before is not None:
             self._open_connection.execute(
                 f"DELETE FROM {self._name(table)} WHERE _wats_extracted_at < ?",  # noqa: S608
@@ -221,9 +243,10 @@ class DuckDB:
             )
 
     def _insert(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
-        """Insert rows in place of those that are equal to them in the columns of their identity."""
+        """Insert rows in place of those that are equal to them in the columns of their identity, if any."""
         if rows.num_rows:
-            self._delete(table, rows, identity=identity)
+            if identity:
+                self._delete(table, rows, identity=identity)
             with self._registered(rows) as incoming:
                 self._open_connection.execute(
                     f"INSERT INTO {self._name(table)} BY NAME SELECT * FROM {incoming}"  # noqa: S608
@@ -266,6 +289,19 @@ class DuckDB:
             found: pa.Table = self._open_connection.sql(query, params=list(equal.values())).to_arrow_table()
             return found.cast(table.schema)
 
+    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, in no order, batch by batch; nothing where there is no such table."""
+        present = self._present().get(table.name)
+        if present is None:
+            return
+        wanted = ", ".join(_selected(table.schema.field(name), present) for name in columns)
+        query = f"SELECT {wanted} FROM {self._name(table)}"  # noqa: S608
+        # beside the connection, which may be asked for other things while this goes on
+        beside = self._open_connection.cursor()
+        with self._explaining(f"table {table.name} cannot be read"), closing(beside):
+            batches: pa.RecordBatchReader = beside.sql(query).to_arrow_reader(_SCANNED_ROWS)
+            yield from batches
+
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Rows by table name; tables that do not exist are left out."""
         present = self._present()
@@ -295,8 +331,9 @@ class DuckDB:
     @property
     def _schema_name(self) -> str:
         """With the database's name in front: ``wats.duckdb`` may well have a schema ``wats``."""
-        [(database,)] = self._open_connection.execute("SELECT current_database()").fetchall()
-        return f"{_quoted(database)}.{_quoted(self.schema)}"
+        if self._database is None:
+            [(self._database,)] = self._open_connection.execute("SELECT current_database()").fetchall()
+        return f"{_quoted(self._database)}.{_quoted(self.schema)}"
 
     def _name(self, table: Table) -> str:
         return f"{self._schema_name}.{_quoted(table.name)}"

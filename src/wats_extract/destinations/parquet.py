@@ -40,6 +40,10 @@ _HINTS = (
 )
 
 
+_SCANNED_ROWS = 10_000
+"""Rows of a batch that a scan gives, at most."""
+
+
 def _nothing(_: str) -> None:
     """The ``on_step`` of everyday life."""
 
@@ -337,6 +341,13 @@ class Parquet:
                 return table.schema.empty_table()
             rows = ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
             return rows.sort_by([(name, "ascending") for name in table.key])
+
+    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, in no order, batch by batch; nothing where there is no such table."""
+        with self._explaining(f"table {table.name} cannot be read"):
+            for path in files.data_files(self.path / table.name):
+                dataset = ds.dataset([str(path)], schema=table.schema, format="parquet")
+                yield from dataset.to_batches(columns=list(columns), batch_size=_SCANNED_ROWS)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Rows by table name; tables that do not exist are left out."""

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from wats_extract import events
+from wats_extract.client import JSON
 from wats_extract.errors import (
     RecordError,
     RequestError,
@@ -27,10 +28,13 @@ from wats_extract.errors import (
 from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Success, Table
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.paged import GONE, in_groups, not_found
-from wats_extract.readers.reading import Listing, Query, Reading, fresh_rows, label
+from wats_extract.readers.reading import Listing, Page, Query, Reading, fresh_rows, label
 
 SHREDDED_TOGETHER = 8
 """Documents shredded at once: as many as stay in a processor's cache."""
+
+FEW_AHEAD = 40
+"""The same where each document is handed on by itself, and nothing waits for a chunk to be full."""
 
 AHEAD = 200
 """Documents fetched in front of the one that is being shredded, at most; the memory they take is bounded."""
@@ -62,13 +66,14 @@ class DocumentShredder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    """A document to fetch."""
+class Wanted:
+    """A document to fetch; ``record`` is what the listing has of it."""
 
     key: str
     version: int | None = None
     cursor: Cursor | None = None
     problem: Failure | None = None
+    record: Any = None
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,20 @@ class ByKeyReader:
     Attributes:
         listing: Gives the keys.
         asked: What is asked of the listing beside its keys.
-        route: Of one document, with ``{key}`` in it.
-        query: What the document's route is asked for, from the selection's options.
+        route: Of one document, with ``{key}`` in it, or with the names of the key's parts.
+        query: What the document's route is asked, from its key and the selection's options.
         shredder: What becomes of the documents.
+        parts: The parts of a key that the route names.
+        accept: The content types of documents.
     """
 
     listing: Listing
     asked: Query
     route: str
-    query: Callable[[Mapping[str, Any]], Query]
+    query: Callable[[str, Mapping[str, Any]], Query]
     shredder: DocumentShredder
+    parts: Callable[[str], Mapping[str, str]] = lambda key: {"key": key}
+    accept: str = JSON
 
     def read(self, reading: Reading) -> Iterator[Chunk]:
         """Chunks of ``chunk_size`` documents, in the order of the cursor."""
@@ -107,13 +116,17 @@ class ByKeyReader:
     def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
         """Each document as decoded JSON, or as the failure that it is, in the order of ``keys``."""
         wanted = (self._wanted(reading, key, None) for key in keys)
-        for key, outcome in self._fetched(reading, wanted):
+        for key, outcome in self._fetched(reading, wanted, ahead=FEW_AHEAD):
             if isinstance(outcome, Failure):
                 yield outcome
             else:
                 yield Success(key.key, self.shredder.value(outcome))
 
-    def fetch(self, reading: Reading, key: _Key) -> Any:
+    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, Cursor | None]]:
+        """The rows of a page of the listing whose documents are fetched."""
+        return fresh_rows(reading, page)
+
+    def fetch(self, reading: Reading, key: Wanted) -> Any:
         """One document, or the failure that it is."""
         if key.problem is not None:
             return key.problem
@@ -122,10 +135,11 @@ class ByKeyReader:
         def decode(reply: Reply) -> Any:
             return self._decode(key, reply, before)
 
-        query = self.query(reading.selection.options)
-        route = self.route.format(key=quote(key.key, safe=""))
+        query = self.query(key.key, reading.selection.options)
+        parts = {name: quote(part, safe="") for name, part in self.parts(key.key).items()}
+        route = self.route.format(**parts)
         try:
-            return reading.client.get(route, query=query, decode=decode)
+            return reading.client.get(route, query=query, decode=decode, accept=self.accept)
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError as error:
@@ -133,7 +147,7 @@ class ByKeyReader:
         except RecordError as error:
             return reading.record_failure(key.key, error.message, raw=b"".join(before), url=f"/api/{route}")
 
-    def _decode(self, key: _Key, reply: Reply, before: list[bytes]) -> Any:
+    def _decode(self, key: Wanted, reply: Reply, before: list[bytes]) -> Any:
         """The document; the same unreadable bytes twice are the record's own fault, not the transfer's."""
         body = reply.body
         if body.strip() == b"null":
@@ -154,15 +168,15 @@ class ByKeyReader:
         finally:
             del before[:-1]
 
-    def _listed(self, reading: Reading, end: list[Cursor | None]) -> Generator[_Key]:
+    def _listed(self, reading: Reading, end: list[Cursor | None]) -> Generator[Wanted]:
         listed = self.listing.pages(reading, self.shredder.rows, self.asked)
         with closing(in_background(listed, ahead=1, check=reading.check)) as ahead:
             for page in ahead:
-                fresh = fresh_rows(reading, page)
-                end[:] = [page.cursors[-1]]
+                fresh = self.fresh(reading, page)
+                end[:] = [page.end]
                 reading.listen(events.ItemsListed(reading.resource, len(fresh)))
                 for row, cursor in fresh:
-                    yield _Key(row.key, row.version, cursor, self._unlisted(reading, row))
+                    yield Wanted(row.key, row.version, cursor, self._unlisted(reading, row), row.record)
         reading.listen(events.ItemsListed(reading.resource, 0, final=True))
 
     def _unlisted(self, reading: Reading, row: Row) -> Failure | None:
@@ -170,7 +184,7 @@ class ByKeyReader:
             return None
         return reading.record_failure(row.key, row.problem or "its key cannot be asked for", raw=row.raw)
 
-    def _looked_up(self, reading: Reading, keys: Iterable[str]) -> Iterator[_Key]:
+    def _looked_up(self, reading: Reading, keys: Iterable[str]) -> Iterator[Wanted]:
         """The keys with their versions, as far as the listing knows them."""
         for group in in_groups(keys, self.listing.keys_at_once):
             proper = [key for key in map(self.listing.proper, group) if key]
@@ -178,10 +192,11 @@ class ByKeyReader:
             for key in group:
                 yield self._wanted(reading, key, found.get(self.listing.proper(key)))
 
-    def _wanted(self, reading: Reading, key: str, row: Row | None) -> _Key:
+    def _wanted(self, reading: Reading, key: str, row: Row | None) -> Wanted:
         proper = self.listing.proper(key)
         problem = None if proper else not_found(reading, key, proper="")
-        return _Key(proper or key, row.version if row else None, None, problem)
+        version, record = (row.version, row.record) if row else (None, None)
+        return Wanted(proper or key, version, None, problem, record)
 
     def _look_up(self, reading: Reading, keys: list[str]) -> dict[str, Row]:
         answer = in_order(
@@ -198,17 +213,19 @@ class ByKeyReader:
         except RequestError:
             return {}  # then the documents come without their time_stamp
 
-    def _fetched(self, reading: Reading, keys: Iterable[_Key]) -> Iterator[tuple[_Key, Any]]:
+    def _fetched(
+        self, reading: Reading, keys: Iterable[Wanted], *, ahead: int = AHEAD
+    ) -> Iterator[tuple[Wanted, Any]]:
         workers = reading.client.connection.max_in_flight
         return in_order(
             keys,
             lambda key: self.fetch(reading, key),
             workers=workers,
-            ahead=max(2 * workers, AHEAD),
+            ahead=max(2 * workers, ahead),
             check=reading.check,
         )
 
-    def _chunks(self, reading: Reading, keys: Iterable[_Key]) -> Iterator[Chunk]:
+    def _chunks(self, reading: Reading, keys: Iterable[Wanted]) -> Iterator[Chunk]:
         """Chunks of fetched documents; when something stops the reading, what came before it is given."""
         size = int(reading.selection.options.get("chunk_size", 200))
         chunk = _Gathered(self, reading)
@@ -237,8 +254,8 @@ class _Gathered:
 
     def __init__(self, reader: ByKeyReader, reading: Reading) -> None:
         self._reader, self._reading = reader, reading
-        self._waiting: list[tuple[_Key, Any]] = []
-        self._keys: list[_Key] = []
+        self._waiting: list[tuple[Wanted, Any]] = []
+        self._keys: list[Wanted] = []
         self._seen: set[str] = set()
         self._verdicts: list[bool] = []
         self._rows: dict[Table, list[pa.RecordBatch]] = {}
@@ -251,7 +268,7 @@ class _Gathered:
     def __contains__(self, key: str) -> bool:
         return key in self._seen
 
-    def add(self, key: _Key, outcome: Any) -> None:
+    def add(self, key: Wanted, outcome: Any) -> None:
         """One more document, or the failure that it is."""
         self._keys.append(key)
         self._seen.add(key.key)
@@ -290,7 +307,7 @@ class _Gathered:
             for key, document in waiting:
                 self._shred_alone(key, document)
 
-    def _shred_alone(self, key: _Key, document: Any) -> None:
+    def _shred_alone(self, key: Wanted, document: Any) -> None:
         try:
             self._take([document])
         except RecordError as error:

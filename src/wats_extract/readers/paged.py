@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -14,7 +15,16 @@ from wats_extract import events
 from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
 from wats_extract.flow import Chunk, Cursor, Failure, Result, Row, Success, Table
 from wats_extract.readers.ahead import in_background, in_order
-from wats_extract.readers.reading import Listing, Page, PageShredder, Query, Reading, fresh_rows, label
+from wats_extract.readers.reading import (
+    Listing,
+    Page,
+    PageShredder,
+    Query,
+    Reading,
+    fresh_rows,
+    label,
+    span_of,
+)
 
 T = TypeVar("T")
 
@@ -41,7 +51,7 @@ class PagedReader:
             for page in ahead if left != 0 else ():
                 fresh = list(islice(fresh_rows(reading, page), left))
                 reading.listen(events.ItemsListed(reading.resource, len(fresh)))
-                cursor = fresh[-1][1] if fresh and len(fresh) == left else page.cursors[-1]
+                cursor = fresh[-1][1] if fresh and len(fresh) == left else page.end
                 chunk = self._chunk(reading, [row for row, _ in fresh], cursor, page)
                 yield chunk
                 for row, _ in fresh:
@@ -52,13 +62,17 @@ class PagedReader:
     def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
         """One chunk for a few keys, in their order; a key that the server does not have is a failure.
 
-        The route itself stands for a list that was saturated: all of it is read again.
+        The route itself stands for a list that was saturated, and a stretch of time for a part of one: all
+        of it is read again.
         """
-        for group, found in self._look_ups(reading, keys):
-            if self.listing.route in group:
+        for every, found in self._look_ups(reading, keys):
+            spans = {key: span for key in every if (span := span_of(key))}
+            for since, until in spans.values():
+                within = replace(reading.selection, since=since, until=until)
+                yield from self.read(replace(reading, selection=within))
+            if self.listing.route in every:
                 yield from self.read(reading)
-                group.remove(self.listing.route)
-            if group:
+            if group := [key for key in every if key not in spans and key != self.listing.route]:
                 yield self._found(reading, group, found)
 
     def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
@@ -79,7 +93,8 @@ class PagedReader:
         """Some keys at a time, and the rows that the server has for them, or why there is no answer."""
 
         def find(group: list[str]) -> dict[str, Row] | RequestError:
-            proper = [key for key in map(self.listing.proper, group) if key]
+            rows = [key for key in group if key != self.listing.route and not span_of(key)]
+            proper = [key for key in map(self.listing.proper, rows) if key]
             if not proper:
                 return {}
             try:
@@ -116,16 +131,31 @@ class PagedReader:
         batches, landed, more = self._shred(reading, whole)
         failures += more
         if page is not None and page.saturated:
-            failures.append(saturated(reading, self.listing.route, page.saturated))
+            place = page.window.key if page.window else self.listing.route
+            failures.append(saturated(reading, self.listing.route, page.saturated, key=place))
         span = [row.version or 0 for row in (rows[0], rows[-1])] if rows else []
+        window = page.window if page and len(rows) == len(page.rows) else None
+        names = [*([window.key] if window else ()), *(row.key for row in rows)]
         return Chunk(
-            label((row.key for row in rows), *span),
+            label(names, *span),
             {table: [batch] for table, batch in batches.items()},
             landed,
             failures,
             cursor,
-            () if page is None or page.saturated else (self.listing.route,),
+            self._healed(reading, page) if page else (),
+            window,
         )
+
+    def _healed(self, reading: Reading, page: Page) -> Sequence[str]:
+        """The failures of the list itself that are over with a page."""
+        if page.saturated:
+            return ()
+        if page.window is None:
+            return (self.listing.route,)
+        begin, end = map(datetime.fromisoformat, (page.window.begin, page.window.end))
+        spans = {key: span for key in reading.known.failed if (span := span_of(key))}
+        within = [key for key, span in spans.items() if begin <= span[0] and span[1] <= end]
+        return (page.window.key, *within)
 
     def _shred(
         self, reading: Reading, rows: Sequence[Row]
@@ -163,11 +193,11 @@ def not_found(reading: Reading, key: str, *, proper: str) -> Failure:
     return Failure(reading.resource, proper or key, "fetch", "NOT_FOUND", message, hint=hint)
 
 
-def saturated(reading: Reading, route: str, why: str) -> Failure:
+def saturated(reading: Reading, route: str, why: str, *, key: str) -> Failure:
     """A list that may be longer than what the server gives of it."""
     return Failure(
         reading.resource,
-        route,
+        key,
         "fetch",
         "WINDOW_SATURATED",
         why,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow as pa
 from wats_extract import events, odata
 from wats_extract.client import Client
 from wats_extract.errors import PagingError, RequestError
-from wats_extract.flow import Cursor, Failure, Known, Row, Selection, Table
+from wats_extract.flow import Cursor, Failure, Known, Row, Selection, Table, Window
 
 Query: TypeAlias = dict[str, str | int | bool]
 """What a route is asked, by parameter."""
@@ -30,12 +31,21 @@ class Page:
         cursors: The cursor after each row, ``None`` where there is none.
         cap: The most rows that the server has given in one answer so far.
         saturated: Why there may be rows that no answer gives, or empty.
+        covered: The cursor after all that the answer held, where that is more than the rows.
+        window: The stretch that it covers, where the list is read in stretches.
     """
 
     rows: Sequence[Row]
     cursors: Sequence[Cursor | None]
     cap: int
     saturated: str = ""
+    covered: Cursor | None = None
+    window: Window | None = None
+
+    @property
+    def end(self) -> Cursor | None:
+        """The cursor after the page."""
+        return self.covered or (self.cursors[-1] if self.cursors else None)
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ def everything_at_once(
 
 def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, Cursor | None]]:
     """The rows of a page that have not landed in this version and have not been given up."""
-    if not reading.known.skip:
+    if not reading.known.skip or not page.rows:
         return list(zip(page.rows, page.cursors, strict=True))
     landed = reading.known.landed([row.key for row in page.rows])
     seen = -1 if reading.cursor is None else reading.cursor.get("time_stamp", -1)
@@ -153,6 +163,15 @@ def time_range(selection: Selection) -> str:
     since = f"start ge {odata.timestamp_text(selection.since)}" if selection.since else ""
     until = f"start lt {odata.timestamp_text(selection.until)}" if selection.until else ""
     return odata.both(since, until)
+
+
+def span_of(key: str) -> tuple[datetime, datetime] | None:
+    """The stretch of time that a failure's key stands for, or nothing where it is the key of a row."""
+    begin, _, end = key.partition("/")
+    try:
+        return datetime.fromisoformat(begin), datetime.fromisoformat(end)
+    except ValueError:
+        return None
 
 
 def label(keys: Iterable[str], *places: int) -> str:

@@ -1,8 +1,8 @@
-"""Documents that are single flat records: fetched by key, shredded like the records of a page."""
+"""Documents of flat records: fetched by key, shredded like the records of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,3 +65,64 @@ class FlatDocuments:
         """The document as decoded JSON."""
         value: dict[str, Any] = loads(document.raw)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedDocument:
+    """Records that were fetched by a key, with the values of the columns that they do not say."""
+
+    records: list[Any]
+    placed: list[tuple[Any, ...]]
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class PlacedDocuments:
+    """Shreds documents that do not say their key, or all that belongs to it: a record, or a list of them.
+
+    Attributes:
+        listed: Reads the keys from a page of the listing.
+        fetched: Reads a document's records. Where they say a key, it has to be the one asked for.
+        placed: From key, version and place in the document the values of the columns without a source.
+    """
+
+    listed: FlatShredder
+    fetched: FlatShredder
+    placed: Callable[[str, int | None, int], tuple[Any, ...]]
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The keys and versions on a page of the listing."""
+        return self.listed.rows(body)
+
+    def document(self, key: str, version: int | None, body: bytes) -> PlacedDocument:
+        """A document from its bytes.
+
+        Raises:
+            Unreadable: the bytes are cut off, or not the format.
+            RecordError: they do not fit, or are another document.
+        """
+        records = self.records(body)
+        for record in records if self.fetched.keyed else ():
+            if (said := self.fetched.key(record)).lower() != key.lower():
+                raise RecordError(f"asked for {key[:60]}, got {said[:60] or 'a record without its key'}")
+        return PlacedDocument(records, [self.placed(key, version, at) for at in range(len(records))], body)
+
+    def records(self, body: bytes) -> list[Any]:
+        """The records of a document; it may be one alone."""
+        return self.fetched.records(body)
+
+    def shred(
+        self,
+        documents: Sequence[PlacedDocument],
+        options: Mapping[str, Any],  # noqa: ARG002 - records have no detail to choose
+    ) -> dict[Table, pa.RecordBatch]:
+        """The rows of a few documents, by table."""
+        return self.fetched.shred(
+            [record for document in documents for record in document.records],
+            [values for document in documents for values in document.placed],
+        )
+
+    def value(self, document: PlacedDocument) -> dict[str, Any]:
+        """The document as decoded JSON; a list is in ``value``, as OData has it."""
+        value = loads(document.raw)
+        return value if isinstance(value, dict) else {"value": value}

@@ -17,9 +17,14 @@ def snake(name: str) -> str:
 
 
 def _columns(names: str, kind: pa.DataType, how: str = "") -> tuple[Column, ...]:
-    """Columns for fields; ``source=name`` gives a field a column of another name."""
+    """Columns for fields; ``source=name`` gives a field a column of another name.
+
+    ``one|other=name`` takes the first of several fields that has a value.
+    """
     pairs = (word.partition("=") for word in names.split())
-    return tuple(Column(ours or snake(source), kind, source, kind=how) for source, _, ours in pairs)
+    return tuple(
+        Column(ours or snake(source), kind, source.replace("|", " "), kind=how) for source, _, ours in pairs
+    )
 
 
 def text(names: str) -> tuple[Column, ...]:
@@ -35,6 +40,11 @@ def uuid(names: str) -> tuple[Column, ...]:
 def whole(names: str) -> tuple[Column, ...]:
     """Columns of int32."""
     return _columns(names, pa.int32())
+
+
+def long(names: str) -> tuple[Column, ...]:
+    """Columns of int64."""
+    return _columns(names, pa.int64())
 
 
 def number(names: str) -> tuple[Column, ...]:

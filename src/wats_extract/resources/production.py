@@ -1,15 +1,22 @@
-"""Production: serial number types and barcode identifiers.
+"""Production: serial numbers, their types, and barcode identifiers.
 
 Sources: ``GET /api/Production/…``, ``GET /api/BarcodeIdentifiers/…`` (api-facts §2.7, §2.10).
 """
 
 from __future__ import annotations
 
+from typing import Any
+from xml.etree.ElementTree import ParseError, fromstring
+
+from wats_extract.errors import Unreadable
+from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.snapshot import Snapshot
-from wats_extract.resources.fields import table, text, whole
+from wats_extract.resources.documents import PlacedDocument, PlacedDocuments
+from wats_extract.resources.fields import place, table, text, whole
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.flat import FlatShredder
+from wats_extract.shred.records import fit
 
 _TYPES = table(
     "serial_number_types",
@@ -30,13 +37,69 @@ _BARCODES = table(
     doc="one row a pattern that recognises barcodes",
 )
 
+_NUMBERS = table(
+    "serial_numbers",
+    "serial_number_type number_index",
+    text("=serial_number_type"),
+    place("number_index", "the numbers of the type"),
+    text("id=serial_number"),
+    doc="one row a serial number that the server has handed out or keeps",
+    docs={"serial_number_type": "joins serial_number_types.name"},
+    owner="serial_number_type",
+)
+
+
+class SerialNumberFiles(PlacedDocuments):
+    """Files of serial numbers: ``<SerialNumbers><SN id="…"/></SerialNumbers>``; no route gives JSON."""
+
+    def records(self, body: bytes) -> list[Any]:
+        """The numbers of a file; other attributes of an ``SN`` go to ``_extra``.
+
+        Raises:
+            Unreadable: it is cut off, or not such a file.
+        """
+        try:
+            root = fromstring(body)  # noqa: S314 - expat bounds what entities expand to
+        except (ParseError, ValueError, LookupError) as error:
+            raise Unreadable(f"it is not XML: {error}") from error
+        if root.tag.rpartition("}")[2] != "SerialNumbers":
+            raise Unreadable(f"expected SerialNumbers, found {root.tag[:60]!r}")
+        return [fit(dict(each.attrib), self.fetched.record_type) for each in root]
+
+    def value(self, document: PlacedDocument) -> dict[str, Any]:
+        """The numbers of a type."""
+        return {"value": [record.id for record in document.records]}
+
+
+TYPE_LIST = Snapshot("Production/SerialNumbers/Types")
+
 SERIAL_NUMBER_TYPES = Resource(
     name="serial_number_types",
     summary="types of serial numbers",
     route="Production/SerialNumbers/Types",
-    reader=PagedReader(Snapshot("Production/SerialNumbers/Types"), FlatShredder(_TYPES)),
+    reader=PagedReader(TYPE_LIST, FlatShredder(_TYPES)),
     tables=(_TYPES,),
     key="name",
+)
+
+SERIAL_NUMBERS = Resource(
+    name="serial_numbers",
+    summary="all serial numbers of each type",
+    route="Production/SerialNumbers",
+    reader=ByKeyReader(
+        listing=TYPE_LIST,
+        asked={},
+        route="Production/SerialNumbers",
+        query=lambda key, options: {"serialNumberType": key, "format": "XML"},
+        shredder=SerialNumberFiles(
+            FlatShredder(_TYPES),
+            FlatShredder(_NUMBERS),
+            placed=lambda key, version, place: (key, place),
+        ),
+        accept="application/xml",
+    ),
+    tables=(_NUMBERS,),
+    key="serial_number_type",
 )
 
 BARCODE_IDENTIFIERS = Resource(

@@ -95,7 +95,7 @@ PRODUCT_DETAILS = Resource(
         listing=PRODUCT_LIST,
         asked={},
         route="Product/{key}",
-        query=lambda options: {},
+        query=lambda key, options: {},
         shredder=FlatDocuments(
             FlatShredder(_PRODUCTS),
             FlatShredder(

@@ -59,7 +59,7 @@ class WsjfShredder:
         )
 
 
-def _document_query(options: Mapping[str, Any]) -> Query:
+def _document_query(key: str, options: Mapping[str, Any]) -> Query:  # noqa: ARG001 - all are asked alike
     return {
         "detailLevel": 7,
         "includeChartdata": bool(options.get("charts", True)),

@@ -1,12 +1,14 @@
-"""Software packages, and the folders they stand in.
+"""Software packages, the files in them, and the folders they stand in.
 
 Sources: ``GET /api/Software/…`` (api-facts §2.9).
 """
 
 from __future__ import annotations
 
+from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.snapshot import Snapshot
+from wats_extract.resources.documents import PlacedDocuments
 from wats_extract.resources.fields import moment, place, table, text, truth, uuid, whole
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.flat import Child, FlatShredder
@@ -46,6 +48,17 @@ _TAGS = table(
     doc="one row a tag of a package",
     owner="package_id",
 )
+_FILES = table(
+    "package_files",
+    "package_id file_index",
+    uuid("=package_id"),
+    place("file_index", "the package's files"),
+    uuid("packageFileId"),
+    text("name packageFolderName attributes Description"),
+    doc="one row a file of a package; its content is not read",
+    docs={"package_id": "joins packages.package_id"},
+    owner="package_id",
+)
 _FOLDERS = table(
     "virtual_folders",
     "id",
@@ -54,11 +67,13 @@ _FOLDERS = table(
     doc="one row a folder of packages",
 )
 
+PACKAGE_LIST = Snapshot("Software/Packages")
+
 PACKAGES = Resource(
     name="packages",
     summary="software packages, one row a version",
     route="Software/Packages",
-    reader=PagedReader(Snapshot("Software/Packages"), FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))])),
+    reader=PagedReader(PACKAGE_LIST, FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))])),
     tables=(_PACKAGES, _TAGS),
     key="package_id",
 )
@@ -70,4 +85,23 @@ VIRTUAL_FOLDERS = Resource(
     reader=PagedReader(Snapshot("Software/VirtualFolders"), FlatShredder(_FOLDERS)),
     tables=(_FOLDERS,),
     key="id",
+)
+
+PACKAGE_FILES = Resource(
+    name="package_files",
+    summary="the files in each software package",
+    route="Software/PackageFiles/{key}",
+    reader=ByKeyReader(
+        listing=PACKAGE_LIST,
+        asked={},
+        route="Software/PackageFiles/{key}",
+        query=lambda key, options: {},
+        shredder=PlacedDocuments(
+            FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))]),
+            FlatShredder(_FILES),
+            placed=lambda key, version, place: (key, place),
+        ),
+    ),
+    tables=(_FILES,),
+    key="package_id",
 )

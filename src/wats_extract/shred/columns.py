@@ -261,7 +261,8 @@ def _limits(values: Sequence[Any]) -> list[Any]:
 
 
 def _json_texts(values: Sequence[Any]) -> list[Any]:
-    return [None if value is None else bytes(value).decode("utf-8") for value in values]
+    texts = ("null" if value is None else bytes(value).decode("utf-8") for value in values)
+    return [None if text == "null" else text for text in texts]
 
 
 def _lower(values: Sequence[Any]) -> list[Any]:

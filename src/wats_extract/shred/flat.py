@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -59,6 +59,9 @@ class FlatShredder:
         children: Lists within the records.
         within: The field that holds the list of records where a page is an object; a page that is one
             record alone is read as a list of one.
+
+    Attributes:
+        keyed: Whether records say their key; otherwise it is placed.
     """
 
     def __init__(self, table: Table, children: Sequence[Child] = (), *, within: str = "") -> None:
@@ -71,19 +74,27 @@ class FlatShredder:
         self.page_decoder = msgspec.json.Decoder(list[self.record_type])  # type: ignore[name-defined]
         columns = {column.name: column for column in table.columns}
         self._key_columns = [columns[name] for name in table.key]
-        self._keys = [attrgetter(column.source) for column in self._key_columns]
+        self.keyed = all(column.source for column in self._key_columns)
+        self._keys = [_getter(column.source) for column in self._key_columns if self.keyed]
         self._version_field = columns[table.version].source if table.version else ""
         self._version = attrgetter(self._version_field) if self._version_field else None
 
-    def shred(self, records: Sequence[Any]) -> dict[Table, pa.RecordBatch]:
+    def shred(
+        self, records: Sequence[Any], placed: Sequence[tuple[Any, ...]] | None = None
+    ) -> dict[Table, pa.RecordBatch]:
         """The rows of the records, by table; tables without rows are left out.
+
+        Args:
+            records: The records.
+            placed: For each of them the values of the columns without a source, its owner's first; by
+                default its owner is its own key.
 
         Raises:
             RecordError: one of the records does not fit; shred them one by one to learn which.
         """
         sheets = self._sheets.sheets()
-        for record in records:
-            self._sheets.gather(sheets, record, self._owner(record))
+        for record, values in zip(records, placed or [(self._owner(r),) for r in records], strict=True):
+            self._sheets.gather(sheets, record, values, values[:1])
         return {sheet.layout.table: sheet.batch() for sheet in sheets.values() if sheet.records}
 
     def _owner(self, record: Any) -> Any:
@@ -92,9 +103,9 @@ class FlatShredder:
         return self._keys[0](record) if alone else self.key(record)
 
     def key(self, record: Any) -> str:
-        """What identifies a record; empty where a part of it is missing."""
+        """What identifies a record; empty where a part of it is missing, or records do not say it."""
         parts = [get(record) for get in self._keys]
-        if any(part is None or part == "" for part in parts):
+        if not self.keyed or any(part is None or part == "" for part in parts):
             return ""
         return key_text(
             [
@@ -116,9 +127,21 @@ class FlatShredder:
         except (msgspec.DecodeError, RecursionError):
             return [self._patient_row(raw) for raw in self._raw_records(body)]
 
+    def records(self, body: bytes) -> list[Any]:
+        """The records of an answer that need no key of their own.
+
+        Raises:
+            Unreadable: it is cut off, or holds no records.
+            RecordError: one of them does not fit.
+        """
+        try:
+            return list(self.page_decoder.decode(body))
+        except (msgspec.DecodeError, RecursionError):
+            return [read(raw, self.decoder) for raw in self._raw_records(body)]
+
     def value(self, row: Row) -> dict[str, Any]:
         """The record as decoded JSON, without its nulls."""
-        value = msgspec.to_builtins(row.record)
+        value = msgspec.to_builtins(row.record, enc_hook=lambda raw: loads(bytes(raw)))
         extra = value.pop(" extra", None) or {}
         return {name: item for name, item in value.items() if item is not None} | extra
 
@@ -172,19 +195,30 @@ class _Layouts:
             sheets |= below.sheets()
         return sheets
 
-    def gather(self, sheets: dict[str, Sheet], record: Any, owner: Any, *places: int) -> None:
-        """Put a record, and what is below it, on the sheets."""
+    def gather(
+        self, sheets: dict[str, Sheet], record: Any, placed: tuple[Any, ...], owner: tuple[Any, ...]
+    ) -> None:
+        """Put a record, and what is below it, on the sheets; ``owner`` is followed by the places above."""
         sheet = sheets[self.layout.table.name]
-        sheet.add(record, *([owner, *places][: len(sheet.placed)]))
+        sheet.add(record, *placed[: len(sheet.placed)])
         for child, below in self.children:
             found = (item for field in child.fields for item in _list(record, field))
             for place, item in enumerate(found):
-                below.gather(sheets, item, owner, *places, place)
+                here = (*owner, place)
+                below.gather(sheets, item, here, here)
 
 
 def key_text(parts: Sequence[Any]) -> str:
     """A key of several parts as one text."""
     return KEY_SEPARATOR.join(str(part) for part in parts)
+
+
+def _getter(source: str) -> Callable[[Any], Any]:
+    """Gives a column's value in a record: of a field, or of the first of several that has one."""
+    first, *others = map(attrgetter, source.split())
+    if not others:
+        return first
+    return lambda record: next((v for get in (first, *others) if (v := get(record)) is not None), None)
 
 
 def _list(record: Any, field: str) -> Sequence[Any]:
@@ -205,7 +239,10 @@ def _identity(raw: bytes, key_columns: Sequence[Column], version_field: str) -> 
     except (RecordError, Unreadable):
         return "", None
     fields = {name.lower(): value for name, value in record.items()} if isinstance(record, dict) else {}
-    parts = [fields.get(column.source.lower()) for column in key_columns]
+    parts = [
+        next((fields[name] for name in column.source.lower().split() if name in fields), None)
+        for column in key_columns
+    ]
     version = fields.get(version_field.lower())
     known = all(isinstance(part, str | int) and part != "" for part in parts)
     lower = all(column.kind == "uuid" for column in key_columns)
@@ -226,7 +263,8 @@ def _record_type(table: Table, lists: dict[str, Any]) -> type[Record]:
 
 
 def _json_type(column: Column) -> Any:
-    return msgspec.Raw | None if column.kind == "json" else _JSON_TYPES[column.type]
+    # Not Raw | None: that takes nothing but null.
+    return msgspec.Raw if column.kind == "json" else _JSON_TYPES[column.type]
 
 
 def _struct(name: str, fields: dict[str, Any]) -> type[Record]:

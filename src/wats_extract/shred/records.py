@@ -175,7 +175,8 @@ def _fit_truth(value: Any, path: str) -> bool | None:
 
 
 def _fit_raw(value: Any, path: str) -> msgspec.Raw | None:  # noqa: ARG001
-    return None if value is None else msgspec.Raw(json.dumps(value, ensure_ascii=False).encode("utf-8"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return None if value is None else msgspec.Raw(text.encode("utf-8"))
 
 
 _SCALARS: dict[Any, Callable[[Any, str], Any]] = {

@@ -1,0 +1,159 @@
+"""What a run would read, without reading it: from which cursor, how much, and how long it would take.
+
+Reports are listed (uuid, ``timeStamp``, size) from the cursor on, up to a million of them, and those that
+have landed are left out. Other resources are not asked for: their list is their data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from wats_extract import events
+from wats_extract.client import Client
+from wats_extract.errors import RequestBudgetSpent
+from wats_extract.failures import OpenFailures
+from wats_extract.flow import Cursor, Destination, Known, Row
+from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.reading import Reading, fresh_rows
+from wats_extract.readers.snapshot import Snapshot
+from wats_extract.resources.report_keys import ReportKeys, report_keys
+from wats_extract.runner import Job, Task, cursor_of
+
+MOST_PAGES = 100
+"""Pages that a plan reads of one list; behind them it says "at least"."""
+
+
+@dataclass
+class PlannedResource:
+    """What a run would do with one resource.
+
+    Attributes:
+        cursor: Where it would go on; ``None`` for the beginning.
+        new: Items that it would fetch; ``None`` where only a run finds out.
+        requests: Requests that it would send; ``None`` where only a run finds out.
+        bytes: How large the new reports are on the server; ``None`` where their documents are not read.
+        seconds: How long its requests take at the pipeline's rate; ``None`` where there is no rate.
+        at_least: Whether there is more behind what was looked at.
+        open_failures: Items that ``retry`` would fetch, not a run.
+    """
+
+    cursor: Cursor | None = None
+    new: int | None = None
+    requests: int | None = None
+    bytes: int | None = None
+    seconds: float | None = None
+    at_least: bool = False
+    open_failures: int = 0
+
+
+@dataclass
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        pipeline: The pipeline's name.
+        status: ``planned``.
+        exit_code: 0.
+        message: Nothing; here because every command's outcome has one.
+        requests_per_minute: The pipeline's rate; ``None`` for as fast as the server answers.
+        requests: Requests that planning took.
+        resources: By name.
+    """
+
+    pipeline: str
+    status: str = "planned"
+    exit_code: int = 0
+    message: str = ""
+    requests_per_minute: float | None = None
+    requests: int = 0
+    resources: dict[str, PlannedResource] = field(default_factory=dict)
+
+    @property
+    def open_failures(self) -> int:
+        """Items that ``retry`` would fetch."""
+        return sum(each.open_failures for each in self.resources.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        return asdict(self) | {"run_id": None, "open_failures": self.open_failures}
+
+
+def plan(job: Job, client: Client, *, listen: events.Listener = events.nobody) -> Plan:
+    """Find out what a run would read; nothing is extracted, nothing is written.
+
+    Raises:
+        DestinationError: the destination cannot be read.
+        RequestError: the server does not answer.
+    """
+    rate = client.connection.requests_per_minute
+    found = Plan(job.pipeline, requests_per_minute=rate)
+    job.destination.open(read_only=True)
+    try:
+        failures = OpenFailures.of(job.destination, job.pipeline)
+        for task in job.tasks:
+            failed = failures.keys(task.resource.name)
+            planned = _planned(job.destination, job.pipeline, client, task, frozenset(failed), listen)
+            planned.open_failures = len(failed)
+            if rate and planned.requests is not None:
+                planned.seconds = 60 * planned.requests / rate
+            found.resources[task.resource.name] = planned
+    finally:
+        job.destination.close()
+    found.requests = client.requests
+    return found
+
+
+def _planned(
+    destination: Destination,
+    pipeline: str,
+    client: Client,
+    task: Task,
+    failed: frozenset[str],
+    listen: events.Listener,
+) -> PlannedResource:
+    planned = PlannedResource(cursor_of(destination, pipeline, task))
+    keys = report_keys(task.resource)
+    if keys is not None:
+        known = Known(
+            landed=lambda some: destination.landed(task.resource.table, some),
+            failed=failed,
+            skip=task.disposition != "replace",
+        )
+        reading = Reading(
+            task.resource.name,
+            client,
+            task.selection,
+            cursor=planned.cursor,
+            known=known,
+            listen=listen,
+            check=client.check,
+        )
+        _look_through(reading, keys, planned)
+    elif isinstance(task.resource.reader, PagedReader) and isinstance(task.resource.reader.listing, Snapshot):
+        planned.requests = 1
+    return planned
+
+
+def _look_through(reading: Reading, keys: ReportKeys, planned: PlannedResource) -> None:
+    """Count what is new on the list, page by page."""
+    before = reading.client.requests
+    planned.new = sizes = 0
+    try:
+        for number, page in enumerate(keys.pages(reading, also=("reportSize",)), start=1):
+            fresh = fresh_rows(reading, page)
+            planned.new += len(fresh)
+            sizes += sum(_size(row) for row, _ in fresh)
+            if number == MOST_PAGES:
+                planned.at_least = True
+                break
+    except RequestBudgetSpent:
+        planned.at_least = True
+    planned.requests = reading.client.requests - before + keys.requests_each * planned.new
+    planned.bytes = sizes if keys.requests_each else None
+
+
+def _size(row: Row) -> int:
+    """A report's size in bytes; WATS says it in kB."""
+    size = getattr(row.record, "reportSize", None)
+    return int(size * 1000) if isinstance(size, int | float) else 0

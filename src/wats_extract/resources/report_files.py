@@ -1,0 +1,183 @@
+"""Reports as XML, and the files that hang on reports.
+
+Sources: ``GET /api/Report/Wsxf/{id}``, ``GET /api/Report/Attachment`` (api-facts §2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
+from wats_extract.flow import Cursor, Reply, Row, Table
+from wats_extract.readers.by_key import ByKeyReader, Wanted
+from wats_extract.readers.paged import not_found
+from wats_extract.readers.reading import Page, Query, Reading
+from wats_extract.resources.reports import REPORT_LIST
+from wats_extract.resources.resource import Resource
+from wats_extract.shred import report_files
+from wats_extract.shred.flat import Child, FlatShredder
+from wats_extract.shred.header_tables import HEADER_ATTACHMENTS, HEADERS
+from wats_extract.shred.report_files import AttachedFile, AttachedFiles, XmlDocument
+
+_FILTERS = {column.name: column for column in HEADERS.columns}
+_LISTED = FlatShredder(HEADERS, [Child(HEADER_ATTACHMENTS, ("attachments", "uurAttachments"))])
+
+
+class WsxfShredder:
+    """Documents in WSXF, kept as they are; the listing gives their keys."""
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The keys and versions on a page of headers."""
+        return _LISTED.rows(body)
+
+    def document(self, key: str, version: int | None, body: bytes) -> XmlDocument:
+        """A document from its bytes."""
+        return report_files.xml_document(key, version, body)
+
+    def shred(
+        self,
+        documents: Sequence[XmlDocument],
+        options: Mapping[str, Any],  # noqa: ARG002 - a document is kept whole
+    ) -> dict[Table, pa.RecordBatch]:
+        """A row a document."""
+        return report_files.shred_xml(documents)
+
+    def value(self, document: XmlDocument) -> dict[str, Any]:
+        """The document as text, under ``xml``."""
+        return {"uuid": document.uuid, "xml": document.raw.decode("utf-8", errors="replace")}
+
+
+class AttachmentShredder:
+    """The files of a report; the listing says which there are."""
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The reports on a page of headers, with their files."""
+        return _LISTED.rows(body)
+
+    def document(self, key: str, version: int | None, body: bytes) -> AttachedFiles:
+        """Never asked for: a report's files are several answers."""
+        raise NotImplementedError
+
+    def shred(
+        self, documents: Sequence[AttachedFiles], options: Mapping[str, Any]
+    ) -> dict[Table, pa.RecordBatch]:
+        """A row a file, with its content where the option ``attachments`` says so."""
+        return report_files.shred_files(documents, keep=options.get("attachments") == "content")
+
+    def value(self, document: AttachedFiles) -> dict[str, Any]:
+        """The files, their content as bytes."""
+        return {
+            "reportId": document.uuid,
+            "attachments": [
+                {
+                    "stepId": file.step_id,
+                    "attachmentId": file.attachment_id,
+                    "filename": file.filename,
+                    "contentType": file.content_type,
+                    "content": file.content,
+                }
+                for file in document.files
+            ],
+        }
+
+
+class AttachmentReader(ByKeyReader):
+    """Reads the files of each report that its header names, one after the other.
+
+    A report without any is passed over, unless it had some when it was read before.
+    """
+
+    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, Cursor | None]]:
+        """The rows of a page that have files, or had some."""
+        rows = super().fresh(reading, page)
+        bare = [row.key for row, _ in rows if row.record is not None and not _listed_files(row.record)]
+        gone = set(bare).difference(reading.known.landed(bare) if bare else ())
+        return [(row, cursor) for row, cursor in rows if row.key not in gone]
+
+    def fetch(self, reading: Reading, key: Wanted) -> Any:
+        """All files of one report, or the failure that it is: they land together."""
+        if key.problem is not None:
+            return key.problem
+        try:
+            header = key.record or self._header(reading, key)
+            if header is None:
+                return not_found(reading, key.key, proper=key.key)
+            files = [self._file(reading, key, each) for each in _listed_files(header)]
+        except (TokenRefused, ServerUnreachable):
+            raise
+        except RequestError as error:
+            return reading.fetch_failure(key.key, error)
+        except RecordError as error:
+            return reading.record_failure(key.key, error.message, raw=b"")
+        return AttachedFiles(key.key, header.timeStamp, files)
+
+    def _header(self, reading: Reading, key: Wanted) -> Any:
+        found = self.listing.look_up(reading, [key.key], self.shredder.rows, self.asked)
+        return found[key.key].record if key.key in found else None
+
+    def _file(self, reading: Reading, key: Wanted, listed: Any) -> AttachedFile:
+        about: Query = {"reportId": key.key}
+        if listed.id is not None:
+            about["attachmentId"] = listed.id
+        elif listed.stepId is not None:
+            about["stepId"] = listed.stepId
+        else:
+            raise RecordError(f"its file {listed.filename!r} has neither stepId nor id")
+        reply = reading.client.get(self.route, query=about, decode=_as_it_is, accept=self.accept)
+        identity = None if listed.id is None else listed.id.lower()
+        return AttachedFile(listed.stepId, identity, listed.filename, reply.content_type, reply.body)
+
+
+def _listed_files(header: Any) -> list[Any]:
+    return [*(header.attachments or ()), *(header.uurAttachments or ())]
+
+
+def _as_it_is(reply: Reply) -> Reply:
+    return reply
+
+
+WSXF_REPORTS = Resource(
+    name="wsxf_reports",
+    summary="full reports as XML (WSXF), kept as they are",
+    route="Report/Wsxf/{key}",
+    reader=ByKeyReader(
+        listing=REPORT_LIST,
+        asked={"$select": "uuid,timeStamp,start"},
+        route="Report/Wsxf/{key}",
+        query=lambda key, options: {
+            "detailLevel": 7,
+            "includeChartdata": bool(options.get("charts", True)),
+            "includeAttachments": options.get("attachments", "none") == "content",
+            "includeIndexes": True,
+        },
+        shredder=WsxfShredder(),
+        accept="application/xml, text/xml",
+    ),
+    tables=(report_files.WSXF_REPORTS,),
+    key="uuid",
+    cursor="timeStamp",
+    filters=_FILTERS,
+    options=frozenset({"chunk_size", "attachments", "charts"}),
+)
+
+REPORT_ATTACHMENTS = Resource(
+    name="report_attachments",
+    summary="the files that hang on reports: name, type, size, hash, and with attachments: content the bytes",
+    route="Report/Attachment",
+    reader=AttachmentReader(
+        listing=REPORT_LIST,
+        asked={"$select": "uuid,timeStamp,start", "$expand": "attachments,uurAttachments"},
+        route="Report/Attachment",
+        query=lambda key, options: {},
+        shredder=AttachmentShredder(),
+        accept="*/*",
+    ),
+    tables=(report_files.REPORT_ATTACHMENTS,),
+    key="report_uuid",
+    cursor="timeStamp",
+    filters=_FILTERS,
+    options=frozenset({"chunk_size", "attachments"}),
+)

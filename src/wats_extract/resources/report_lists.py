@@ -1,0 +1,58 @@
+"""Lists of reports as WATS's own Test Reports and Repair Reports pages show them.
+
+Sources: ``POST /api/App/UutReport``, ``POST /api/App/UurReport`` (api-facts §2.2; the columns are those that
+clients of WATS read, for the specification is silent on them). ``report_headers`` has more and costs less.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from wats_extract.flow import Column, Table
+from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.time_window import TimeWindows
+from wats_extract.resources.fields import moment, number, table, text, uuid, whole
+from wats_extract.resources.resource import Resource
+from wats_extract.shred.flat import FlatShredder
+
+
+def _table(name: str, doc: str) -> Table:
+    return table(
+        name,
+        "uuid",
+        uuid("uuid"),
+        text("serialNumber partNumber revision batchNumber stationName location purpose"),
+        whole("processCode"),
+        (Column("process_name", pa.string(), "processName testOperation"),),
+        (Column("result", pa.string(), "result status", "", "result"),),
+        moment("startUtc=start"),
+        (Column("user_name", pa.string(), "operator userName"),),
+        text("comment"),
+        number("executionTime"),
+        (Column("report_type", pa.string(), "reportType", "", "report_type"),),
+        whole("run"),
+        doc=doc,
+        docs={
+            "uuid": "joins report_headers.uuid",
+            "execution_time": "seconds",
+            "run": "which test of this serial number in this operation, from 1",
+        },
+    )
+
+
+def _resource(name: str, route: str, what: str) -> Resource:
+    listed = _table(name, f"one row a {what}")
+    return Resource(
+        name=name,
+        summary=f"{what}s as WATS lists them, by windows of time; report_headers has more and costs less",
+        route=route,
+        reader=PagedReader(TimeWindows(route), FlatShredder(listed)),
+        tables=(listed,),
+        key="uuid",
+        cursor="start",
+        options=frozenset({"since"}),
+    )
+
+
+UUT_REPORTS = _resource("uut_reports", "App/UutReport", "test report")
+UUR_REPORTS = _resource("uur_reports", "App/UurReport", "repair report")

@@ -1,0 +1,106 @@
+"""Lists of reports by windows of time: equal to what the embedded server holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests import expected
+from tests.extraction import Extraction
+
+from wats_extract.fake.app import App
+from wats_extract.fake.data import Plant
+from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.time_window import TimeWindows
+from wats_extract.resources.catalogue import RESOURCES
+
+Server = Callable[..., tuple[App, str]]
+NAMES = {"uut_reports": "T", "uur_reports": "R"}
+
+
+def capped(monkeypatch: pytest.MonkeyPatch, name: str, cap: int) -> None:
+    """Ask for so many rows at once from now on."""
+    resource = RESOURCES[name]
+    assert isinstance(resource.reader, PagedReader)
+    assert isinstance(resource.reader.listing, TimeWindows)
+    reader = replace(resource.reader, listing=replace(resource.reader.listing, cap=cap))
+    monkeypatch.setitem(RESOURCES, name, replace(resource, reader=reader))
+
+
+def held(app: App, kind: str) -> dict[str, dict[str, Any]]:
+    """The reports of a kind that the server has, as ``report_headers`` would have them."""
+    rows = (expected.header_row(header) for header in app.plant.headers() if header["reportType"] == kind)
+    return {row["uuid"]: row for row in rows}
+
+
+def assert_equal(extraction: Extraction, name: str, reports: dict[str, dict[str, Any]]) -> None:
+    rows = extraction.table(name)
+    assert len(rows) == len(reports)
+    for row in rows:
+        report = reports[row["uuid"]]
+        for column in RESOURCES[name].table.columns:
+            assert row[column.name] == report[column.name], column.name
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+@pytest.mark.parametrize(("name", "cap"), [("uut_reports", 100), ("uur_reports", 7), ("uut_reports", 10_000)])
+def test_all_of_it_lands(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, cap: int, kind: str
+) -> None:
+    capped(monkeypatch, name, cap)
+    app, url = server(Plant(300))
+    extraction = Extraction(url, tmp_path, kind, names=[name], options={})
+    report = extraction.run()
+    assert (report.status, report.failures) == ("succeeded", 0), report.message
+    reports = held(app, NAMES[name])
+    assert len(reports) > min(cap, 20)
+    assert_equal(extraction, name, reports)
+    windows = extraction.table("_wats_windows")
+    edges = sorted((window["from"], window["to"]) for window in windows)
+    assert all(before[1] == after[0] for before, after in pairwise(edges))
+    assert all(window["complete"] and window["rows"] <= window["cap"] for window in windows)
+    assert sum(window["rows"] for window in windows) == len(reports)
+    assert extraction.run().exit_code == 0
+    assert_equal(extraction, name, reports)
+    assert not app.state_changes
+    assert {asked.method for asked in app.requests} == {"POST"}
+
+
+def test_since_and_until_hold(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capped(monkeypatch, "uut_reports", 50)
+    app, url = server(Plant(500))
+    since, until = datetime(2026, 1, 6, 8, 30, tzinfo=UTC), datetime(2026, 1, 7, tzinfo=UTC)
+    extraction = Extraction(url, tmp_path, names=["uut_reports"], options={})
+    assert extraction.run(since=since, until=until).exit_code == 0
+    reports = {key: row for key, row in held(app, "T").items() if since <= row["start"] < until}
+    assert len(reports) > 50
+    assert_equal(extraction, "uut_reports", reports)
+
+
+def test_a_second_that_is_cut_is_named_and_heals(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capped(monkeypatch, "uut_reports", 2)
+    app, url = server(Plant(40))
+    moment = {"start": "2026-03-01T12:00:00.5Z", "startUTC": "2026-03-01T12:00:00.5Z"}
+    for document in map(app.plant.document, sorted(held(app, "T"))[:3]):
+        app.plant.receive(document | {"id": str(uuid4())} | moment)
+    extraction = Extraction(url, tmp_path, names=["uut_reports"], options={})
+    report = extraction.run()
+    assert (report.status, report.exit_code) == ("incomplete", 4)
+    (failure,) = extraction.table("_wats_failures")
+    assert failure["error_code"] == "WINDOW_SATURATED"
+    assert failure["key"] == "2026-03-01T12:00:00Z/2026-03-01T12:00:01Z"
+    assert [window["to"] for window in extraction.table("_wats_windows") if not window["complete"]] == [
+        "2026-03-01T12:00:01Z"
+    ]
+    assert extraction.retry().exit_code == 4
+    capped(monkeypatch, "uut_reports", 1000)
+    assert extraction.retry().exit_code == 0
+    assert len(extraction.table("uut_reports")) == len(held(app, "T"))
