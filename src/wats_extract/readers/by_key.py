@@ -33,11 +33,11 @@ from wats_extract.readers.reading import Listing, Page, Query, Reading, fresh_ro
 SHREDDED_TOGETHER = 8
 """Documents shredded at once: as many as stay in a processor's cache."""
 
-FEW_AHEAD = 40
-"""The same where each document is handed on by itself, and nothing waits for a chunk to be full."""
-
 AHEAD = 200
 """Documents fetched in front of the one that is being shredded, at most; the memory they take is bounded."""
+
+FEW_AHEAD = 40
+"""The same where each document is handed on by itself, and nothing waits for a chunk to be full."""
 
 
 class DocumentShredder(Protocol):
