@@ -57,7 +57,7 @@ class Maker:
         return made
 
     def value(self, kind: type[Record], name: str, hint: Any, depth: int) -> Any:
-        option = next(option for option in get_args(hint) if option is not type(None))
+        option = next((option for option in get_args(hint) if option is not type(None)), hint)
         if get_origin(option) is list:
             return self.list(get_args(option)[0], depth)
         if option is msgspec.Raw:

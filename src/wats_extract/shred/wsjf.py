@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError
@@ -23,6 +24,8 @@ from wats_extract.shred import wsjf_tables as tables
 from wats_extract.shred.columns import Layout, Sheet, leftovers, number
 from wats_extract.shred.instants import has_zone, instant, microseconds
 from wats_extract.shred.records import Record, read
+
+_NULL = msgspec.Raw(b"null")
 
 _LAYOUTS = {
     layout.table.name: layout
@@ -204,7 +207,7 @@ class Sheets:
     def _add_additional_data(self, uuid: str) -> None:
         sheet = self.by_name["additional_data"]
         for place, (index, data) in enumerate(self._additional):
-            properties = None if data.props is None else bytes(data.props).decode("utf-8")
+            properties = None if data.props in (None, _NULL) else bytes(data.props).decode("utf-8")
             sheet.add(data, uuid, place, index, properties)
 
     def _add_units(self, uuid: str, report: wsjf.Report) -> None:

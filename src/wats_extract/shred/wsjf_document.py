@@ -48,10 +48,10 @@ class BooleanMeasurement(Record):
 
 
 class AdditionalData(Record):
-    """A named tree of properties, kept as JSON."""
+    """A named tree of properties, kept as JSON (no ``Raw | None``: that takes nothing but null)."""
 
     name: str | None = None
-    props: msgspec.Raw | None = None
+    props: msgspec.Raw = None  # type: ignore[assignment]
 
 
 class Loop(Record):
