@@ -401,6 +401,22 @@ def test_replace_drops_what_the_server_no_longer_has(kind: str, server: Server, 
     assert_same(extraction, expected_tables(plant))
 
 
+def test_a_limited_replace_sweeps_nothing_until_its_pass_is_whole(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(40)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, disposition="replace")
+    extraction.run()
+    gone = plant.uuids()[30]
+    plant.delete(gone)
+    extraction.run(limit=10)
+    assert len(extraction.table("reports")) == len(extraction.table("report_headers")) == 40
+    extraction.run()
+    assert gone not in {row["uuid"] for row in extraction.table("reports")}
+    assert_same(extraction, expected_tables(plant))
+
+
 def test_full_refresh_reads_all_again_and_doubles_nothing(kind: str, server: Server, tmp_path: Path) -> None:
     plant = Plant(40)
     _, url = server(plant)

@@ -17,7 +17,18 @@ from wats_extract import __version__, events
 from wats_extract.client import Client
 from wats_extract.errors import DestinationError, TooManyFailures, WatsExtractError
 from wats_extract.failures import OpenFailures
-from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Rows, Selection, Table, Window
+from wats_extract.flow import (
+    TIMESTAMP,
+    Chunk,
+    Commit,
+    Cursor,
+    Destination,
+    Known,
+    Rows,
+    Selection,
+    Table,
+    Window,
+)
 from wats_extract.lock import only_run
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
@@ -428,11 +439,11 @@ class _Run:
         self.listen(events.Committed(name, len(chunk.landed), counts, len(chunk.failures)))
 
     def _commit_end(self, task: Task, place: _Place) -> None:
-        """The resource is read to its end: say what is covered; after a full pass, sweep what is gone."""
+        """The reading is over: say what is covered; where a full pass is whole, sweep what is gone."""
         book = place.end_book()
         if not book:
             return
-        sweep = place.pass_started
+        sweep = place.pass_started if place.whole else None
         self.job.destination.commit(
             Commit(
                 label=f"{self.job.pipeline}-{task.resource.name}-{self.report.run_id}-end",
@@ -446,7 +457,13 @@ class _Run:
 
 
 class _Place:
-    """Where a resource stands in the state, and the rows that move it."""
+    """Where a resource stands in the state, and the rows that move it.
+
+    Attributes:
+        cursor: How far it has been read.
+        pass_started: When the full pass of a ``replace`` began, ``None`` for other dispositions.
+        whole: Whether this reading goes to the end; one with a limit leaves its pass to the next.
+    """
 
     def __init__(self, run: _Run, task: Task) -> None:
         self._run, self._task = run, task
@@ -461,6 +478,7 @@ class _Place:
         self._begun_at = self.cursor
         self._rows = 0
         self._windowed = False
+        self.whole = task.selection.limit is None
 
     def known(self) -> Known:
         """What need not be asked for again."""
@@ -489,7 +507,7 @@ class _Place:
         """The rows after the last chunk; empty where nothing was new."""
         if self.cursor == self._begun_at and self.pass_started is None:
             return {}
-        moved: dict[Table, list[Mapping[str, Any]]] = {STATE: [self._row({"pass_ended": True})]}
+        moved: dict[Table, list[Mapping[str, Any]]] = {STATE: [self._row({"pass_ended": self.whole})]}
         if self._windowed:
             return moved
         window = self._key | {
@@ -497,7 +515,7 @@ class _Place:
             "to": _json(self.cursor) if self.cursor else "",
             "rows": self._rows,
             "cap": None,
-            "complete": self._task.selection.limit is None,
+            "complete": self.whole,
             "run_id": self._run.report.run_id,
         }
         return moved | {WINDOWS: [window]}
@@ -590,12 +608,8 @@ def _stamp(
 ) -> pa.RecordBatch:
     """All batches as one, with the run and the moment: destinations like few large pieces."""
     batch = pa.concat_batches(batches)
-    stamps = [pa.repeat(pa.scalar(run_id), batch.num_rows), _moments(now, batch.num_rows)]
+    stamps = [pa.repeat(stamp, batch.num_rows) for stamp in (pa.scalar(run_id), pa.scalar(now, TIMESTAMP))]
     return pa.RecordBatch.from_arrays([*batch.columns, *stamps], schema=schema)
-
-
-def _moments(now: datetime, rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), rows)
 
 
 def _json(value: Any) -> str:

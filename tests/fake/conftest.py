@@ -53,10 +53,9 @@ def client(plant: Plant) -> Iterator[httpx2.Client]:
 @pytest.fixture(scope="session")
 def openapi() -> dict[str, Any]:
     """The vendor's specification of the public API."""
-    path = _SPEC
-    if not path.exists():
+    if not _SPEC.exists():
         pytest.skip("WATS's API description (../shared/wats) is absent")
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    found: dict[str, Any] = json.loads(_SPEC.read_text("utf-8"))
     return found
 
 
