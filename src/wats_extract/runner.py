@@ -262,7 +262,8 @@ class _Run:
         self.job, self.client, self.listen, self.now = job, client, listen, now
         self.command = command
         self.started = now()
-        run_id = f"{self.started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        # to the microsecond: ids sort in the order of their runs
+        run_id = f"{self.started:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
         self.report = RunReport(run_id, job.pipeline)
         self.open_failures = OpenFailures.of(job.destination, job.pipeline)
         self._verdict = _Verdict(job.stop_at_failures)
