@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -28,6 +28,9 @@ Cursor: TypeAlias = dict[str, Any]
 """The position within one resource: a small JSON object, such as ``{"time_stamp": 123456}``."""
 
 Rows: TypeAlias = Mapping["Table", Sequence[pa.RecordBatch]]
+
+Asked: TypeAlias = Mapping[str, tuple[str, ...]]
+"""What a statistic is asked by: a field of the WATS filter → its values."""
 
 
 # ── schemas ─────────────────────────────────────────────────────────────────────────────────────
@@ -107,10 +110,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Success(Generic[T]):
-    """An item that was extracted: its key and its value."""
+    """An item that was extracted: its key and its value.
+
+    Attributes:
+        ok: ``True``, which tells it from a ``Failure``.
+    """
 
     key: str
     value: T
+    ok: ClassVar[Literal[True]] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +136,7 @@ class Failure:
         url: What was asked, without host and without secrets.
         attempts: Requests that were sent for it.
         payload: The first 2 kB of what could not be read.
+        ok: ``False``, which tells it from a ``Success``.
     """
 
     resource: str
@@ -140,9 +149,43 @@ class Failure:
     url: str = ""
     attempts: int = 1
     payload: str = ""
+    ok: ClassVar[Literal[False]] = False
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What is known beside code and message: where it was asked for, how often, and what came."""
+        names = ("resource", "key", "stage", "http_status", "url", "attempts", "payload")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def suggestions(self) -> list[str]:
+        """What to do about it: the hint, where there is one."""
+        return [self.hint] if self.hint else []
 
 
 Result: TypeAlias = Success[T] | Failure
+
+
+def collect_successes(results: Iterable[Result[T]]) -> list[T]:
+    """The values of those that succeeded, in their order."""
+    return [result.value for result in results if result.ok]
+
+
+def collect_failures(results: Iterable[Result[T]]) -> list[Failure]:
+    """Those that failed, in their order."""
+    return [result for result in results if not result.ok]
+
+
+def partition(results: Iterable[Result[T]]) -> tuple[list[T], list[Failure]]:
+    """The values of those that succeeded and those that failed; ``results`` may be a generator."""
+    values: list[T] = []
+    failures: list[Failure] = []
+    for result in results:
+        if result.ok:
+            values.append(result.value)
+        else:
+            failures.append(result)
+    return values, failures
 
 
 # ── what travels ────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +196,7 @@ class Reply:
     """One answer of the server, body already inflated."""
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
     url: str
     content_type: str = ""
 
@@ -186,12 +229,14 @@ class Selection:
         until: Reports that start before this instant.
         filter: An OData ``$filter`` text, or empty.
         options: The resource's own options by name, such as ``expand``, ``chunk_size``, ``charts``.
+        asked: The fields of the WATS filter, for resources that are asked by it and not by OData.
         limit: Items after which to stop, in the order of the cursor; ``None`` for all.
     """
 
     since: datetime | None = None
     until: datetime | None = None
     filter: str = ""
+    asked: Asked = field(default_factory=dict)
     limit: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -274,6 +319,7 @@ class Commit:
         book: Rows of bookkeeping tables as dictionaries; a row replaces the one with the same key.
         sweep_before: Remove rows of these tables with an earlier ``_wats_extracted_at`` (the end of a
             ``replace`` pass); ``None`` removes nothing.
+        kept: Keys whose rows are not swept, because the pass could not read them.
     """
 
     label: str
@@ -282,6 +328,7 @@ class Commit:
     replaced: frozenset[str]
     book: Mapping[Table, Sequence[Mapping[str, Any]]]
     sweep_before: datetime | None = None
+    kept: frozenset[str] = frozenset()
 
 
 class Destination(Protocol):
@@ -301,8 +348,8 @@ class Destination(Protocol):
     def open(self, *, read_only: bool = False) -> None:
         """Open it, finish or undo what a crash left behind, and sweep stale staging.
 
-        With ``read_only`` nothing is created or repaired; a destination that does not exist yet
-        answers every question with nothing.
+        With ``read_only`` nothing is created or swept; a destination that does not exist yet answers
+        every question with nothing.
         """
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from wats_extract import odata
+from wats_extract import odata, wats_filter
 from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.flow import Column, Selection
 from wats_extract.settings import (
@@ -57,7 +57,18 @@ if TYPE_CHECKING:
 Catalogue: TypeAlias = "Mapping[str, Resource]"
 KeyPath: TypeAlias = tuple[str | int, ...]
 
-OPTIONS = ("chunk_size", "attachments", "charts", "keep_raw")
+OPTIONS = (
+    "chunk_size",
+    "attachments",
+    "charts",
+    "keep_raw",
+    "dimensions",
+    "date_grouping",
+    "period_count",
+    "available_time",
+    "acknowledge",
+    "internal",
+)
 """Keys of a resource that only some resources take (``Resource.options``)."""
 
 
@@ -157,6 +168,26 @@ class ResourceConfig(Settings):
     charts: bool = Field(default=True, description="Whether charts land in chart_series.")
     keep_raw: bool = Field(
         default=False, description="Whether the document itself lands too, compressed, in raw_reports."
+    )
+    dimensions: tuple[str, ...] = Field(
+        default=(), description="What a statistic is broken down by, such as [part_number, period]."
+    )
+    date_grouping: Literal["none", "year", "quarter", "month", "week", "day", "hour"] | None = Field(
+        default=None, description="How long a period of a statistic is."
+    )
+    period_count: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = Field(
+        default=None, description="Of how many periods a statistic is, the current one included."
+    )
+    available_time: Annotated[tuple[float, ...], Field(min_length=7, max_length=7)] | None = Field(
+        default=None, description="Hours that stations are available, Monday to Sunday."
+    )
+    acknowledge: bool = Field(
+        default=False,
+        description="Whether changes are deleted from the server's queue when they have landed.",
+    )
+    internal: bool = Field(
+        default=False,
+        description="Says that an internal route may be asked, which the vendor does not support.",
     )
 
     @field_validator("since", "until", mode="before")
@@ -260,13 +291,39 @@ def selection(config: ResourceConfig, resource: Resource, *, now: datetime) -> S
     if since and until and since >= until:
         raise ConfigurationError(f"until ({config.until}) should be later than since ({config.since})")
     options = {"expand": config.expand} | {name: getattr(config, name) for name in OPTIONS}
-    return Selection(since=since, until=until, filter=_filter_text(config.filter, resource), options=options)
+    return Selection(since=since, until=until, options=options, **filtered(config.filter, resource))
 
 
-def _filter_text(written: Mapping[str, Any] | str | None, resource: Resource) -> str:
+def filtered(written: Mapping[str, Any] | str | None, resource: Resource) -> dict[str, Any]:
+    """What a filter is in a selection: OData, or the fields of a WATS filter.
+
+    Raises:
+        ConfigurationError: it does not fit the resource.
+    """
+    if resource.filtered_by == "fields":
+        return {"asked": wats_filter.asked(written or {}, resource.filters)}
     if isinstance(written, str):
-        return odata.literal_text(written, resource.filters)
-    return odata.filter_text(written or {}, resource.filters)
+        return {"filter": odata.literal_text(written, resource.filters)}
+    return {"filter": odata.filter_text(written or {}, resource.filters)}
+
+
+def lacking(resource: Resource, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a resource needs and is not given: the key of the file, and what to write."""
+    if resource.internal and given.get("internal") is not True:
+        text = f"{resource.name} is behind a route that the vendor does not support; add internal: true"
+        yield "name", text
+    written = given.get("filter")
+    named = written if isinstance(written, Mapping) else {}
+    if missing := [name for name in resource.required if name not in named]:
+        example = ", ".join(f"{name}: …" for name in resource.required)
+        yield (
+            "filter",
+            f"{resource.name} has to be asked about {' and '.join(missing)}: filter: {{{example}}}",
+        )
+    for name in given.get("dimensions") or ():
+        if isinstance(name, str) and resource.dimensions and name not in resource.dimensions:
+            listed = ", ".join(resource.dimensions)
+            yield "dimensions", f"there is no dimension {name!r}{_meant(name, resource.dimensions)}; {listed}"
 
 
 def fingerprint(config: ResourceConfig, source: Source) -> str:
@@ -440,6 +497,14 @@ _VARIABLE = re.compile(
 _TAG = "tag:yaml.org,2002:"
 
 
+_MOST_VALUES = 100_000
+"""Aliases of aliases can make a small file stand for billions of values."""
+
+
+class _TooLarge(Exception):
+    """More values than any pipeline file has."""
+
+
 class _Document:
     """A YAML document as plain values, with the line of each key and the text of each scalar.
 
@@ -451,12 +516,17 @@ class _Document:
         self.written: dict[KeyPath, str] = {}
         self.problems: list[_Problem] = []
         self._environ = environ
+        self._read_so_far = 0
         self._constructor = YAML(typ="safe", pure=True).constructor
         try:
             self.value = self._read(root, ())
         except RecursionError:
             self.value = {}
             self.problems.append(_Problem("an anchor (&) holds an alias (*) of itself", line=1))
+        except _TooLarge:
+            self.value = {}
+            told = f"holds more than {_MOST_VALUES:,} values, aliases (*) written out"
+            self.problems.append(_Problem(told, line=1))
 
     def placed(self, problem: _Problem) -> _Problem:
         """The problem with its line: that of its key, or of the nearest key above that is written."""
@@ -466,6 +536,9 @@ class _Document:
         return _Problem(problem.text, problem.path, problem.line or self.lines.get(path, 1))
 
     def _read(self, node: Node, path: KeyPath) -> Any:
+        self._read_so_far += 1
+        if self._read_so_far > _MOST_VALUES:
+            raise _TooLarge
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
@@ -737,6 +810,7 @@ def _misfits(
     for option in OPTIONS:
         if option in given and option not in resource.options:
             yield _Problem(_not_taken(option, resource, catalogue), (*path, option))
+    yield from (_Problem(text, (*path, key)) for key, text in lacking(resource, given))
     yield from _time_misfits(given, resource, path, now=now)
     yield from _expand_misfits(given.get("expand"), resource, (*path, "expand"))
     yield from _filter_misfits(given.get("filter"), resource, (*path, "filter"))
@@ -797,7 +871,7 @@ def _filter_misfits(written: object, resource: Resource, path: KeyPath) -> Itera
 
 def _complaint(written: Mapping[str, Any] | str, resource: Resource) -> str:
     try:
-        _filter_text(written, resource)
+        filtered(written, resource)
     except ConfigurationError as error:
         return _one_line(error)
     return ""
@@ -835,21 +909,28 @@ def _resource_schema(resource: Resource) -> dict[str, Any]:
     if not takes_time(resource):
         own |= {"since": False, "until": False}
     own["name"] = {"description": resource.summary}
+    if resource.internal:
+        own["internal"] = {"const": True}
+    if resource.dimensions:
+        own["dimensions"] = {"items": {"enum": list(resource.dimensions)}}
     own["expand"] = {"items": {"enum": list(resource.expand)}} if resource.expand else False
-    own["filter"] = _filter_schema(resource.filters) if resource.filters else False
+    own["filter"] = _filter_schema(resource) if resource.filters else False
+    needed = [*(["internal"] if resource.internal else []), *(["filter"] if resource.required else [])]
     return {
         "if": {"properties": {"name": {"const": resource.name}}, "required": ["name"]},
-        "then": {"properties": own},
+        "then": {"properties": own} | ({"required": needed} if needed else {}),
     }
 
 
-def _filter_schema(columns: Mapping[str, Column]) -> dict[str, Any]:
+def _filter_schema(resource: Resource) -> dict[str, Any]:
+    said = "A column to its value or a list of values"
+    odata = resource.filtered_by == "odata"
     return {
-        "type": ["object", "string", "null"],
-        "description": "A column to its value or a list of values, or an OData text.",
-        "properties": {name: _column_schema(column) for name, column in columns.items()},
+        "type": ["object", "string", "null"] if odata else ["object", "null"],
+        "description": f"{said}, or an OData text." if odata else f"{said}; % stands for any text.",
+        "properties": {name: _column_schema(column) for name, column in resource.filters.items()},
         "additionalProperties": False,
-    }
+    } | ({"required": list(resource.required)} if resource.required else {})
 
 
 def _column_schema(column: Column) -> dict[str, Any]:

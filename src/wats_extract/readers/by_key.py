@@ -25,9 +25,9 @@ from wats_extract.errors import (
     Unreadable,
     WatsExtractError,
 )
-from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Success, Table
+from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Selection, Success, Table
 from wats_extract.readers.ahead import in_background, in_order
-from wats_extract.readers.paged import GONE, in_groups, not_found
+from wats_extract.readers.paged import GONE, KEYS_AHEAD, in_groups, not_found, saturated
 from wats_extract.readers.reading import Listing, Page, Query, Reading, fresh_rows, label
 
 SHREDDED_TOGETHER = 8
@@ -88,6 +88,7 @@ class ByKeyReader:
         shredder: What becomes of the documents.
         parts: The parts of a key that the route names.
         accept: The content types of documents.
+        body: What is asked by POST, from the key and what is selected; ``None`` asks by GET.
     """
 
     listing: Listing
@@ -97,6 +98,17 @@ class ByKeyReader:
     shredder: DocumentShredder
     parts: Callable[[str], Mapping[str, str]] = lambda key: {"key": key}
     accept: str = JSON
+    body: Callable[[str, Selection], Query] | None = None
+
+    @property
+    def paging(self) -> str:
+        """How the keys are listed; then each is asked for by itself."""
+        return f"{self.listing.paging}, by key"
+
+    @property
+    def cap(self) -> int | None:
+        """Keys asked for in one request of the listing, where it says how many."""
+        return self.listing.cap
 
     def read(self, reading: Reading) -> Iterator[Chunk]:
         """Chunks of ``chunk_size`` documents, in the order of the cursor."""
@@ -116,7 +128,8 @@ class ByKeyReader:
     def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
         """Each document as decoded JSON, or as the failure that it is, in the order of ``keys``."""
         wanted = (self._wanted(reading, key, None) for key in keys)
-        for key, outcome in self._fetched(reading, wanted, ahead=FEW_AHEAD):
+        ahead = int(reading.selection.options.get("chunk_size", FEW_AHEAD))
+        for key, outcome in self._fetched(reading, wanted, ahead=ahead):
             if isinstance(outcome, Failure):
                 yield outcome
             else:
@@ -137,9 +150,12 @@ class ByKeyReader:
 
         query = self.query(key.key, reading.selection.options)
         parts = {name: quote(part, safe="") for name, part in self.parts(key.key).items()}
+        if not {".", ".."}.isdisjoint(parts.values()):  # in a path they mean another route
+            return not_found(reading, key.key, proper="")
         route = self.route.format(**parts)
+        body = self.body(key.key, reading.selection) if self.body else None
         try:
-            return reading.client.get(route, query=query, decode=decode, accept=self.accept)
+            return reading.client.get(route, query=query, body=body, decode=decode, accept=self.accept)
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError as error:
@@ -185,7 +201,13 @@ class ByKeyReader:
         return reading.record_failure(row.key, row.problem or "its key cannot be asked for", raw=row.raw)
 
     def _looked_up(self, reading: Reading, keys: Iterable[str]) -> Iterator[Wanted]:
-        """The keys with their versions, as far as the listing knows them."""
+        """The keys with their versions, as far as the listing knows them.
+
+        A list that cannot be asked for keys has no versions either, and is not read for them.
+        """
+        if self.listing.keys_at_once > KEYS_AHEAD:
+            yield from (self._wanted(reading, key, None) for key in keys)
+            return
         for group in in_groups(keys, self.listing.keys_at_once):
             proper = [key for key in map(self.listing.proper, group) if key]
             found = self._look_up(reading, proper) if proper else {}
@@ -276,6 +298,8 @@ class _Gathered:
         if isinstance(outcome, Failure):
             self._fail(outcome)
             return
+        if why := getattr(outcome, "saturated", ""):
+            self._failures.append(saturated(self._reading, self._reader.route, why, key=key.key))
         self._waiting.append((key, outcome))
         self.landed[key.key] = key.version
         if len(self._waiting) >= SHREDDED_TOGETHER:

@@ -5,11 +5,15 @@ Sources: ``GET /api/Asset/…`` (api-facts §2.8).
 
 from __future__ import annotations
 
+from wats_extract.flow import Table
+from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.listing import NumberedList
 from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.reading import Query
 from wats_extract.readers.text_keyset import TextKeyset
-from wats_extract.resources.fields import moment, number, table, text, truth, uuid, whole
+from wats_extract.resources.documents import PlacedDocuments
+from wats_extract.resources.fields import moment, number, place, table, text, truth, uuid, whole
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.flat import FlatShredder
 
@@ -66,11 +70,42 @@ _TYPES = table(
     },
 )
 
+_STATUSES = table(
+    "asset_statuses",
+    "asset_id",
+    text("=asset_id"),
+    whole("Status"),
+    text("Message"),
+    number("CalibrationDaysOverdue MaintenanceDaysOverdue"),
+    whole("TotalCount TotalCountExceeded RunningCount RunningCountExceeded"),
+    doc="one row an asset, as it stood when it was read",
+    docs={
+        "asset_id": "joins assets.asset_id",
+        "status": "0 OK, 1 not registered, 2 warning, 3 alarm, 4 system error, 5 asset error",
+        "calibration_days_overdue": "days",
+    },
+)
+_SUB_ASSETS = table(
+    "sub_assets",
+    "asset_id sub_asset_index",
+    text("=asset_id"),
+    place("sub_asset_index", "the assets within"),
+    text("assetId=sub_asset_id parentAssetId assetName serialNumber parentSerialNumber partNumber revision"),
+    uuid("typeId"),
+    whole("state"),
+    text("description location"),
+    whole("totalCount runningCount"),
+    doc="one row an asset that is part of another, on any level below it",
+    docs={"asset_id": "joins assets.asset_id: the one above", "sub_asset_id": "joins assets.asset_id"},
+    owner="asset_id",
+)
+ASSET_LIST = TextKeyset(route="Asset", field="assetId")
+
 ASSETS = Resource(
     name="assets",
     summary="what stations test with",
     route="Asset",
-    reader=PagedReader(TextKeyset(route="Asset", field="assetId"), FlatShredder(_ASSETS)),
+    reader=PagedReader(ASSET_LIST, FlatShredder(_ASSETS)),
     tables=(_ASSETS,),
     key="asset_id",
     filters={column.name: column for column in _ASSETS.columns},
@@ -98,4 +133,45 @@ ASSET_TYPES = Resource(
     tables=(_TYPES,),
     key="type_id",
     filters={column.name: column for column in _TYPES.columns},
+)
+
+
+def _of_each(name: str, route: str, summary: str, *, rows: Table, query: Query, lists: bool) -> Resource:
+    """Something that is asked of each asset by itself."""
+    return Resource(
+        name=name,
+        summary=summary,
+        route=route,
+        reader=ByKeyReader(
+            listing=ASSET_LIST,
+            asked={},
+            route=route,
+            query=lambda key, options: {"id": key, **query},
+            shredder=PlacedDocuments(
+                FlatShredder(_ASSETS),
+                FlatShredder(rows),
+                placed=lambda key, version, place: (key, place) if lists else (key,),
+            ),
+        ),
+        tables=(rows,),
+        key="asset_id",
+        unproven="the columns, on which the specification is silent",
+    )
+
+
+ASSET_STATUSES = _of_each(
+    "asset_statuses",
+    "Asset/Status",
+    "whether each asset may be used: calibration, maintenance, counts",
+    rows=_STATUSES,
+    query={},
+    lists=False,
+)
+SUB_ASSETS = _of_each(
+    "sub_assets",
+    "Asset/SubAssets",
+    "what each asset consists of",
+    rows=_SUB_ASSETS,
+    query={"level": 0},
+    lists=True,
 )

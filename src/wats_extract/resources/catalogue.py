@@ -1,9 +1,13 @@
-"""Every resource there is. A new one is an entry here and a declaration in its domain's file."""
+"""Every resource there is, by domain. A new one is an entry here and a declaration in its domain's file."""
 
 from __future__ import annotations
 
 from wats_extract.resources import (
+    analytics,
     assets,
+    histories,
+    internal,
+    misc_infos,
     processes,
     production,
     products,
@@ -18,36 +22,69 @@ from wats_extract.resources import (
 )
 from wats_extract.resources.resource import Resource
 
-RESOURCES: dict[str, Resource] = {
-    resource.name: resource
-    for resource in (
+DOMAINS: dict[str, tuple[Resource, ...]] = {
+    "system": (
+        system.VERSION,
         processes.PROCESSES,
         system.LEVELS,
         system.PRODUCT_GROUPS,
         system.CLIENTS,
+    ),
+    "products": (
         products.PRODUCTS,
         products.PRODUCT_DETAILS,
+        products.PRODUCT_REVISION_DETAILS,
+        products.PRODUCT_GROUP_MEMBERSHIPS,
         products.VENDORS,
+    ),
+    "reports": (
         reports.REPORT_HEADERS,
         reports.REPORTS,
         report_lists.UUT_REPORTS,
         report_lists.UUR_REPORTS,
         report_files.WSXF_REPORTS,
         report_files.REPORT_ATTACHMENTS,
+        misc_infos.HEADERS_BY_MISC_INFO,
+    ),
+    "production": (
         units.UNITS,
         units.UNIT_VERIFICATIONS,
+        production.UNIT_CHANGES,
         production.SERIAL_NUMBER_TYPES,
         production.SERIAL_NUMBERS,
         production.BARCODE_IDENTIFIERS,
+    ),
+    "assets": (
         assets.ASSETS,
         assets.ASSET_LOGS,
         assets.ASSET_TYPES,
-        software.PACKAGES,
-        software.PACKAGE_FILES,
-        software.VIRTUAL_FOLDERS,
-        rootcause.TICKETS,
-        rootcause.TICKET_HISTORIES,
-        scim.USERS,
-    )
+        assets.ASSET_STATUSES,
+        assets.SUB_ASSETS,
+    ),
+    "software": (software.PACKAGES, software.PACKAGE_FILES, software.VIRTUAL_FOLDERS),
+    "rootcause": (rootcause.TICKETS, rootcause.TICKET_HISTORIES),
+    "scim": (scim.USERS,),
+    "analytics": (
+        histories.SERIAL_NUMBER_HISTORY,
+        analytics.MEASUREMENTS,
+        analytics.AGGREGATED_MEASUREMENTS,
+        analytics.DYNAMIC_YIELD,
+        analytics.DYNAMIC_REPAIR,
+        analytics.VOLUME_YIELD,
+        analytics.HIGH_VOLUME,
+        analytics.WORST_YIELD,
+        analytics.HIGH_VOLUME_BY_GROUP,
+        analytics.WORST_YIELD_BY_GROUP,
+        analytics.TOP_FAILED,
+        analytics.STEP_ANALYSIS,
+        analytics.OEE_ANALYSIS,
+        analytics.RELATED_REPAIRS,
+    ),
+    "internal": (internal.INTERNAL_PROCESSES, internal.MANUAL_INSPECTIONS, internal.ALARMS),
 }
-"""By name, in the order in which they are best extracted."""
+"""By domain, in the order in which they are best extracted."""
+
+RESOURCES: dict[str, Resource] = {
+    resource.name: resource for resources in DOMAINS.values() for resource in resources
+}
+"""By name, in the same order."""

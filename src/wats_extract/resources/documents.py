@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from wats_extract.errors import RecordError
 from wats_extract.flow import Row, Table
+from wats_extract.readers.snapshot import USUAL_CAPS
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.records import loads
 
@@ -69,11 +70,15 @@ class FlatDocuments:
 
 @dataclass(frozen=True, slots=True)
 class PlacedDocument:
-    """Records that were fetched by a key, with the values of the columns that they do not say."""
+    """Records that were fetched by a key, with the values of the columns that they do not say.
+
+    ``saturated`` says why there may be more of them than the server gives, or is empty.
+    """
 
     records: list[Any]
     placed: list[tuple[Any, ...]]
     raw: bytes
+    saturated: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,3 +131,31 @@ class PlacedDocuments:
         """The document as decoded JSON; a list is in ``value``, as OData has it."""
         value = loads(document.raw)
         return value if isinstance(value, dict) else {"value": value}
+
+
+@dataclass(frozen=True)
+class Answers(PlacedDocuments):
+    """Shreds answers to questions: as many rows as a server gives at most are told to be maybe too few.
+
+    Attributes:
+        cap: The most rows that are asked for, or ``None`` where nothing says how many may come.
+    """
+
+    cap: int | None = None
+
+    def document(self, key: str, version: int | None, body: bytes) -> PlacedDocument:
+        """An answer from its bytes.
+
+        Raises:
+            Unreadable: the bytes are cut off, or not the format.
+            RecordError: they do not fit.
+        """
+        answer = super().document(key, version, body)
+        return replace(answer, saturated=self.saturated(answer.records))
+
+    def saturated(self, records: Sequence[Any]) -> str:
+        """Why there may be more than these, or nothing."""
+        count = len(records)
+        if count == self.cap or count in USUAL_CAPS:
+            return f"exactly {count:,} rows came, as many as a server may give at most: there may be more"
+        return ""

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import ParseError, fromstring
 from wats_extract.errors import Unreadable
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.queue import QueueReader
 from wats_extract.readers.snapshot import Snapshot
 from wats_extract.resources.documents import PlacedDocument, PlacedDocuments
 from wats_extract.resources.fields import place, table, text, whole
@@ -46,6 +47,16 @@ _NUMBERS = table(
     doc="one row a serial number that the server has handed out or keeps",
     docs={"serial_number_type": "joins serial_number_types.name"},
     owner="serial_number_type",
+)
+
+
+_CHANGES = table(
+    "unit_changes",
+    "id",
+    whole("id"),
+    text("unitSerialNumber newParentSerialNumber newPartNumber newRevision"),
+    whole("newUnitPhaseId"),
+    doc="one row a change of a unit that waits in the queue",
 )
 
 
@@ -100,6 +111,19 @@ SERIAL_NUMBERS = Resource(
     ),
     tables=(_NUMBERS,),
     key="serial_number_type",
+    unproven="the form of the file, on which the specification is silent",
+)
+
+UNIT_CHANGES = Resource(
+    name="unit_changes",
+    summary="changes of units that wait in a queue; read only, unless acknowledge says to delete what landed",
+    route="Production/Units/Changes",
+    reader=QueueReader(
+        Snapshot("Production/Units/Changes", query={"maxCount": 10_000}), FlatShredder(_CHANGES), most=10_000
+    ),
+    tables=(_CHANGES,),
+    key="id",
+    options=frozenset({"acknowledge"}),
 )
 
 BARCODE_IDENTIFIERS = Resource(

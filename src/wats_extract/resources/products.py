@@ -5,14 +5,17 @@ Sources: ``GET /api/Product/…`` (api-facts §2.6).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from wats_extract.readers.by_key import ByKeyReader
+from wats_extract.readers.nested import Nested
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.snapshot import Snapshot
 from wats_extract.readers.text_keyset import TextKeyset
-from wats_extract.resources.documents import FlatDocuments
+from wats_extract.resources.documents import FlatDocuments, PlacedDocuments
 from wats_extract.resources.fields import place, table, text, truth, uuid, whole
 from wats_extract.resources.resource import Resource
-from wats_extract.shred.flat import Child, FlatShredder
+from wats_extract.shred.flat import KEY_SEPARATOR, Child, FlatShredder, key_text
 
 _STATE = {"state": "1 active, 0 inactive"}
 
@@ -75,7 +78,45 @@ _REVISION_TAGS = table(
     doc="one row a tag of a revision",
     owner="part_number",
 )
+_REVISION = table(
+    "product_revision_details",
+    "part_number revision",
+    text("=revision_key PartNumber=part_number revision"),
+    uuid("productRevisionId productId"),
+    text("name description"),
+    whole("state"),
+    text("xmlData"),
+    doc="one row a revision of a product, as its own route has it",
+    docs=_STATE | {"revision_key": "part number and revision, joined by |"},
+    owner="revision_key",
+)
+_REVISION_DETAIL_TAGS = table(
+    "product_revision_detail_tags",
+    "revision_key tag_index",
+    text("=revision_key"),
+    place("tag_index", "the revision's tags"),
+    text("key value"),
+    whole("change"),
+    doc="one row a tag of a revision",
+    owner="revision_key",
+)
+_MEMBERSHIPS = table(
+    "product_group_memberships",
+    "part_number group_index",
+    text("=part_number"),
+    place("group_index", "the groups of the product"),
+    whole("productGroupId|id=product_group_id"),
+    text("productGroupName|name=product_group_name"),
+    doc="one row a product group that a product is in",
+    docs={"product_group_id": "joins product_groups.product_group_id"},
+    owner="part_number",
+)
 _VENDORS = table("vendors", "vendor_name", text("VendorName"), doc="one row a vendor of products")
+
+_DETAIL = FlatShredder(
+    _DETAILS,
+    [Child(_REVISIONS, ("revisions",), (Child(_REVISION_TAGS, ("tags",)),)), Child(_TAGS, ("tags",))],
+)
 
 PRODUCTS = Resource(
     name="products",
@@ -85,6 +126,7 @@ PRODUCTS = Resource(
     tables=(_PRODUCTS,),
     key="part_number",
     filters={column.name: column for column in _PRODUCTS.columns},
+    unproven="that the list can be ordered by partNumber; a server that ignores it is noticed",
 )
 
 PRODUCT_DETAILS = Resource(
@@ -96,19 +138,68 @@ PRODUCT_DETAILS = Resource(
         asked={},
         route="Product/{key}",
         query=lambda key, options: {},
-        shredder=FlatDocuments(
-            FlatShredder(_PRODUCTS),
-            FlatShredder(
-                _DETAILS,
-                [
-                    Child(_REVISIONS, ("revisions",), (Child(_REVISION_TAGS, ("tags",)),)),
-                    Child(_TAGS, ("tags",)),
-                ],
-            ),
-        ),
+        shredder=FlatDocuments(FlatShredder(_PRODUCTS), _DETAIL),
     ),
     tables=(_DETAILS, _REVISIONS, _TAGS, _REVISION_TAGS),
     key="part_number",
+)
+
+
+def _revision_key(key: str) -> str:
+    part, _, revision = key.rpartition(KEY_SEPARATOR)
+    return key if part and revision else ""
+
+
+def _revisions(part_number: str, body: bytes) -> Iterator[str]:
+    """The keys of the revisions that a product's document names."""
+    for product in _DETAIL.records(body):
+        for revision in product.revisions or ():
+            if revision.revision:
+                yield key_text([part_number, revision.revision])
+
+
+PRODUCT_REVISION_DETAILS = Resource(
+    name="product_revision_details",
+    summary="each revision of each product, by its own route; product_details has them for fewer requests",
+    route="Product/{partNumber}/{revision}",
+    reader=ByKeyReader(
+        listing=Nested(
+            PRODUCT_LIST,
+            rows=FlatShredder(_PRODUCTS).rows,
+            document="Product/{key}",
+            keys=_revisions,
+            proper_key=_revision_key,
+        ),
+        asked={},
+        route="Product/{partNumber}/{revision}",
+        query=lambda key, options: {},
+        shredder=FlatDocuments(
+            FlatShredder(_PRODUCTS), FlatShredder(_REVISION, [Child(_REVISION_DETAIL_TAGS, ("tags",))])
+        ),
+        parts=lambda key: dict(zip(("partNumber", "revision"), key.rsplit(KEY_SEPARATOR, 1), strict=True)),
+    ),
+    tables=(_REVISION, _REVISION_DETAIL_TAGS),
+    key="revision_key",
+)
+
+PRODUCT_GROUP_MEMBERSHIPS = Resource(
+    name="product_group_memberships",
+    summary="the product groups that each product is in",
+    route="Product/ProductGroupsByProduct",
+    reader=ByKeyReader(
+        listing=PRODUCT_LIST,
+        asked={},
+        route="Product/ProductGroupsByProduct",
+        query=lambda key, options: {"partNumber": key},
+        shredder=PlacedDocuments(
+            FlatShredder(_PRODUCTS),
+            FlatShredder(_MEMBERSHIPS),
+            placed=lambda key, version, place: (key, place),
+        ),
+    ),
+    tables=(_MEMBERSHIPS,),
+    key="part_number",
+    unproven="the columns, on which the specification is silent",
 )
 
 VENDORS = Resource(
@@ -118,4 +209,5 @@ VENDORS = Resource(
     reader=PagedReader(Snapshot("Product/Vendors"), FlatShredder(_VENDORS)),
     tables=(_VENDORS,),
     key="vendor_name",
+    unproven="the columns, on which the specification is silent",
 )

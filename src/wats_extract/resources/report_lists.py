@@ -13,6 +13,7 @@ from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.fields import moment, number, table, text, uuid, whole
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.statistics import SILENT, some
 from wats_extract.shred.flat import FlatShredder
 
 
@@ -46,11 +47,18 @@ def _resource(name: str, route: str, what: str) -> Resource:
         name=name,
         summary=f"{what}s as WATS lists them, by windows of time; report_headers has more and costs less",
         route=route,
+        method="POST",
         reader=PagedReader(TimeWindows(route), FlatShredder(listed)),
         tables=(listed,),
         key="uuid",
         cursor="start",
+        filters=some(
+            "product_group level serial_number part_number revision batch_number station_name "
+            "test_operation status misc_value"
+        ),
+        filtered_by="fields",
         options=frozenset({"since"}),
+        unproven=SILENT,
     )
 
 

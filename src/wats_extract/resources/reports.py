@@ -97,6 +97,7 @@ REPORT_HEADERS = Resource(
         "uurAttachments",
     ),
     options=frozenset({"expand"}),
+    unproven="that a report which is sent again gets a new timeStamp",
 )
 
 REPORTS = Resource(
@@ -115,4 +116,5 @@ REPORTS = Resource(
     cursor="timeStamp",
     filters=_FILTERS,
     options=frozenset({"chunk_size", "attachments", "charts", "keep_raw"}),
+    unproven="that a report which is sent again gets a new timeStamp",
 )

@@ -93,6 +93,7 @@ TICKETS = Resource(
     ),
     tables=(_TICKETS, _TAGS),
     key="ticket_id",
+    unproven="that all statuses can be asked for at once; a server that refuses is asked for each",
 )
 
 TICKET_HISTORIES = Resource(

@@ -43,4 +43,5 @@ USERS = Resource(
     ),
     tables=(_USERS, _EMAILS),
     key="id",
+    unproven="the columns, which are those of SCIM (RFC 7643); the specification is silent on them",
 )

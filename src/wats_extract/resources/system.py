@@ -1,17 +1,32 @@
-"""How the server is set up: levels, product groups, and the clients that send reports.
+"""How the server is set up: its version, levels, product groups, and the clients that send reports.
 
-Sources: ``GET /api/App/Levels``, ``GET /api/App/ProductGroups``, ``GET /api/SystemManager/Clients``
-(api-facts §2.5, §2.10, §2.13). Nothing documents the fields of the first two: those that clients of WATS
+Sources: ``GET /api/App/Version``, ``GET /api/App/Levels``, ``GET /api/App/ProductGroups``,
+``GET /api/SystemManager/Clients`` (api-facts §2.5, §2.10, §2.13). Nothing documents the fields of levels and
+groups: those that clients of WATS
 expect are columns, under the names of the server's own pages too; all else lands in ``_extra``.
 """
 
 from __future__ import annotations
 
+from wats_extract.flow import Row
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.snapshot import Snapshot
 from wats_extract.resources.fields import long, moment, number, place, table, text, tree, truth, uuid, whole
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.flat import Child, FlatShredder
+
+
+class VersionShredder(FlatShredder):
+    """The version comes as a text alone."""
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The one record.
+
+        Raises:
+            Unreadable: it is no text.
+        """
+        return super().rows(b'[{"version": ' + body + b"}]")
+
 
 _LEVELS = table(
     "levels",
@@ -80,6 +95,22 @@ _CLIENTS = table(
     },
 )
 
+_VERSIONS = table(
+    "server_versions",
+    "version",
+    text("version"),
+    doc="one row a version of WATS that the server has had when it was asked",
+)
+
+VERSION = Resource(
+    name="version",
+    summary="the version of the server",
+    route="App/Version",
+    reader=PagedReader(Snapshot("App/Version"), VersionShredder(_VERSIONS)),
+    tables=(_VERSIONS,),
+    key="version",
+)
+
 LEVELS = Resource(
     name="levels",
     summary="levels of the organisation",
@@ -87,6 +118,7 @@ LEVELS = Resource(
     reader=PagedReader(Snapshot("App/Levels"), FlatShredder(_LEVELS)),
     tables=(_LEVELS,),
     key="level_id",
+    unproven="the columns, on which the specification is silent",
 )
 
 PRODUCT_GROUPS = Resource(
@@ -99,6 +131,7 @@ PRODUCT_GROUPS = Resource(
     ),
     tables=(_GROUPS, _FILTERS),
     key="product_group_id",
+    unproven="the columns, on which the specification is silent",
 )
 
 CLIENTS = Resource(
@@ -108,4 +141,5 @@ CLIENTS = Resource(
     reader=PagedReader(Snapshot("SystemManager/Clients"), FlatShredder(_CLIENTS)),
     tables=(_CLIENTS,),
     key="id",
+    unproven="the columns, which are those of the server's own pages; the specification is silent on them",
 )

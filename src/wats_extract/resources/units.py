@@ -181,6 +181,7 @@ UNITS = Resource(
     cursor="timeStamp",
     filters=_FILTERS,
     options=frozenset({"chunk_size"}),
+    unproven="the columns, which are those that the specification has for writing a unit, not for reading it",
 )
 
 UNIT_VERIFICATIONS = Resource(
