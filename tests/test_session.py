@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import inspect
 import itertools
+import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -49,9 +53,12 @@ def test_importing_it_loads_nothing_heavy() -> None:
 
 
 def test_functions_stay_functions_after_everything_is_imported() -> None:
-    assert callable(wx.run)
-    assert callable(wx.demo)
-    assert callable(wx.connect)
+    modules = [module.name for module in pkgutil.iter_modules(wx.__path__) if module.name != "__main__"]
+    for name in modules:
+        importlib.import_module(f"wats_extract.{name}")
+    functions = [name for name in wx.__all__ if name.islower()]
+    assert functions
+    assert [name for name in functions if not inspect.isfunction(getattr(wx, name))] == []
 
 
 def test_a_stream_has_the_declared_schema_and_every_report_once(wats: wx.Wats, uuids: list[str]) -> None:
@@ -152,6 +159,36 @@ def test_master_data_by_key(wats: wx.Wats) -> None:
     fetched = wats.fetch("product_details", [*parts[:3], "no such part"])
     assert fetched.tables["product_details"]["part_number"].to_pylist() == parts[:3]
     assert [failure.error_code for failure in fetched.failures] == ["NOT_FOUND"]
+
+
+def test_what_the_commands_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, as functions; each is tested by itself elsewhere."""
+    monkeypatch.setenv("WATS_URL", "demo?reports=90")
+    monkeypatch.delenv("WATS_TOKEN", raising=False)
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(
+        "version: 1\nname: headers\nsource: {url: '${WATS_URL}'}\n"
+        f"destination: {{type: duckdb, path: '{(tmp_path / 'wats.duckdb').as_posix()}'}}\n"
+        "resources: [{name: report_headers}]\n",
+        encoding="utf-8",
+    )
+    with wx.connect() as wats:
+        starts = [start for batch in wats.stream("report_headers") for start in batch["start"].to_pylist()]
+    middle = sorted(starts)[45]
+
+    assert wx.plan(file).resources["report_headers"].new == 90
+    assert wx.backfill(file, since=min(starts), until=middle).resources["report_headers"].items == 45
+    assert wx.plan(str(file)).resources["report_headers"].new == 45
+    assert wx.verify(file).resources["report_headers"].missing == 45
+    assert wx.run(file).resources["report_headers"].items == 45
+    assert wx.verify(file, only=["report_headers"]).status == "equal"
+    assert (wx.retry(file, code="TIMEOUT").exit_code, wx.retry(file, keys=[ABSENT]).exit_code) == (0, 0)
+
+
+@pytest.mark.parametrize("call", [wx.run, wx.plan, wx.verify, wx.retry])
+def test_a_file_that_is_not_there_is_told(call: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nothing\\.yaml"):
+        call(tmp_path / "nothing.yaml")
 
 
 def test_the_token_is_in_no_repr() -> None:

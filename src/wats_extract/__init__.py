@@ -9,37 +9,61 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from wats_extract.errors import WatsExtractError
-    from wats_extract.flow import Failure, Result, Success
+    from wats_extract.errors import KeyFailed, WatsExtractError
+    from wats_extract.fetching import Fetched
+    from wats_extract.flow import Failure, Result, Success, collect_failures, collect_successes, partition
+    from wats_extract.planner import Plan
     from wats_extract.runner import RunReport
-    from wats_extract.session import Fetched, Stream, Wats, connect, demo, run
+    from wats_extract.session import backfill, plan, retry, run, verify
+    from wats_extract.verifier import VerifyReport
+    from wats_extract.wats import Stream, Wats, connect, demo
 
 _HOMES = {
     "Failure": "flow",
-    "Fetched": "session",
+    "Fetched": "fetching",
+    "KeyFailed": "errors",
+    "Plan": "planner",
     "Result": "flow",
     "RunReport": "runner",
-    "Stream": "session",
+    "Stream": "wats",
     "Success": "flow",
-    "Wats": "session",
+    "VerifyReport": "verifier",
+    "Wats": "wats",
     "WatsExtractError": "errors",
-    "connect": "session",
-    "demo": "session",
+    "backfill": "session",
+    "collect_failures": "flow",
+    "collect_successes": "flow",
+    "connect": "wats",
+    "demo": "wats",
+    "partition": "flow",
+    "plan": "session",
+    "retry": "session",
     "run": "session",
+    "verify": "session",
 }
 
 __all__ = [
     "Failure",
     "Fetched",
+    "KeyFailed",
+    "Plan",
     "Result",
     "RunReport",
     "Stream",
     "Success",
+    "VerifyReport",
     "Wats",
     "WatsExtractError",
+    "backfill",
+    "collect_failures",
+    "collect_successes",
     "connect",
     "demo",
+    "partition",
+    "plan",
+    "retry",
     "run",
+    "verify",
 ]
 
 

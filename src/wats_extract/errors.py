@@ -10,6 +10,7 @@
     │   ├── ServerUnreachable     exit 5   nobody answers, after all patience
     │   └── KeysetRefused                  400 to a ``timeStamp`` comparison: read by windows instead
     ├── PagingError               exit 1   the server's pages contradict each other
+    ├── KeyFailed                          a key of a batch with ``fail_fast`` failed
     ├── RecordError                        a record does not fit its tables (becomes a failure)
     ├── Unreadable                         an answer is cut off, or not JSON at all (worth another try)
     ├── Incomplete                exit 4   stopped cleanly before the end; the next run goes on
@@ -24,6 +25,11 @@ An *error* stops something. What is only recorded, while the run goes on, is a
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wats_extract.flow import Failure
 
 
 class WatsExtractError(Exception):
@@ -108,6 +114,20 @@ class KeysetRefused(RequestError):
 
 class PagingError(WatsExtractError):
     """The server's pages contradict each other (no order, no progress), so completeness cannot be proven."""
+
+
+class KeyFailed(WatsExtractError):
+    """A key of a batch with ``fail_fast`` failed; nothing more is asked for.
+
+    Attributes:
+        failure: What became of it.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(
+            f"{failure.resource} {failure.key}: {failure.error_code}, {failure.message}", hint=failure.hint
+        )
+        self.failure = failure
 
 
 class RecordError(WatsExtractError):

@@ -290,7 +290,8 @@ def selection(config: ResourceConfig, resource: Resource, *, now: datetime) -> S
     until = instant(config.until, now=now) if config.until else None
     if since and until and since >= until:
         raise ConfigurationError(f"until ({config.until}) should be later than since ({config.since})")
-    options = {"expand": config.expand} | {name: getattr(config, name) for name in OPTIONS}
+    taken = [name for name in OPTIONS if name in resource.options]
+    options = {"expand": config.expand} | {name: getattr(config, name) for name in taken}
     return Selection(since=since, until=until, options=options, **filtered(config.filter, resource))
 
 

@@ -1,38 +1,31 @@
-"""The front door of the library: pipelines, and a connection to read from in notebooks and scripts."""
+"""Pipelines from Python: what the commands do, as functions.
+
+Those that take the path of a pipeline file are public in ``wats_extract``; those that take a pipeline which
+has been loaded, with ``stopping``, are what the command line calls.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-import pyarrow as pa
-
-from wats_extract import events, odata
-from wats_extract.client import Client, Connection
+from wats_extract import events
 from wats_extract.errors import ConfigurationError
-from wats_extract.flow import Chunk, Destination, Failure, Result, Selection, Table
+from wats_extract.flow import Destination
 from wats_extract.pipeline import Pipeline, disposition, fingerprint, load, selection, takes_time
-from wats_extract.plan import Plan, plan
-from wats_extract.readers.reading import Reading
+from wats_extract.planner import Plan
+from wats_extract.planner import plan as plan_job
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.resources.resource import Resource
 from wats_extract.runner import Job, RunReport, Task, execute
 from wats_extract.runner import retry as retry_job
-from wats_extract.settings import Source, connection, instant, nearest
-from wats_extract.verify import VerifyReport, verify
-
-Moment = str | date | datetime
-
-
-# ── pipelines ───────────────────────────────────────────────────────────────────────────────────
+from wats_extract.settings import instant
+from wats_extract.verifier import VerifyReport
+from wats_extract.verifier import verify as verify_job
+from wats_extract.wats import Moment, open_client
 
 
 @dataclass(frozen=True)
@@ -83,8 +76,124 @@ def run(
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
-    overrides = Overrides(only, _written(since), _written(until), limit, full_refresh)
+    overrides = Overrides(
+        only,
+        since=None if since is None else _written(since),
+        until=None if until is None else _written(until),
+        limit=limit,
+        full_refresh=full_refresh,
+    )
     return run_pipeline(load(path, catalogue=RESOURCES), overrides, listen=listen)
+
+
+def plan(path: str | Path, *, listen: events.Listener = events.nobody) -> Plan:
+    """Find out what a run would read, as ``wats-extract plan`` does; nothing is extracted.
+
+    Args:
+        path: The pipeline file.
+        listen: Told what happens, from any thread.
+
+    Returns:
+        For each resource from which cursor it would be read, how many items and requests that is, and
+        how long it takes at the given rate.
+
+    Raises:
+        ConfigurationError: the file is wrong; nothing was asked of the server.
+        DestinationError: the destination cannot be read.
+        RequestError: the server does not answer what is asked.
+    """
+    return plan_pipeline(load(path, catalogue=RESOURCES), listen=listen)
+
+
+def verify(
+    path: str | Path,
+    *,
+    only: Sequence[str] = (),
+    repair: bool = False,
+    listen: events.Listener = events.nobody,
+) -> VerifyReport:
+    """Compare what the server has with what has landed, as ``wats-extract verify`` does.
+
+    Args:
+        path: The pipeline file.
+        only: The resources to compare; all that can be compared where it is empty.
+        repair: Fetch what is missing, outdated or duplicated; what is extra stays.
+        listen: Told what happens, from any thread.
+
+    Returns:
+        What is missing, outdated, extra and duplicated, by resource; ``exit_code`` says whether it is equal.
+
+    Raises:
+        ConfigurationError: the file is wrong; nothing was asked of the server.
+        PipelineLocked: another process runs this pipeline.
+        DestinationError: the destination cannot be opened.
+    """
+    return verify_pipeline(load(path, catalogue=RESOURCES), only=only, repair=repair, listen=listen)
+
+
+def backfill(
+    path: str | Path,
+    *,
+    since: Moment,
+    until: Moment,
+    only: Sequence[str] = (),
+    listen: events.Listener = events.nobody,
+) -> RunReport:
+    """Extract an older range of reports, as ``wats-extract backfill`` does.
+
+    It has a cursor of its own: the one of ``run`` does not move, and the same range asked for again goes
+    on where it was stopped. What has landed already is not fetched again.
+
+    Args:
+        path: The pipeline file.
+        since: Reports that start at or after.
+        until: Reports that start before.
+        only: The resources to extract; all that have a ``start`` where it is empty.
+        listen: Told what happens, from any thread.
+
+    Returns:
+        What was done, and how it ended.
+
+    Raises:
+        ConfigurationError: the file or the range is wrong; nothing was asked of the server.
+        PipelineLocked: another process runs this pipeline.
+        DestinationError: the destination cannot be opened.
+    """
+    return backfill_pipeline(
+        load(path, catalogue=RESOURCES),
+        since=_written(since),
+        until=_written(until),
+        only=only,
+        listen=listen,
+    )
+
+
+def retry(
+    path: str | Path,
+    *,
+    code: str | None = None,
+    keys: Sequence[str] = (),
+    listen: events.Listener = events.nobody,
+) -> RunReport:
+    """Fetch the failed items of a pipeline again, as ``wats-extract retry`` does.
+
+    What lands is marked ``resolved`` in ``_wats_failures`` by the commit that lands it; cursors do not move.
+
+    Args:
+        path: The pipeline file.
+        code: Only failures with this error code, such as ``TIMEOUT``.
+        keys: Only these keys.
+        listen: Told what happens, from any thread.
+
+    Returns:
+        What was done, and how it ended; ``exit_code`` is 3 while some keys still fail.
+
+    Raises:
+        ConfigurationError: the file is wrong; nothing was asked of the server.
+        PipelineLocked: another process runs this pipeline.
+        DestinationError: the destination cannot be opened.
+    """
+    return retry_pipeline(load(path, catalogue=RESOURCES), code=code, keys=keys, listen=listen)
 
 
 def run_pipeline(
@@ -140,7 +249,7 @@ def verify_pipeline(
     """Compare what the server has with what has landed, and fetch what differs where ``repair`` says so."""
     job = job_of(pipeline, Overrides(only))
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
-        return verify(job, client, repair=repair, listen=listen)
+        return verify_job(job, client, repair=repair, listen=listen)
 
 
 def plan_pipeline(
@@ -152,7 +261,7 @@ def plan_pipeline(
     """Find out what a run would read; nothing is extracted."""
     job = job_of(pipeline, Overrides())
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
-        return plan(job, client, listen=listen)
+        return plan_job(job, client, listen=listen)
 
 
 def backfill_job(pipeline: Pipeline, *, since: str, until: str, only: Sequence[str] = ()) -> Job:
@@ -231,336 +340,5 @@ def destination_of(pipeline: Pipeline) -> Destination:
     return Parquet(config.path)
 
 
-@contextmanager
-def open_client(
-    source: Source, *, listen: events.Listener = events.nobody, stopping: threading.Event | None = None
-) -> Iterator[Client]:
-    """A client for a source; the embedded server runs as long as the client where that is the source.
-
-    Raises:
-        ConfigurationError: there is no token for a real server.
-    """
-    with ExitStack() as stack:
-        url, token = source.url, source.usable_token()
-        if source.demo is not None:
-            from wats_extract import embedded
-
-            url = stack.enter_context(embedded.serving(source.demo.reports, source.demo.seed))
-            token = embedded.TOKEN
-        yield stack.enter_context(
-            Client(
-                Connection(
-                    url=url,
-                    token=token,
-                    requests_per_minute=source.requests_per_minute,
-                    max_in_flight=source.max_in_flight,
-                    max_requests=source.max_requests,
-                    timeout=source.timeout,
-                ),
-                listen=listen,
-                stopping=stopping,
-            )
-        )
-
-
-# ── reading without a pipeline ──────────────────────────────────────────────────────────────────
-
-
-def connect(url: str | None = None, *, token: str | None = None, **limits: Any) -> Wats:
-    """A connection to a WATS server.
-
-    Args:
-        url: The server's address, such as ``https://example.wats.com``; else ``WATS_URL``, else
-            ``PYWATS_SERVER_URL``, else the embedded demo server.
-        token: The API token; else ``WATS_TOKEN``, else ``PYWATS_API_TOKEN``.
-        limits: ``requests_per_minute`` (500), ``max_in_flight`` (10), ``max_requests`` (no limit) and
-            ``timeout`` (120 s), as in a pipeline file.
-
-    Raises:
-        ConfigurationError: one of these is wrong, or there is no token.
-    """
-    return Wats(connection(url, token, **limits))
-
-
-def demo(*, reports: int | None = None, seed: int | None = None) -> Wats:
-    """A connection to an embedded WATS server that starts now and ends with the connection.
-
-    Args:
-        reports: How many reports it has, 3,000 by default.
-        seed: Which ones, 1 by default; the same seed gives the same reports.
-    """
-    given = {"reports": reports, "seed": seed}
-    query = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
-    return Wats(connection(f"demo?{query}" if query else "demo", ""))
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What came of a batch of keys.
-
-    Attributes:
-        tables: Arrow tables by name, all of the resource's, rows in the order of the keys.
-        failures: The keys that failed, each with code, message and hint.
-    """
-
-    tables: Mapping[str, pa.Table]
-    failures: Sequence[Failure]
-
-    def failures_table(self) -> pa.Table:
-        """The failures as an Arrow table."""
-        names = Failure.__dataclass_fields__
-        rows = [{name: getattr(failure, name) for name in names} for failure in self.failures]
-        types = {"http_status": pa.int32(), "attempts": pa.int32()}
-        return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, pa.string())) for name in names]))
-
-
-class Stream(Iterator[pa.RecordBatch]):
-    """Record batches while they arrive, in bounded memory; consumed once.
-
-    Attributes:
-        failures: Items that did not fit or could not be fetched, so far; look at them when it has ended.
-    """
-
-    def __init__(self, batches: Callable[[list[Failure]], Iterator[pa.RecordBatch]]) -> None:
-        self.failures: list[Failure] = []
-        self._batches = batches(self.failures)
-
-    def __next__(self) -> pa.RecordBatch:
-        return next(self._batches)
-
-
-class Wats:
-    """A connection to a WATS server; closed by ``close()``, by leaving its ``with``, or with the process.
-
-    Safe to share between threads: the request budget is shared too.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self._stack = ExitStack()
-        self._client = self._stack.enter_context(open_client(source))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<Wats at {self.url}>"
-
-    @property
-    def url(self) -> str:
-        """The server's address."""
-        return self._client.connection.url
-
-    def close(self) -> None:
-        """Close the connection, and the embedded server where there is one."""
-        self._stack.close()
-
-    def stream(
-        self,
-        resource: str,
-        *,
-        table: str | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        filter: Mapping[str, Any] | str | None = None,  # noqa: A002
-        limit: int | None = None,
-        **options: Any,
-    ) -> Stream:
-        """Read a resource from beginning to end, batch by batch, in bounded memory.
-
-        Args:
-            resource: Such as ``report_headers`` or ``reports``.
-            table: Which of the resource's tables, such as ``steps``; its first by default.
-            since: Reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
-            until: Reports that start before.
-            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, or an OData text.
-            limit: Stop after so many items (reports), in the server's processing order.
-            options: The resource's own, as in a pipeline file: ``expand``, ``attachments``, ``charts``, ….
-
-        Yields:
-            Record batches of one page or chunk each (schema: the table's, without the ``_wats`` stamps).
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            RequestError: the list itself stays without an answer.
-        """
-        declared = resource_named(resource)
-        wanted = table_named(declared, table)
-        select = self._selection(declared, since, until, filter, limit, options)
-
-        def batches(failures: list[Failure]) -> Iterator[pa.RecordBatch]:
-            for chunk in declared.reader.read(self._reading(declared, select)):
-                failures.extend(chunk.failures)
-                yield from chunk.rows.get(wanted, ())
-
-        return Stream(batches)
-
-    async def astream(self, resource: str, **selection: Any) -> AsyncIterator[pa.RecordBatch]:
-        """The same as :meth:`stream`, from asyncio: each batch is waited for in a thread.
-
-        Args:
-            resource: Such as ``report_headers`` or ``reports``.
-            selection: What :meth:`stream` takes.
-
-        Yields:
-            Record batches, as :meth:`stream` does.
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            RequestError: the list itself stays without an answer.
-        """
-        batches = self.stream(resource, **selection)
-        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-            yield batch
-
-    def fetch(
-        self,
-        resource: str,
-        keys: Iterable[str],
-        *,
-        chunk_size: int = 200,
-        on_progress: Callable[[int], None] | None = None,
-        **options: Any,
-    ) -> Fetched:
-        """Fetch items by key, concurrently; a key that fails never disturbs the others.
-
-        Args:
-            resource: ``report_headers`` or ``reports``; their keys are report uuids.
-            keys: The keys; may be a generator. Memory is what the result needs, for it is returned whole.
-            chunk_size: Items that are shredded together.
-            on_progress: Told how many items are through, after each chunk.
-            options: The resource's own, as in a pipeline file.
-
-        Returns:
-            Arrow tables and failures. Each full report costs one request of the budget, forty of them
-            one more for their place in the server's order; forty headers cost one.
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
-        """
-        rows: dict[Table, list[pa.RecordBatch]] = {}
-        failures: list[Failure] = []
-        declared = resource_named(resource)
-        done = 0
-        for chunk in self._chunks(declared, keys, chunk_size, options):
-            for table, batches in chunk.rows.items():
-                rows.setdefault(table, []).extend(batches)
-            failures.extend(chunk.failures)
-            done += len(chunk.landed) + len(chunk.failures)
-            if on_progress:
-                on_progress(done)
-        tables = {
-            table.name: pa.Table.from_batches(rows.get(table, []), table.shredded_schema)
-            for table in declared.tables
-        }
-        return Fetched(tables, failures)
-
-    def fetch_each(
-        self,
-        resource: str,
-        keys: Iterable[str],
-        *,
-        on_progress: Callable[[int], None] | None = None,
-        **options: Any,
-    ) -> Iterator[Result[dict[str, Any]]]:
-        """Fetch items by key, one outcome for each, in the order of the keys.
-
-        Args:
-            resource: ``report_headers`` or ``reports``; their keys are report uuids.
-            keys: The keys; may be an endless generator, of which only some dozens are taken ahead.
-            on_progress: Told how many items are through, after each.
-            options: The resource's own, as in a pipeline file.
-
-        Yields:
-            ``Success`` with the decoded JSON as its value, or ``Failure``. Memory is some dozens of items.
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
-        """
-        declared = resource_named(resource)
-        select = self._selection(declared, None, None, None, None, options)
-        each = declared.reader.read_each(self._reading(declared, select), keys)
-        for done, outcome in enumerate(each, start=1):
-            yield outcome
-            if on_progress:
-                on_progress(done)
-
-    def _chunks(
-        self, resource: Resource, keys: Iterable[str], chunk_size: int, options: Mapping[str, Any]
-    ) -> Iterator[Chunk]:
-        select = self._selection(resource, None, None, None, None, {"chunk_size": chunk_size, **options})
-        return resource.reader.read_keys(self._reading(resource, select), keys)
-
-    def _reading(self, resource: Resource, select: Selection) -> Reading:
-        return Reading(resource.name, self._client, select, check=self._client.check)
-
-    def _selection(
-        self,
-        resource: Resource,
-        since: Moment | None,
-        until: Moment | None,
-        filter: Mapping[str, Any] | str | None,  # noqa: A002
-        limit: int | None,
-        options: Mapping[str, Any],
-    ) -> Selection:
-        """What a pipeline file would say, checked in the same way."""
-        for name in options:
-            if name not in resource.options | {"chunk_size"}:
-                close = nearest(name, resource.options)
-                raise ConfigurationError(
-                    f"{resource.name} takes no {name!r}" + (f" (did you mean {close!r}?)" if close else "")
-                )
-        text = filter if isinstance(filter, str) else odata.filter_text(filter or {}, resource.filters)
-        now = datetime.now(UTC)
-        return Selection(
-            since=instant(since, now=now) if since is not None else None,
-            until=instant(until, now=now) if until is not None else None,
-            filter=text,
-            options=dict(options),
-            limit=limit,
-        )
-
-
-def resource_named(name: str) -> Resource:
-    """The resource of this name.
-
-    Raises:
-        ConfigurationError: there is none; the message has the nearest name.
-    """
-    if name in RESOURCES:
-        return RESOURCES[name]
-    close = nearest(name, RESOURCES)
-    raise ConfigurationError(
-        f"there is no resource {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
-        hint=f"There are {', '.join(RESOURCES)}.",
-    )
-
-
-def table_named(resource: Resource, name: str | None) -> Table:
-    """One of a resource's tables, its first by default.
-
-    Raises:
-        ConfigurationError: it has no such table.
-    """
-    tables = {table.name: table for table in resource.tables}
-    if name is None:
-        return resource.table
-    if name in tables:
-        return tables[name]
-    close = nearest(name, tables)
-    raise ConfigurationError(
-        f"{resource.name} has no table {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
-        hint=f"It has {', '.join(tables)}.",
-    )
-
-
-def _written(moment: Moment | None) -> str | None:
+def _written(moment: Moment) -> str:
     return moment.isoformat() if isinstance(moment, date) else moment

@@ -98,6 +98,7 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         output.complain("Interrupted", "before it was through.")
         return INTERRUPTED
     except click.ClickException as error:
+        error.message = output.masked(error.message)  # it repeats what was typed
         error.show()
         return error.exit_code
     except WatsExtractError as error:

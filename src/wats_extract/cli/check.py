@@ -78,7 +78,7 @@ def _tell(text: str, style: str) -> None:
 
 def _check_source(steps: Steps, pipeline: Pipeline) -> None:
     from wats_extract.cli import progress
-    from wats_extract.session import open_client
+    from wats_extract.wats import open_client
 
     place = "the embedded demo server" if pipeline.source.demo else pipeline.source.url
     try:

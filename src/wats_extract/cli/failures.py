@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,11 @@ def _as_json(rows: Sequence[dict[str, Any]]) -> None:
 def _as_csv(rows: Sequence[dict[str, Any]]) -> None:
     from wats_extract.state import FAILURES
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FAILURES.schema.names)
     writer.writerows([_plain(value) for value in row.values()] for row in rows)
+    output.write(text.getvalue())
 
 
 def _plain(value: object) -> object:

@@ -13,17 +13,17 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wats_extract.errors import WatsExtractError
+from wats_extract.masking import SHORTEST, Mask, harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 TRACEBACK = "WATS_EXTRACT_TRACEBACK"
-
-SHORTEST_SECRET = 7
 
 GAP = 3
 """Blanks between two columns."""
@@ -36,6 +36,7 @@ _ENDLESS = 100_000
 
 _STATUS = {2: "refused", 5: "unreachable", 6: "locked", 130: "interrupted"}
 _hidden: set[str] = set()
+_mask = Mask()
 
 
 # ── streams and secrets ─────────────────────────────────────────────────────────────────────────
@@ -51,15 +52,15 @@ def prepare_streams() -> None:
 
 def hide(secret: str) -> None:
     """From now on nothing that is shown has it in it; words as short as ``demo`` are no secrets."""
-    if len(secret) > SHORTEST_SECRET:
+    global _mask
+    if len(secret) >= SHORTEST:
         _hidden.add(secret)
+        _mask = Mask(*_hidden)
 
 
 def masked(text: str) -> str:
-    """The text without what is hidden."""
-    for secret in _hidden:
-        text = text.replace(secret, "***")
-    return text
+    """The text without what is hidden, and without what would command the terminal: a server's data may."""
+    return harmless(_mask(text))
 
 
 def on_terminal(stream: TextIO) -> bool:
@@ -99,6 +100,15 @@ def say_exactly(text: str, style: str = "") -> None:
     console(sys.stdout).print(Text(masked(text), style=style), soft_wrap=True)
 
 
+def facts(told: Mapping[str, str]) -> None:
+    """Names and what is to be said of each; a long text goes on below where it began."""
+    indent = max(map(len, told)) + 2
+    room = max(console(sys.stdout).width - indent, LEAST_WIDTH)
+    for name, text in told.items():
+        lines = wrap(masked(text), room, break_long_words=False, break_on_hyphens=False)
+        say_exactly(f"{name + ':':<{indent}}" + f"\n{'':{indent}}".join(lines))
+
+
 def heading(text: str) -> None:
     """What comes next on stdout."""
     say()
@@ -106,8 +116,8 @@ def heading(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """Text for other programs on stdout, as it is."""
-    sys.stdout.write(text)
+    """Text for other programs on stdout, as it is; on a terminal it must do no harm."""
+    sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
@@ -143,7 +153,7 @@ class Column:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
-    """Aligned columns on stdout, one line a row.
+    """Aligned columns on stdout, one line a row; a row of fewer cells is a heading of the next.
 
     A terminal that is too narrow even for what has to stay gets longer lines, and breaks them itself.
     """
@@ -151,11 +161,15 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
 
     cells = [[Text(column.title, style="bold") for column in columns]]
     cells += [[_cell(value) for value in row] for row in rows]
+    aligned = [row for row in cells if len(row) == len(columns)]
     out = console(sys.stdout)
     widths = _fitted(
-        columns, [max(each.cell_len for each in column) for column in zip(*cells, strict=True)], out
+        columns, [max(each.cell_len for each in column) for column in zip(*aligned, strict=True)], out
     )
     for row in cells:
+        if len(row) < len(columns):
+            heading(row[0].plain)
+            continue
         parts = [_aligned(row[index], columns[index], width) for index, width in widths.items()]
         line = Text(" " * GAP).join(parts)
         line.rstrip()
@@ -182,6 +196,7 @@ def _fitted(columns: Sequence[Column], widths: Sequence[int], out: Console) -> d
     left = out.width - _line_width(
         {each: 0 if columns[each].shrinks else width for each, width in wide.items()}
     )
+    shrinking = [each for each in shrinking if each in wide]
     for place, index in enumerate(shrinking):
         wide[index] = min(wide[index], left // (len(shrinking) - place))
         left -= wide[index]

@@ -25,5 +25,6 @@ def loaded(file: Path) -> Pipeline:
     from wats_extract.resources.catalogue import RESOURCES
 
     pipeline = load(file, catalogue=RESOURCES)
-    output.hide(pipeline.source.token.get_secret_value())
+    for secret in pipeline.source.secrets:
+        output.hide(secret)
     return pipeline

@@ -14,7 +14,7 @@ from wats_extract.cli.pipeline_file import file_argument
 
 if TYPE_CHECKING:
     from wats_extract.pipeline import Pipeline
-    from wats_extract.plan import Plan, PlannedResource
+    from wats_extract.planner import Plan, PlannedResource
 
 
 @click.command(

@@ -18,7 +18,7 @@ from wats_extract.cli.pipeline_file import file_argument, loaded
 
 if TYPE_CHECKING:
     from wats_extract.pipeline import Pipeline
-    from wats_extract.session import Stream, Wats
+    from wats_extract.wats import Stream, Wats
 
 LONGEST_VALUE = 36
 """Characters of a value on a terminal; a uuid just fits."""
@@ -42,7 +42,7 @@ def command(file: Path, resource: str, rows: int, table: str | None) -> None:
     RESOURCE is read as FILE selects it, or whole where FILE does not name it. The rows come from the
     server, and nothing is written anywhere.
     """
-    from wats_extract.session import Wats, resource_named, table_named
+    from wats_extract.wats import Wats, resource_named, table_named
 
     pipeline = loaded(file)
     names = [column.name for column in table_named(resource_named(resource), table).columns]
@@ -61,7 +61,7 @@ def _stream(wats: Wats, pipeline: Pipeline, resource: str, table: str | None, ro
 
     listed = [each for each in pipeline.resources if each.name == resource]
     config = listed[0] if listed else ResourceConfig(name=resource)
-    takes = RESOURCES[resource].options & {*OPTIONS, "expand"}
+    takes = (RESOURCES[resource].options & {*OPTIONS, "expand"}) - {"acknowledge"}
     return wats.stream(
         resource,
         table=table,

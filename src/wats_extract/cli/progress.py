@@ -136,20 +136,26 @@ class Wait:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._until = float("-inf")
+        self._until = self._told_until = float("-inf")
         self._reason = ""
 
     def begin(self, event: events.Waiting) -> bool:
-        """A wait begins; false where a longer one is under way and was told of."""
+        """A wait begins, or is over before its time; false where one that lasts as long was told of."""
         until = self._clock() + event.seconds
+        if not event.seconds and event.reason == self._reason:
+            self._until = until
         if until <= self._until + 1:
             return False
         self._until, self._reason = until, event.reason
-        return True
+        news = until > self._told_until + 1
+        self._told_until = max(until, self._told_until)
+        return news
 
     def __str__(self) -> str:
         left = self._until - self._clock()
-        return f"waiting {math.ceil(left)} s: {output.masked(self._reason)}" if left > 0 else ""
+        return (
+            f"{output.masked(self._reason).rstrip('.')}, next try in {math.ceil(left)} s" if left > 0 else ""
+        )
 
 
 # ── without a terminal ──────────────────────────────────────────────────────────────────────────

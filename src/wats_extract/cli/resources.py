@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,62 +15,109 @@ if TYPE_CHECKING:
     from wats_extract.flow import Table
     from wats_extract.resources.resource import Resource
 
+COLUMNS = (
+    Column("name"),
+    Column("route", shrinks=True),
+    Column("paging"),
+    Column("cap", right=True, spare=True),
+    Column("cursor", spare=True),
+    Column("key", spare=True),
+    Column("tables", shrinks=True, spare=True),
+)
 
-@click.command("resources", cls=Command, examples=("resources", "resources reports"))
+
+@click.command(
+    "resources", cls=Command, examples=("resources", "resources reports", "resources measurements --json")
+)
 @click.argument("name", required=False)
-def command(name: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all that is known.")
+def command(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click gives it by name
     """Show what can be extracted.
 
-    With NAME, a resource such as reports: its tables and columns.
+    With NAME, a resource such as reports: all that is known of it, its tables and columns.
     """
-    from wats_extract.session import resource_named
+    from wats_extract.resources.catalogue import RESOURCES
+    from wats_extract.wats import resource_named
 
-    if name is None:
+    shown = list(RESOURCES.values()) if name is None else [resource_named(name)]
+    if as_json:
+        output.json_line({"resources": {each.name: _told(each) for each in shown}})
+    elif name is None:
         _show_all()
     else:
-        _show_one(resource_named(name))
+        _show_one(*shown)
+
+
+# ── all of them ─────────────────────────────────────────────────────────────────────────────────
 
 
 def _show_all() -> None:
-    from wats_extract.resources.catalogue import RESOURCES
+    from wats_extract.resources.catalogue import DOMAINS
 
-    columns = [
-        Column("name"),
-        Column("route"),
-        Column("key"),
-        Column("cursor"),
-        Column("tables", shrinks=True),
-    ]
-    output.table(
-        columns,
-        [
-            (each.name, f"/api/{each.route}", each.key, each.cursor, _tables(each))
-            for each in RESOURCES.values()
-        ],
+    rows: list[tuple[str, ...]] = []
+    for domain, resources in DOMAINS.items():
+        more = ": not supported by the vendor" if all(each.internal for each in resources) else ""
+        rows += [(f"{domain}{more}",), *map(_cells, resources)]
+    output.table(COLUMNS, rows)
+    output.say()
+    output.say("Routes are below /api. One request asks for cap rows. Without a cursor all is read again.")
+    output.say("*: not all of it is proven; wats-extract resources NAME says what, and shows the columns.")
+
+
+def _cells(resource: Resource) -> tuple[str, ...]:
+    return (
+        f"{resource.name} *" if resource.unproven else resource.name,
+        f"{resource.method} {resource.route}",
+        resource.paging,
+        _cap(resource),
+        resource.cursor,
+        resource.key,
+        ", ".join(table.name for table in resource.tables),
     )
 
 
-def _tables(resource: Resource) -> str:
-    return ", ".join(table.name for table in resource.tables)
+def _cap(resource: Resource) -> str:
+    return "" if resource.cap is None else output.number(resource.cap)
+
+
+# ── one of them ─────────────────────────────────────────────────────────────────────────────────
 
 
 def _show_one(resource: Resource) -> None:
     output.say(f"{resource.name}: {resource.summary}", "bold")
-    facts = {
-        "route": f"/api/{resource.route}",
-        "key": resource.key,
-        "cursor": resource.cursor,
-        "options": ", ".join(sorted(resource.options)),
-        "expand": ", ".join(resource.expand),
-        "filters": ", ".join(resource.filters),
-    }
-    for what, said in facts.items():
-        if said:
-            output.say(f"{what + ':':<9}{said}")
+    if resource.internal:
+        output.say("The vendor does not support this route; it is asked only with internal: true.", "yellow")
+    output.facts(dict(_facts(resource)))
     for table in resource.tables:
         _show_table(table)
     output.say()
     output.say("Every table has _extra, _wats_run_id and _wats_extracted_at, too.", "dim")
+
+
+def _facts(resource: Resource) -> Iterator[tuple[str, str]]:
+    """What is known of a resource, as far as there is something to say."""
+    from wats_extract.pipeline import takes_time
+
+    yield "route", f"{resource.method} /api/{resource.route}"
+    yield "paging", resource.paging
+    if resource.cap is not None:
+        yield "cap", f"{_cap(resource)} in one request"
+    yield "key", resource.key
+    yield "cursor", resource.cursor or "none: every run reads all of it"
+    if resource.required:
+        yield "required in filter", ", ".join(resource.required)
+    if resource.filters:
+        how = " (OData)" if resource.filtered_by == "odata" else " (the WATS filter)"
+        yield "filter", ", ".join(resource.filters) + how
+    times = ["since", "until"] if takes_time(resource) else []
+    if options := [*times, *sorted(resource.options.difference(times))]:
+        yield "options", ", ".join(options)
+    if resource.expand:
+        yield "expand", ", ".join(resource.expand)
+    if resource.dimensions:
+        yield "dimensions", ", ".join(resource.dimensions)
+    if resource.unproven:
+        yield "unproven", resource.unproven
 
 
 def _show_table(table: Table) -> None:
@@ -86,3 +134,38 @@ def _show_table(table: Table) -> None:
 def _type(arrow: str) -> str:
     """As the documentation spells it: ``timestamp[us, UTC]``, ``list<double>``."""
     return arrow.replace("tz=", "").replace("element: ", "").replace("item: ", "")
+
+
+# ── for programs ────────────────────────────────────────────────────────────────────────────────
+
+
+def _told(resource: Resource) -> dict[str, Any]:
+    """All that is known of a resource, as JSON has it."""
+    from wats_extract.pipeline import takes_time
+
+    return {
+        "summary": resource.summary,
+        "method": resource.method,
+        "route": f"/api/{resource.route}",
+        "paging": resource.paging,
+        "cap": resource.cap,
+        "key": resource.key,
+        "cursor": resource.cursor or None,
+        "incremental": bool(resource.cursor),
+        "filtered_by": resource.filtered_by,
+        "filters": list(resource.filters),
+        "required": list(resource.required),
+        "takes_time": takes_time(resource),
+        "options": sorted(resource.options),
+        "expand": list(resource.expand),
+        "dimensions": list(resource.dimensions),
+        "internal": resource.internal,
+        "unproven": resource.unproven or None,
+        "tables": {
+            table.name: {
+                "key": list(table.key),
+                "columns": {column.name: _type(str(column.type)) for column in table.columns},
+            }
+            for table in resource.tables
+        },
+    }

@@ -7,6 +7,7 @@ have landed are left out. Other resources are not asked for: their list is their
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from wats_extract import events
@@ -14,6 +15,7 @@ from wats_extract.client import Client
 from wats_extract.errors import RequestBudgetSpent
 from wats_extract.failures import OpenFailures
 from wats_extract.flow import Cursor, Destination, Known, Row
+from wats_extract.readers.ahead import in_background
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.reading import Reading, fresh_rows
 from wats_extract.readers.snapshot import Snapshot
@@ -139,8 +141,10 @@ def _look_through(reading: Reading, keys: ReportKeys, planned: PlannedResource) 
     """Count what is new on the list, page by page."""
     before = reading.client.requests
     planned.new = sizes = 0
+    few = islice(keys.pages(reading, also=("reportSize",)), MOST_PAGES)
     try:
-        for number, page in enumerate(keys.pages(reading, also=("reportSize",)), start=1):
+        # In a thread, as all requests: this one stays free to notice an interrupt.
+        for number, page in enumerate(in_background(few, ahead=1, check=reading.check), start=1):
             fresh = fresh_rows(reading, page)
             planned.new += len(fresh)
             sizes += sum(_size(row) for row, _ in fresh)

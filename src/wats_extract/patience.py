@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from wats_extract.errors import RequestError
+from wats_extract.errors import RequestError, ServerUnreachable
 
 T = TypeVar("T")
 
@@ -101,9 +101,9 @@ class RetryPolicy:
 
 def worth_another_try(error: BaseException) -> bool:
     """Whether the same request may well succeed a little later."""
-    return isinstance(error, RequestError) and (
-        error.code in WORTH_ANOTHER_TRY or error.http_status in WORTH_ANOTHER_TRY_STATUS
-    )
+    if not isinstance(error, RequestError) or isinstance(error, ServerUnreachable):
+        return False
+    return error.code in WORTH_ANOTHER_TRY or error.http_status in WORTH_ANOTHER_TRY_STATUS
 
 
 def retry_after(header: str | None, *, now: datetime | None = None) -> float | None:

@@ -23,7 +23,7 @@ from wats_extract.client import Client
 from wats_extract.errors import Incomplete
 from wats_extract.failures import OpenFailures
 from wats_extract.flow import Selection
-from wats_extract.readers.ahead import in_order
+from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.paged import in_groups
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.report_keys import ReportKeys, report_keys
@@ -165,7 +165,8 @@ def verify(
 def _compared(job: Job, report: VerifyReport) -> Iterator[tuple[Task, ReportKeys]]:
     for task in job.tasks:
         keys = report_keys(task.resource)
-        if keys is None:
+        if keys is None or "start" not in task.resource.table.schema.names:
+            # Their rows do not say whether they are of the range that is compared.
             report.not_compared.append(task.resource.name)
         else:
             yield task, keys
@@ -187,7 +188,8 @@ def _compare(
     name, before = task.resource.name, client.requests
     reading = Reading(name, client, task.selection, listen=listen, check=client.check)
     listed = 0
-    for page in keys.pages(reading):
+    # In a thread, as all requests: this one stays free to notice an interrupt.
+    for page in in_background(keys.pages(reading), ahead=1, check=reading.check):
         ledger.on_server((row.key, row.version) for row in page.rows)
         if (listed + len(page.rows)) // TOLD_EVERY > listed // TOLD_EVERY:
             listen(events.Noted(f"{name}: {listed + len(page.rows):,} listed"))

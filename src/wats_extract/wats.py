@@ -1,0 +1,503 @@
+"""A connection to WATS: streams of what it has, and batches of what is asked for by key."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import pyarrow as pa
+
+from wats_extract import events
+from wats_extract.client import Client, Connection
+from wats_extract.errors import ConfigurationError
+from wats_extract.fetching import Fetched, Fetching, until_left
+from wats_extract.flow import Chunk, Failure, Result, Selection, Table
+from wats_extract.pipeline import filtered, lacking
+from wats_extract.readers.reading import Reading
+from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.resources.resource import Resource
+from wats_extract.settings import Source, connection, instant, nearest
+
+T = TypeVar("T")
+
+_END = object()
+
+Moment = str | date | datetime
+"""A date, a timestamp, or a text such as ``30 days ago``."""
+
+
+def connect(url: str | None = None, *, token: str | None = None, **limits: Any) -> Wats:
+    """A connection to a WATS server.
+
+    Args:
+        url: The server's address, such as ``https://example.wats.com``; else ``WATS_URL``, else
+            ``PYWATS_SERVER_URL``, else the embedded demo server.
+        token: The API token; else ``WATS_TOKEN``, else ``PYWATS_API_TOKEN``.
+        limits: ``requests_per_minute`` (500), ``max_in_flight`` (10), ``max_requests`` (no limit) and
+            ``timeout`` (120 s), as in a pipeline file.
+
+    Raises:
+        ConfigurationError: one of these is wrong, or there is no token.
+    """
+    return Wats(connection(url, token, **limits))
+
+
+def demo(*, reports: int | None = None, seed: int | None = None) -> Wats:
+    """A connection to an embedded WATS server that starts now and ends with the connection.
+
+    Args:
+        reports: How many reports it has, 3,000 by default.
+        seed: Which ones, 1 by default; the same seed gives the same reports.
+    """
+    given = {"reports": reports, "seed": seed}
+    query = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
+    return Wats(connection(f"demo?{query}" if query else "demo", ""))
+
+
+class Stream(Iterator[pa.RecordBatch]):
+    """Record batches while they arrive, in bounded memory; consumed once.
+
+    Attributes:
+        failures: Items that did not fit or could not be fetched, so far; look at them when it has ended.
+    """
+
+    def __init__(self, chunks: Iterator[Chunk], table: Table, client: Client) -> None:
+        self.failures: list[Failure] = []
+        self._client = client
+        self._batches = self._read(until_left(chunks, client), table)
+
+    def __next__(self) -> pa.RecordBatch:
+        return next(self._batches)
+
+    def close(self) -> None:
+        """Stop reading before the end; what is under way is given up."""
+        self._batches.close()
+
+    def stop(self) -> None:
+        """The same from another thread: the one that reads gets ``Interrupted``, soon."""
+        self._client.stop()
+
+    def _read(self, chunks: Generator[Chunk], table: Table) -> Generator[pa.RecordBatch]:
+        with closing(chunks):
+            for chunk in chunks:
+                self.failures.extend(chunk.failures)
+                yield from chunk.rows.get(table, ())
+
+
+class Wats:
+    """A connection to a WATS server; closed by ``close()``, by leaving its ``with``, or with the process.
+
+    Safe to share between threads: the request budget is shared too.
+    """
+
+    def __init__(self, source: Source) -> None:
+        stack = ExitStack()
+        self._client = stack.enter_context(open_client(source))
+        # At the latest before the interpreter takes the embedded server's threads away.
+        self._close = weakref.finalize(self, stack.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Wats at {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._client.connection.url
+
+    def close(self) -> None:
+        """Close the connection, and the embedded server where there is one."""
+        self._close()
+
+    def stream(
+        self,
+        resource: str,
+        *,
+        table: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        filter: Mapping[str, Any] | str | None = None,  # noqa: A002
+        limit: int | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Read a resource from beginning to end, batch by batch, in bounded memory.
+
+        Args:
+            resource: Such as ``report_headers`` or ``reports``.
+            table: Which of the resource's tables, such as ``steps``; its first by default.
+            since: Reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
+            until: Reports that start before.
+            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, or an OData text.
+            limit: Stop after so many items (reports), in the server's processing order.
+            options: The resource's own, as in a pipeline file: ``expand``, ``attachments``, ``charts``, ….
+
+        Yields:
+            Record batches of one page or chunk each (schema: the table's, without the ``_wats`` stamps).
+
+        Raises:
+            ConfigurationError: a name or a value is wrong.
+            RequestError: the list itself stays without an answer.
+        """
+        declared = resource_named(resource)
+        wanted = table_named(declared, table)
+        for _, text in lacking(declared, {**options, "filter": filter}):
+            raise ConfigurationError(text)
+        select = self._selection(declared, since, until, filter, limit, options)
+
+        reading = self._reading(declared, select)
+        return Stream(declared.reader.read(reading), wanted, reading.client)
+
+    def astream(self, resource: str, **selection: Any) -> AsyncGenerator[pa.RecordBatch]:
+        """The same as :meth:`stream`, from asyncio: each batch is waited for in a thread.
+
+        A task that is cancelled stops the reading first; that takes as long as a request at most.
+
+        Args:
+            resource: Such as ``report_headers`` or ``reports``.
+            selection: What :meth:`stream` takes.
+
+        Yields:
+            Record batches, as :meth:`stream` does.
+
+        Raises:
+            ConfigurationError: a name or a value is wrong.
+            RequestError: the list itself stays without an answer.
+        """
+        stream = self.stream(resource, **selection)
+        return _awaited_each(stream, stop=stream.stop, close=stream.close)
+
+    def fetch(
+        self,
+        resource: str,
+        keys: Iterable[str],
+        *,
+        chunk_size: int = 200,
+        max_in_flight: int | None = None,
+        fail_fast: bool = False,
+        on_progress: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> Fetched:
+        """Fetch items by key, concurrently, as Arrow tables; a key that fails never disturbs the others.
+
+        What a key is and what it costs, by domain; ``docs/batch.md`` has every resource:
+
+        =================  =========================================================  =====================
+        domain             resources: route                                           keys, requests
+        =================  =========================================================  =====================
+        reports            ``reports``: ``Report/Wsjf/{uuid}``,                       uuids: one each, and
+                           ``wsxf_reports``: ``Report/Wsxf/{uuid}``                   one more for forty
+                           ``report_attachments``: ``Report/Attachment``              uuids: one a file
+                           ``report_headers``: ``Report/Query/Header``                uuids: one for forty
+        products           ``product_details``: ``Product/{part number}``, with       part numbers: one each
+                           revisions and tags
+                           ``products``: ``Product/Query``                            part numbers: the list
+        assets             ``assets``: ``Asset``                                      asset ids: the list
+                           ``asset_logs``: ``Asset/Log``                              log ids: one for forty
+        production         ``units``: ``Production/Unit/{serial}/{part}``,            ``serial|part``: one
+                           ``unit_verifications``: ``Production/UnitVerification``    each, one more for
+                                                                                      twenty
+                           ``serial_numbers``: ``Production/SerialNumbers``           their types: one each
+        root cause         ``tickets``: ``RootCause/Tickets``                         ticket ids: the list
+                           ``ticket_histories``: ``RootCause/Ticket``                 ticket ids: one each
+        software           ``packages``: ``Software/Packages``                        package ids: the list
+                           ``package_files``: ``Software/PackageFiles/{id}``          package ids: one each
+        users              ``users``: ``SCIM/v2/Users``                               user ids: the list
+        processes          ``processes``: ``App/Processes``                           codes: the list
+        analytics          ``docs/batch.md``                                          questions: one each
+        =================  =========================================================  =====================
+
+        *The list*: the route cannot be asked for keys, so all of it is read, once for 100,000 keys.
+
+        Every request counts in the connection's budget (500 a minute by default, which WATS enforces with
+        429), so 5,000 reports take about ten minutes, whatever ``max_in_flight`` says: a batch waits for
+        the budget, and when WATS asks for a pause.
+
+        Memory is what the result needs, for it is returned whole, and beside that at most 200 documents,
+        or one list. For more keys than fit, use :meth:`fetch_each`, or a pipeline.
+
+        Args:
+            resource: Its name; ``wats-extract resources`` lists them.
+            keys: The keys; may be a generator, which is read only as far ahead as requests need it. A key
+                that is given twice is fetched once.
+            chunk_size: Documents that are gathered before ``on_progress`` hears of them.
+            max_in_flight: Requests at the same time; the connection's (10 by default) also is the most.
+            fail_fast: Whether the first failure is raised, and nothing more is asked for.
+            on_progress: Told how many items are through, after each chunk.
+            options: The resource's own, as in a pipeline file.
+
+        Returns:
+            Arrow tables, rows in the order of the keys, and the failures.
+
+        Raises:
+            ConfigurationError: a name or a value is wrong.
+            KeyFailed: a key failed, and ``fail_fast`` says so; it has the ``Failure``.
+            TokenRefused: the token is wrong.
+            ServerUnreachable: the server does not answer any more.
+        """
+        return self._fetching(
+            resource,
+            chunk_size=chunk_size,
+            max_in_flight=max_in_flight,
+            fail_fast=fail_fast,
+            on_progress=on_progress,
+            **options,
+        ).tables(keys)
+
+    def fetch_each(
+        self,
+        resource: str,
+        keys: Iterable[str],
+        *,
+        chunk_size: int = 40,
+        max_in_flight: int | None = None,
+        fail_fast: bool = False,
+        on_progress: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> Generator[Result[dict[str, Any]]]:
+        """Fetch items by key, one outcome for each, in the order of the keys.
+
+        Routes, keys and requests are those of :meth:`fetch`, but reports and units are not looked up in
+        their list beforehand, which saves one request for forty or twenty. Requests count in the
+        connection's budget in the same way, and what is not consumed is not asked for.
+
+        Memory is some dozens of items, however many keys there are; where a list is read instead (see
+        :meth:`fetch`), 100,000 keys and their rows.
+
+        Args:
+            resource: Its name; ``wats-extract resources`` lists them.
+            keys: The keys; may be an endless generator, of which only some dozens are taken ahead, or
+                100,000 where a list is read. A key that is given twice has two outcomes.
+            chunk_size: Documents that are fetched in front of the one whose turn it is, at most.
+            max_in_flight: Requests at the same time; the connection's (10 by default) also is the most.
+            fail_fast: Whether the first failure is raised, and nothing more is asked for.
+            on_progress: Told how many items are through, with each.
+            options: The resource's own, as in a pipeline file.
+
+        Yields:
+            ``Success`` with the decoded JSON as its value, or ``Failure``; ``outcome.ok`` tells which.
+            Leaving the loop early, or ``close()``, gives up what is under way.
+
+        Raises:
+            ConfigurationError: a name or a value is wrong; at once.
+            KeyFailed: a key failed, and ``fail_fast`` says so; it has the ``Failure``.
+            TokenRefused: the token is wrong.
+            ServerUnreachable: the server does not answer any more.
+        """
+        return self._fetching(
+            resource,
+            chunk_size=chunk_size,
+            max_in_flight=max_in_flight,
+            fail_fast=fail_fast,
+            on_progress=on_progress,
+            **options,
+        ).each(keys)
+
+    async def afetch(self, resource: str, keys: Iterable[str], **how: Any) -> Fetched:
+        """The same as :meth:`fetch`, from asyncio: it works in a thread.
+
+        Routes, keys, memory and the budget of requests are those of :meth:`fetch`; several at the same time
+        share the connection's. A task that is cancelled stops the work first: waits end at once, no request
+        follows, and those under way end by the connection's ``timeout``.
+
+        Args:
+            resource: Its name; ``wats-extract resources`` lists them.
+            keys: The keys; a generator is read in the thread.
+            how: What else :meth:`fetch` takes; ``on_progress`` is called in the thread.
+
+        Returns:
+            Arrow tables and failures.
+
+        Raises:
+            ConfigurationError: a name or a value is wrong.
+            KeyFailed: a key failed, and ``fail_fast`` says so.
+            TokenRefused: the token is wrong.
+            ServerUnreachable: the server does not answer any more.
+        """
+        fetching = self._fetching(resource, **how)
+        return await _awaited(partial(fetching.tables, keys), stop=fetching.stop)
+
+    def afetch_each(
+        self, resource: str, keys: Iterable[str], **how: Any
+    ) -> AsyncGenerator[Result[dict[str, Any]]]:
+        """The same as :meth:`fetch_each`, from asyncio: each outcome is waited for in a thread.
+
+        Routes, keys, memory and the budget of requests are those of :meth:`fetch_each`, cancelling is as
+        with :meth:`afetch`.
+
+        Args:
+            resource: Its name; ``wats-extract resources`` lists them.
+            keys: The keys; a generator is read in the threads.
+            how: What else :meth:`fetch_each` takes; ``on_progress`` is called in the threads.
+
+        Yields:
+            ``Success`` with the decoded JSON as its value, or ``Failure``, in the order of the keys.
+
+        Raises:
+            ConfigurationError: a name or a value is wrong.
+            KeyFailed: a key failed, and ``fail_fast`` says so.
+            TokenRefused: the token is wrong.
+            ServerUnreachable: the server does not answer any more.
+        """
+        fetching = self._fetching(resource, **how)
+        outcomes = fetching.each(keys)
+        return _awaited_each(outcomes, stop=fetching.stop, close=outcomes.close)
+
+    def _fetching(
+        self,
+        name: str,
+        *,
+        max_in_flight: int | None = None,
+        fail_fast: bool = False,
+        on_progress: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> Fetching:
+        resource = resource_named(name)
+        for where, text in lacking(resource, options):
+            if where != "filter":  # the keys say what is asked for
+                raise ConfigurationError(text)
+        select = self._selection(resource, None, None, None, None, options)
+        reading = self._reading(resource, select, max_in_flight)
+        return Fetching(resource, reading, fail_fast, on_progress or (lambda done: None))
+
+    def _reading(self, resource: Resource, select: Selection, max_in_flight: int | None = None) -> Reading:
+        _check(max_in_flight=max_in_flight, chunk_size=select.options.get("chunk_size"))
+        part = self._client.part(max_in_flight=max_in_flight, keeping=self)
+        return Reading(resource.name, part, select, check=part.check)
+
+    def _selection(
+        self,
+        resource: Resource,
+        since: Moment | None,
+        until: Moment | None,
+        filter: Mapping[str, Any] | str | None,  # noqa: A002
+        limit: int | None,
+        options: Mapping[str, Any],
+    ) -> Selection:
+        """What a pipeline file would say, checked in the same way."""
+        for name in options:
+            if name not in resource.options | {"chunk_size"}:
+                close = nearest(name, resource.options)
+                raise ConfigurationError(
+                    f"{resource.name} takes no {name!r}" + (f" (did you mean {close!r}?)" if close else "")
+                )
+        if options.get("acknowledge"):
+            raise ConfigurationError(
+                "only a pipeline acknowledges what it has committed", hint="Leave acknowledge out to read."
+            )
+        now = datetime.now(UTC)
+        return Selection(
+            since=instant(since, now=now) if since is not None else None,
+            until=instant(until, now=now) if until is not None else None,
+            options=dict(options),
+            limit=limit,
+            **filtered(filter, resource),
+        )
+
+
+def _check(**numbers: Any) -> None:
+    for name, number in numbers.items():
+        if number is not None and (not isinstance(number, int) or number < 1):
+            raise ConfigurationError(f"{name} is a whole number from 1, not {number!r}")
+
+
+async def _awaited(work: Callable[[], T], *, stop: Callable[[], None]) -> T:
+    """What ``work`` gives, in a thread; where the task is cancelled, it is stopped and waited for."""
+    step = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        stop()
+        while not step.done():
+            with suppress(asyncio.CancelledError):  # of those who ask again meanwhile
+                await asyncio.wait([step])
+        step.exception()  # that it was interrupted is no news
+        raise
+
+
+async def _awaited_each(
+    values: Iterator[T], *, stop: Callable[[], None], close: Callable[[], None]
+) -> AsyncGenerator[T]:
+    """The values, each waited for in a thread; when they are left, so are the threads."""
+    try:
+        while (value := await _awaited(partial(next, values, _END), stop=stop)) is not _END:
+            yield cast("T", value)
+    finally:
+        stop()
+        close()
+
+
+def resource_named(name: str) -> Resource:
+    """The resource of this name.
+
+    Raises:
+        ConfigurationError: there is none; the message has the nearest name.
+    """
+    if name in RESOURCES:
+        return RESOURCES[name]
+    close = nearest(name, RESOURCES)
+    raise ConfigurationError(
+        f"there is no resource {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
+        hint=f"There are {', '.join(RESOURCES)}.",
+    )
+
+
+def table_named(resource: Resource, name: str | None) -> Table:
+    """One of a resource's tables, its first by default.
+
+    Raises:
+        ConfigurationError: it has no such table.
+    """
+    tables = {table.name: table for table in resource.tables}
+    if name is None:
+        return resource.table
+    if name in tables:
+        return tables[name]
+    close = nearest(name, tables)
+    raise ConfigurationError(
+        f"{resource.name} has no table {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
+        hint=f"It has {', '.join(tables)}.",
+    )
+
+
+@contextmanager
+def open_client(
+    source: Source, *, listen: events.Listener = events.nobody, stopping: threading.Event | None = None
+) -> Iterator[Client]:
+    """A client for a source; the embedded server runs as long as the client where that is the source.
+
+    Raises:
+        ConfigurationError: there is no token for a real server.
+    """
+    with ExitStack() as stack:
+        # The token is no variable of its own here: a traceback may show those of every function.
+        place = Connection(
+            url=source.url,
+            token=source.usable_token(),
+            requests_per_minute=source.requests_per_minute,
+            max_in_flight=source.max_in_flight,
+            max_requests=source.max_requests,
+            timeout=source.timeout,
+            ca_file=source.ca_file,
+            proxy=source.proxy.get_secret_value(),
+        )
+        if source.demo is not None:
+            from wats_extract import embedded
+
+            url = stack.enter_context(embedded.serving(source.demo.reports, source.demo.seed))
+            place = replace(place, url=url, token=embedded.TOKEN, ca_file=None, proxy="")
+        yield stack.enter_context(Client(place, listen=listen, stopping=stopping))

@@ -1,0 +1,93 @@
+"""Plan: what it says a run will do is what the run then does; it writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.extraction import Extraction
+from wats_extract import planner
+from wats_extract.fake.app import App
+from wats_extract.fake.data import Plant
+from wats_extract.fake.faults import Faults
+from wats_extract.planner import Plan, plan
+
+Server = Callable[..., tuple[App, str]]
+NAMES = ["processes", "products", "report_headers", "reports"]
+
+
+@pytest.fixture(params=["duckdb", "parquet"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def planned(extraction: Extraction, *, max_requests: int | None = None) -> Plan:
+    with extraction.client(max_requests=max_requests) as client:
+        return plan(extraction.job(), client)
+
+
+def test_a_plan_is_what_the_run_then_does(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(130)
+    _, url = server(plant, page_cap=50)
+    extraction = Extraction(url, tmp_path, kind, NAMES)
+    for expected in (130, 0, 7):
+        if expected == 7:
+            plant.grow(5)
+            for uuid in plant.uuids()[10:12]:
+                plant.receive_again(uuid)
+        before = sorted(tmp_path.rglob("*.parquet"))
+        found = planned(extraction).resources
+        assert sorted(tmp_path.rglob("*.parquet")) == before
+        report = extraction.run()
+        for name in ("report_headers", "reports"):
+            assert found[name].new == report.resources[name].items == expected
+            assert found[name].requests == report.resources[name].requests
+        assert found["processes"].requests == report.resources["processes"].requests == 1
+        assert found["products"].requests is None
+        assert bool(found["reports"].bytes) is bool(expected)
+        assert found["report_headers"].bytes is None
+
+
+def test_it_says_from_where(server: Server, tmp_path: Path) -> None:
+    _, url = server(Plant(20))
+    extraction = Extraction(url, tmp_path)
+    assert planned(extraction).resources["reports"].cursor is None
+    assert not list(tmp_path.iterdir())
+    report = extraction.run()
+    assert planned(extraction).resources["reports"].cursor == report.resources["reports"].cursor
+    extraction.disposition = "replace"
+    assert planned(extraction).resources["reports"].new == 20, "a full pass each time"
+
+
+def test_open_failures_are_left_to_retry(server: Server, tmp_path: Path) -> None:
+    plant = Plant(20)
+    _, url = server(plant, faults=Faults(broken={plant.uuids()[3]: "404"}))
+    extraction = Extraction(url, tmp_path)
+    extraction.run()
+    found = planned(extraction)
+    assert (found.resources["reports"].new, found.open_failures) == (0, 1)
+
+
+def test_time_follows_from_the_rate(server: Server, tmp_path: Path) -> None:
+    _, url = server(Plant(20))
+    extraction = Extraction(url, tmp_path, names=["reports"])
+    with extraction.client(requests_per_minute=60) as client:
+        found = plan(extraction.job(), client).resources["reports"]
+    assert found.seconds == found.requests == 22
+    assert planned(extraction).resources["reports"].seconds is None
+
+
+def test_it_stops_looking_at_some_point(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url = server(Plant(200), page_cap=20)
+    extraction = Extraction(url, tmp_path, names=["reports"])
+    spent = planned(extraction, max_requests=3).resources["reports"]
+    assert spent.at_least
+    assert 0 < (spent.new or 0) < 200
+    monkeypatch.setattr(planner, "MOST_PAGES", 2)
+    looked = planned(extraction).resources["reports"]
+    assert looked.at_least
+    assert 0 < (looked.new or 0) < 200
