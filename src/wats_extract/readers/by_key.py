@@ -40,6 +40,10 @@ FEW_AHEAD = 40
 """The same where each document is handed on by itself, and nothing waits for a chunk to be full."""
 
 
+SAME_HALVES = 5
+"""How often the same half of a document comes before it is the document's own fault."""
+
+
 class DocumentShredder(Protocol):
     """What a reader of documents needs of a shredder."""
 
@@ -161,28 +165,30 @@ class ByKeyReader:
         except RequestError as error:
             return reading.fetch_failure(key.key, error)
         except RecordError as error:
-            return reading.record_failure(key.key, error.message, raw=b"".join(before), url=f"/api/{route}")
+            return reading.record_failure(
+                key.key, error.message, raw=b"".join(before[-1:]), url=f"/api/{route}"
+            )
 
     def _decode(self, key: Wanted, reply: Reply, before: list[bytes]) -> Any:
-        """The document; the same unreadable bytes twice are the record's own fault, not the transfer's."""
+        """The document; the same unreadable bytes twice are the record's own fault, not the transfer's.
+
+        Half a document is the transfer's for longer: what cuts one off may well cut another at the same place.
+        """
         body = reply.body
         if body.strip() == b"null":
             raise RequestError(
                 "the server answers null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
             )
+        if before and before[-1] != body:
+            before.clear()
         before.append(body)
         try:
             return self.shredder.document(key.key, key.version, body)
         except Unreadable as error:
-            if (
-                len(before) > 1
-                and body == before[-2]
-                and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"[")
-            ):
+            enough = SAME_HALVES if "truncated" in error.message else 2
+            if len(before) >= enough and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
                 raise RecordError(f"it is not JSON: {error.message}") from error
             raise
-        finally:
-            del before[:-1]
 
     def _listed(self, reading: Reading, end: list[Cursor | None]) -> Generator[Wanted]:
         listed = self.listing.pages(reading, self.shredder.rows, self.asked)

@@ -29,6 +29,7 @@ class NumberedList:
 
     keyset: Keyset
 
+    paging = "keyset"
     keys_at_once = 40
     """So many uuids fit in the 2 kB of query that IIS takes."""
 
@@ -36,6 +37,11 @@ class NumberedList:
     def route(self) -> str:
         """Below ``/api``."""
         return self.keyset.route
+
+    @property
+    def cap(self) -> int:
+        """Rows asked for in one request."""
+        return self.keyset.page_size
 
     def proper(self, key: str) -> str:
         """A whole number, or nothing."""

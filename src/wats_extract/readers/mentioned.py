@@ -36,12 +36,18 @@ class Mentioned:
     condition: Callable[[Iterable[str]], str]
     order: str = "timeStamp"
 
+    paging = "mentioned"
     keys_at_once = 20
 
     @property
     def route(self) -> str:
         """Below ``/api``."""
         return self.listing.route
+
+    @property
+    def cap(self) -> int | None:
+        """Rows asked for in one request of the list that mentions them."""
+        return self.listing.cap
 
     def proper(self, key: str) -> str:
         """The key as the server writes it; empty where it cannot be one."""

@@ -25,7 +25,13 @@ class Offset:
     route: str
     page_size: int = 500
 
+    paging = "offset"
     keys_at_once = 100_000
+
+    @property
+    def cap(self) -> int:
+        """Rows asked for in one request."""
+        return self.page_size
 
     def proper(self, key: str) -> str:
         """Any key may be one of its rows'."""

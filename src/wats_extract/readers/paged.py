@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 GONE = "It was deleted on the server, or the token does not reach it."
 
+KEYS_AHEAD = 1_000
+"""Keys taken in front of the one whose turn it is, or those of one look-up, where that takes more."""
+
 
 @dataclass(frozen=True)
 class PagedReader:
@@ -42,6 +46,16 @@ class PagedReader:
 
     listing: Listing
     shredder: PageShredder
+
+    @property
+    def paging(self) -> str:
+        """How, in a word or two."""
+        return self.listing.paging
+
+    @property
+    def cap(self) -> int | None:
+        """Rows asked for in one request, where it says how many."""
+        return self.listing.cap
 
     def read(self, reading: Reading) -> Iterator[Chunk]:
         """One chunk a page, in the order of the cursor; the next page is asked for meanwhile."""
@@ -106,7 +120,8 @@ class PagedReader:
 
         workers = reading.client.connection.max_in_flight
         groups = in_groups(keys, self.listing.keys_at_once)
-        return in_order(groups, find, workers=workers, ahead=workers, check=reading.check)
+        ahead = max(1, min(workers, KEYS_AHEAD // self.listing.keys_at_once))
+        return in_order(groups, find, workers=workers, ahead=ahead, check=reading.check)
 
     def _found(self, reading: Reading, keys: list[str], found: dict[str, Row] | RequestError) -> Chunk:
         outcomes = [self._outcome(reading, key, found) for key in keys]
@@ -176,7 +191,7 @@ class PagedReader:
                 self.shredder.shred([row.record])
                 fit.append(row)
             except RecordError as error:
-                raw = repr(row.record).encode("utf-8", "replace")
+                raw = json.dumps(self.shredder.value(row), separators=(",", ":")).encode()
                 failures.append(reading.record_failure(row.key, error.message, raw=raw))
         return fit, failures
 

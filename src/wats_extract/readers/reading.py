@@ -122,6 +122,14 @@ class Listing(Protocol):
         """Below ``/api``."""
 
     @property
+    def paging(self) -> str:
+        """How, in a word or two."""
+
+    @property
+    def cap(self) -> int | None:
+        """Rows that are asked for in one request; ``None`` where that is left to the server."""
+
+    @property
     def keys_at_once(self) -> int:
         """How many keys one look-up may ask for."""
 

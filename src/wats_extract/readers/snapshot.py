@@ -30,6 +30,8 @@ class Snapshot:
     query: Mapping[str, str | int | bool] = field(default_factory=dict)
     instead: tuple[Mapping[str, str | int | bool], ...] = ()
 
+    paging = "single request"
+    cap = None
     keys_at_once = 100_000
 
     def proper(self, key: str) -> str:

@@ -35,7 +35,13 @@ class TextKeyset:
     field: str
     page_size: int = 1_000
 
+    paging = "text keyset"
     keys_at_once = 100_000
+
+    @property
+    def cap(self) -> int:
+        """Rows asked for in one request."""
+        return self.page_size
 
     def proper(self, key: str) -> str:
         """Any key may be one of its rows'."""

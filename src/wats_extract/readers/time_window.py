@@ -1,35 +1,34 @@
 """Windows on time: for routes that take a range of it and give at most so many rows, and nothing to page by.
 
-A window whose answer may have been cut is read again in halves. An answer is whole for sure only where the
+A window whose answer may have been cut is read again, narrower. An answer is whole for sure only where the
 server has given more rows in another one; so whatever reaches the largest answer is doubted, and the
 server's real cap is learned, whatever it declares. A window that is cut at the smallest width still is
 landed as far as it goes and named; the reading goes on.
+
+How wide a window is (``widths``) follows from what came before, and from which rows a cut answer held: as
+documented the newest ones, but nothing that is covered rests on that. Only whole answers cover.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from wats_extract import odata
+from wats_extract import odata, wats_filter
 from wats_extract.flow import Cursor, Row, Window
 from wats_extract.readers.keyset import SMALLEST_CAP
 from wats_extract.readers.reading import Page, Query, Reading, RowsOf
 from wats_extract.readers.snapshot import USUAL_CAPS
+from wats_extract.readers.widths import Widths
 
 BEFORE_WATS = datetime(1990, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)
 """How far the clocks of stations may run ahead."""
 
-SECOND, NO_TIME = timedelta(seconds=1), timedelta()
+SECOND = timedelta(seconds=1)
 
-FILL = 0.85
-"""How full answers should be: more are cut and read again, fewer rows cost a request as well."""
-
-GROWTH = 3.0
-"""A window is at most so many times as wide as the one before it."""
+UUID_LENGTH = 36
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class TimeWindows:
         look_back: How late a row may arrive and still be found by the next reading.
         smallest: The narrowest window.
         now: The clock.
+        moment: The field of a record that says when it was; windows are narrowed with less requests by it.
+        queried: The fields of the WATS filter that this route takes in its query, not in the body.
     """
 
     route: str
@@ -49,12 +50,15 @@ class TimeWindows:
     look_back: timedelta = timedelta(days=7)
     smallest: timedelta = SECOND
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    queried: frozenset[str] = frozenset()
+    moment: str = "startUtc"
 
+    paging = "time windows"
     keys_at_once = 100_000
 
     def proper(self, key: str) -> str:
         """Any key may be one of its rows'; uuids are lower-case."""
-        return key.lower()
+        return key.lower() if len(key) == UUID_LENGTH else key
 
     def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
         """The rows of each window, oldest first; empty windows go with the one after them.
@@ -63,14 +67,15 @@ class TimeWindows:
             RequestError: a window stays without a usable answer.
         """
         begin, end, done = self._span(reading)
-        walk = _Walk(self.cap, width=end - begin)
-        read_from, before = begin, set[str]()
+        walk = _Walk(self.cap)
+        widths = Widths(end.timestamp(), from_the_end=begin == BEFORE_WATS)
+        read_from, until, before = begin, end, set[str]()
         while begin < end:
-            until = self._end(begin, walk.width, end)
             answer = self._ask(reading, rows, query, begin, until)
+            span, times = (begin.timestamp(), until.timestamp()), self._times(answer, begin, until)
             doubt = walk.doubts(answer)
             if doubt and until - begin > self.smallest:
-                walk.narrow(begin, until, rows=len(answer))
+                until = self._end(begin, widths.after_cut(*span, times, rows=len(answer)), end)
                 continue
             cut = doubt is not None and doubt.certain
             fresh = list({row.key: row for row in answer if row.key not in before}.values())
@@ -82,8 +87,8 @@ class TimeWindows:
                 done = done if cut else max(done, min(until, self.now()))
                 yield _page(fresh, read_from, until, done, cap=walk.cap, cut=cut)
                 read_from = until
-            walk.go_on(begin, until, rows=len(answer))
             begin, before = until, {row.key for row in answer}
+            until = self._end(begin, widths.after_whole(*span, times, rows=len(answer), cap=walk.cap), end)
 
     def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:
         """The rows of some keys; the route knows no keys, so it is read until all of them are found."""
@@ -103,20 +108,32 @@ class TimeWindows:
         done = datetime.fromisoformat(reading.cursor["start"])
         return max(since, done - self.look_back), end, done
 
-    def _end(self, begin: datetime, width: timedelta, end: datetime) -> datetime:
-        """Where a window of about that width ends: on a multiple of the smallest width, or at the end."""
-        grid = begin.replace(microsecond=0) if self.smallest >= SECOND else begin
-        if width >= end - begin:
+    def _end(self, begin: datetime, instant: float, end: datetime) -> datetime:
+        """Where a window ends that should end there: on a multiple of the smallest width, or at the end."""
+        if instant >= end.timestamp():
             return end
-        steps = max(1, width // self.smallest)
+        grid = begin.replace(microsecond=0) if self.smallest >= SECOND else begin
+        steps = max(1, int((instant - grid.timestamp()) / self.smallest.total_seconds()))
         return min(grid + steps * self.smallest, end)
 
+    def _times(self, answer: list[Row], begin: datetime, end: datetime) -> list[float]:
+        """When the rows of an answer were, in order; nothing where one does not say, or says otherwise."""
+        try:
+            times = sorted(_instant(getattr(row.record, self.moment)) for row in answer)
+        except (AttributeError, TypeError, ValueError):
+            return []
+        within = times and begin.timestamp() <= times[0] and times[-1] <= end.timestamp()
+        return times if within else []
+
     def _ask(self, reading: Reading, rows: RowsOf, query: Query, begin: datetime, end: datetime) -> list[Row]:
+        asked = wats_filter.body(reading.selection.asked)
         question: Mapping[str, str | int] = {
+            **{name: text for name, text in asked.items() if name not in self.queried},
             "dateFrom": odata.timestamp_text(begin),
             "dateTo": odata.timestamp_text(end),
             "topCount": self.cap,
         }
+        query = query | {name: text for name, text in asked.items() if name in self.queried}
         return reading.client.get(
             self.route, query=query, body=question, decode=lambda reply: rows(reply.body)
         )
@@ -131,25 +148,17 @@ class _Doubt:
 
 @dataclass
 class _Walk:
-    """What is learned on the way: the cap, and how dense the rows are.
+    """What is learned on the way of the server's cap.
 
     Attributes:
         cap: The most rows of one answer, as far as is known.
-        width: Of the next window.
         largest: The most rows that were given in one answer.
         at_largest: The keys of the first answer with so many.
-        recent: Width in seconds and rows of the last windows.
-        dense_until: The end of the last window that was cut.
-        ahead: At least so many rows are before it still.
     """
 
     cap: int
-    width: timedelta
     largest: int = 0
     at_largest: frozenset[str] = frozenset()
-    recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=4))
-    dense_until: datetime = BEFORE_WATS
-    ahead: int = 0
 
     def doubts(self, answer: list[Row]) -> _Doubt | None:
         """Whether an answer may have been cut; ``None`` where the server has given more at once.
@@ -170,23 +179,11 @@ class _Walk:
             self.cap = count
         return _Doubt(certain)
 
-    def narrow(self, begin: datetime, end: datetime, *, rows: int) -> None:
-        """Half of a window whose answer may have been cut."""
-        self.dense_until, self.ahead = end, rows
-        self.width = (end - begin) / 2
 
-    def go_on(self, begin: datetime, end: datetime, *, rows: int) -> None:
-        """The next window as wide as the densest of the recent windows allows, and what is known of it."""
-        width, left = end - begin, self.dense_until - end
-        self.recent.append((width / SECOND, rows))
-        self.ahead = max(0, self.ahead - rows) if left > NO_TIME else 0
-        seconds, count = (sum(column) for column in zip(*self.recent, strict=True))
-        density = max(count / seconds, rows / self.recent[-1][0])
-        self.width = GROWTH * width
-        if density:
-            self.width = min(self.width, FILL * self.cap / density * SECOND)
-        if self.ahead > FILL * self.cap:
-            self.width = min(self.width, left / 2)
+def _instant(text: str) -> float:
+    """A timestamp in seconds; without zone it is UTC."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _page(rows: list[Row], begin: datetime, end: datetime, done: datetime, *, cap: int, cut: bool) -> Page:
