@@ -11,14 +11,16 @@ PYTHON :=
 CANDIDATES := $(strip $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs notebook constraints clean
+.PHONY: help demo test chaos lint fuzz format docs notebook constraints clean
 
 help:
 	@echo "make demo         extract from the embedded demo server into data/wats.duckdb, and look at it"
 	@echo "make test         ruff, mypy, import-linter and all tests: what CI runs"
+	@echo "make chaos        kill and fault real extractions, hundreds of times (some 10 minutes)"
 	@echo "make lint         the same without the tests"
+	@echo "make fuzz         search for input that breaks what reads it; SECONDS=30 for each target"
 	@echo "make format       let ruff put the code in order"
-	@echo "make docs         write docs/tables.md again, from the declared tables"
+	@echo "make docs         write docs/resources.md and docs/tables.md again, from the declarations"
 	@echo "make notebook     open notebooks/ in JupyterLab"
 	@echo "make constraints  pin the newest versions in constraints.txt"
 	@echo "make clean        remove .venv and caches; data/ stays"
@@ -33,12 +35,23 @@ test: lint
 	@echo "Running the tests"
 	@$(BIN)/pytest --quiet --numprocesses auto
 
+chaos: $(VENV)/.installed-for-tests
+	@$(BIN)/python -m tests.chaos
+
 lint: $(VENV)/.installed-for-tests
 	@echo "Checking style, types and the directions of imports"
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+# Guided by coverage where atheris has a wheel for this platform; otherwise hypothesis alone.
+SECONDS := 30
+fuzz: $(VENV)/.installed-for-tests
+	@$(INSTALL) --only-binary :all: atheris 2>/dev/null || echo "atheris cannot be installed here"
+	@$(BIN)/python -m tests.fuzz.search --seconds $(SECONDS)
+	@echo "Testing the laws of shredding with more examples"
+	@$(BIN)/pytest --quiet --numprocesses auto --hypothesis-profile=thorough tests/shred tests/fuzz
 
 format: $(VENV)/.installed-for-tests
 	@$(BIN)/ruff check --fix

@@ -10,8 +10,10 @@ import logging
 import socket
 import threading
 import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -37,6 +39,7 @@ from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.flow import Reply
+from wats_extract.patience import RetryPolicy
 
 VERSION = "/api/App/Version"
 SECRET = "c2VjcmV0+dG9r/ZW4="
@@ -283,7 +286,7 @@ def test_unreadable_answers_are_asked_for_again_and_then_named(broken: httpx2.Re
         error = failure(client(server))
         assert isinstance(error, RequestError)
         assert (error.code, error.http_status, error.attempts) == ("INVALID_RESPONSE", 200, 6)
-        assert error.payload == broken.content.decode("utf-8", "replace")
+        assert error.payload == broken.content.decode("utf-8", "replace").replace("\0", "\\x00")
     assert len(server.asked) == min(times + 1, 6)
 
 
@@ -432,6 +435,117 @@ def test_a_url_that_no_library_sends_is_an_error_at_once() -> None:
         ask.get("Thing", query={"$filter": "x" * 70_000}, decode=decode)
     assert told.value.code == "UNKNOWN_ERROR"
     assert server.asked == []
+
+
+# ── limits of time and size ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_drip_ends_with_its_limit_also_where_no_byte_is_late(server: Any) -> None:
+    app, url = server(faults=Faults(rate=1, kinds=["drip"]))
+    ask = Client(Connection(url, TOKEN, timeout=0.5), stopping=Time(), policy=RetryPolicy(attempts=1))
+    begun = monotonic()
+    error = failure(ask, "Report/Query/Header")
+    assert type(error) is RequestError
+    assert error.code == "TIMEOUT"
+    assert "no whole answer within 2.5 s" in error.message
+    assert app.total == 2, "the list, and the version, whose few drops come through"
+    assert monotonic() - begun < 10
+
+
+def test_a_large_answer_may_take_longer() -> None:
+    time = Time()
+
+    class Slow(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b'"'
+            for _ in range(20):
+                time.now += 60
+                yield b"x" * 2**20
+            yield b'"'
+
+    with client(lambda request: httpx2.Response(200, stream=Slow()), time=time) as ask:
+        assert len(ask.get("Thing", decode=decode)) == 20 * 2**20
+    assert time.now == 1200
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_more_than_the_largest_answer_is_taken_in(packed: bool) -> None:
+    given: list[int] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        body = b"[" + b" " * 5_000_000 + b"]"
+        if packed:
+            return httpx2.Response(
+                200, stream=Counted(gzip.compress(body)), headers={"content-encoding": "gzip"}
+            )
+        return httpx2.Response(200, stream=Counted(body))
+
+    class Counted(httpx2.SyncByteStream):
+        def __init__(self, body: bytes) -> None:
+            self.body = body
+
+        def __iter__(self) -> Iterator[bytes]:
+            for place in range(0, len(self.body), 1000):
+                given.append(place)
+                yield self.body[place : place + 1000]
+
+    connection = Connection("http://wats.test", TOKEN, largest_answer=2_000_000)
+    server = Counting(answer)
+    ask = Client(connection, transport=httpx2.MockTransport(server), stopping=Time())
+    error = failure(ask)
+    assert isinstance(error, RequestError)
+    assert (error.code, error.http_status, error.attempts) == ("INVALID_RESPONSE", 200, 6)
+    assert "more than 2 MB when inflated" in error.message
+    assert max(given) < (5_000 if packed else 2_100_000)
+
+
+def test_a_bomb_is_left_before_it_fills_the_memory(server: Any) -> None:
+    app, url = server(faults=Faults(rate=1, kinds=["bomb"]))
+    tracemalloc.start()
+    try:
+        with at(url, max_requests=1) as ask, pytest.raises((RequestError, RequestBudgetSpent)):
+            ask.get("App/Version", decode=decode)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert app.total == 1
+    assert peak < 600e6
+
+
+def test_documents_of_a_hundred_megabytes_come_through() -> None:
+    body = b'"' + b"x" * 100_000_000 + b'"'
+    headers = {"content-encoding": "gzip"}
+    packed = gzip.compress(body, 1)
+    with client(lambda request: httpx2.Response(200, content=packed, headers=headers)) as ask:
+        assert ask.get("Thing", decode=lambda reply: len(reply.body)) == len(body)
+
+
+def test_half_an_answer_on_a_connection_that_stays_open_spoils_no_later_one(server: Any) -> None:
+    app, url = server(faults=Faults(rate=0.2, kinds=["cut"], seed=3), gzip=False)
+    with at(url, max_in_flight=1) as ask:
+        for uuid in app.plant.uuids():
+            assert ask.get(f"Report/Wsjf/{uuid}", decode=decode) == app.plant.document(uuid)
+
+
+def test_a_request_without_an_answer_is_told_of_while_somebody_waits() -> None:
+    told: list[events.Event] = []
+    time = Time()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        for seconds in (5, 12, 13, 125, 130, 700):
+            time.now = seconds
+            ask.check()
+        return httpx2.Response(200, json=1)
+
+    with client(answer, time=time, listen=told.append) as ask:
+        ask.get("Thing", query={"$top": 3}, decode=decode)
+        ask.check()
+    reason = "no answer yet to /api/Thing"
+    assert told == [
+        events.Waiting(reason, 108.0),
+        events.Waiting(reason, 475.0),
+        events.Waiting(reason, 0),
+    ]
 
 
 # ── whether the server is there at all ──────────────────────────────────────────────────────────
@@ -670,10 +784,103 @@ def test_a_redirect_to_another_host_loses_the_token(server: Any, status: int, el
     assert (f"basic {TOKEN}".lower().encode() in arrived.lower()) is not elsewhere
 
 
-def test_a_redirect_without_end_is_an_error() -> None:
-    error = failure(client(lambda request: httpx2.Response(302, headers={"location": str(request.url)})))
-    assert isinstance(error, ServerUnreachable)
-    assert error.code == "CONNECTION_ERROR"
+def test_a_redirect_without_end_is_an_error_at_once() -> None:
+    server = Counting(lambda request: httpx2.Response(302, headers={"location": str(request.url)}))
+    error = failure(client(server))
+    assert isinstance(error, RequestError)
+    assert (error.code, error.http_status, error.attempts) == ("API_ERROR", 302, 1)
+    assert "redirects without end, at last to http://wats.test" in error.message
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("base", "location", "followed"),
+    [
+        ("https://wats.test", "/api/Other", True),
+        ("https://wats.test", "https://other.test/", True),
+        ("https://wats.test", "http://wats.test/api/Thing", False),
+        ("https://wats.test", "http://other.test/", False),
+        ("https://wats.test", "http://127.0.0.1/", False),
+        ("http://127.0.0.1", "http://localhost:81/", True),
+        ("http://127.0.0.1", "http://plant.local/", False),
+        ("http://plant.local", "http://plant.local:8080/", True),
+        ("http://plant.local", "http://other.local/", False),
+        ("http://plant.local", "https://plant.local/", True),
+        ("https://wats.test", "ftp://wats.test/", False),
+    ],
+)
+def test_no_redirect_to_plain_http_is_followed(base: str, location: str, followed: bool) -> None:
+    asked: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(302, headers={"location": location}) if len(asked) == 1 else OK_ANSWER()
+
+    with Client(Connection(base, TOKEN), transport=httpx2.MockTransport(answer)) as ask:
+        if followed:
+            assert ask.get("Thing", decode=decode) == 1
+        else:
+            with pytest.raises(RequestError, match="without encryption; that is not followed") as told:
+                ask.get("Thing", decode=decode)
+            assert told.value.exit_code == 5
+            assert "source.url" in told.value.hint
+    assert len(asked) == 1 + followed
+    for request in asked[1:]:
+        token_kept = "authorization" in request.headers
+        assert token_kept is (request.url.host == asked[0].url.host and not request.url.port)
+
+
+def OK_ANSWER() -> httpx2.Response:  # noqa: N802
+    return httpx2.Response(200, json=1)
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_what_is_posted_goes_to_no_other_host(status: int, elsewhere: bool) -> None:
+    asked: list[httpx2.Request] = []
+    location = "https://other.test/there" if elsewhere else "/there"
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(status, headers={"location": location}) if len(asked) == 1 else OK_ANSWER()
+
+    with Client(Connection("https://wats.test", TOKEN), transport=httpx2.MockTransport(answer)) as ask:
+        if elsewhere:
+            with pytest.raises(RequestError, match="goes to no other host"):
+                ask.get("Thing", body={"partNumber": "A"}, decode=decode)
+        else:
+            assert ask.get("Thing", body={"partNumber": "A"}, decode=decode) == 1
+            assert asked[1].content == asked[0].content == b'{"partNumber":"A"}'
+    assert len(asked) == (1 if elsewhere else 2)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_sign_in_page_elsewhere_says_nothing_of_the_token(status: int) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.host == "sign-in.test":
+            return httpx2.Response(status)
+        return httpx2.Response(302, headers={"location": "https://sign-in.test/"})
+
+    error = failure(client(answer))
+    assert type(error) is RequestError
+    assert f"redirects to https://sign-in.test, which answers HTTP {status}" in error.message
+    assert (error.code, error.http_status, error.exit_code) == ("API_ERROR", status, 5)
+
+
+def test_the_token_is_not_sent_to_another_host_by_its_name(server: Any) -> None:
+    """``localhost`` is another host than ``127.0.0.1``, with another server or with the same."""
+    app, url = server()
+    port = url.rpartition(":")[2]
+    location = f"http://localhost:{port}/api/App/Version"
+
+    def answer(head: bytes) -> bytes:
+        return f"HTTP/1.1 302 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+
+    with raw_server(answer) as (here, _):
+        error = failure(at(here))
+    assert isinstance(error, RequestError)
+    assert "which answers HTTP 401" in error.message
+    assert [asked.status for asked in app.requests] == [401]
 
 
 # ── what the server says ────────────────────────────────────────────────────────────────────────

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.conftest import TOKEN
 from tests.extraction import Extraction, expected_tables
+from wats_extract import events
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request
 from wats_extract.fake.faults import Faults
+from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.runner import RunReport, execute
 
 Server = Callable[..., tuple[App, str]]
 KINDS = ["duckdb", "parquet"]
@@ -236,7 +242,7 @@ def test_five_percent_failing_and_ten_broken_for_good(kind: str, server: Server,
         "drop": "CONNECTION_ERROR",
         "null": "NOT_FOUND",
     }
-    faults = Faults(rate=0.05, kinds=FAULTS, broken=broken, retry_after=0)
+    faults = Faults(rate=0.05, kinds=FAULTS, broken=broken, retry_after=0, seed=2)
     _, url = server(plant, faults=faults)
     extraction = Extraction(url, tmp_path, kind, options={"attachments": "content"})
     report = extraction.run()
@@ -265,6 +271,26 @@ def test_five_percent_failing_and_ten_broken_for_good(kind: str, server: Server,
     assert len(rows) == 10
     assert all(row["status"] == "resolved" and row["resolved_at"] is not None for row in rows)
     assert_same(extraction, tables)
+
+
+def test_what_may_have_passed_is_asked_for_once_more_at_the_end(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(60)
+    busy, odd = plant.uuids()[10:13], plant.uuids()[5]
+    app, url = server(plant, faults=Faults(broken=dict.fromkeys(busy, "500") | {odd: "garbage"}))
+    extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 20})
+
+    def recover(event: events.Event) -> None:
+        if isinstance(event, events.Committed) and event.failures:
+            app.faults.mend()
+
+    report = run_while(extraction, recover)
+    statuses = {row["key"]: row["status"] for row in extraction.table("_wats_failures")}
+    assert statuses == dict.fromkeys(busy, "resolved") | {odd: "open"}
+    assert (report.exit_code, report.failures) == (3, 1)
+    landed = [row for row in expected_tables(plant)["reports"] if row["uuid"] != odd]
+    assert_same(extraction, {"reports": landed})
 
 
 def test_retry_takes_codes_and_keys(server: Server, tmp_path: Path) -> None:
@@ -417,6 +443,48 @@ def test_a_limited_replace_sweeps_nothing_until_its_pass_is_whole(
     assert_same(extraction, expected_tables(plant))
 
 
+def test_a_replace_pass_keeps_what_it_could_not_read_and_drops_what_is_gone(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(40)
+    app, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, disposition="replace")
+    extraction.run()
+    tables = expected_tables(plant)
+    broken, gone = plant.uuids()[3:6], plant.uuids()[7]
+    app.faults = Faults(broken=dict.fromkeys(broken, "garbage"))
+    app.faults.settle(len(plant), plant.uuid)
+    plant.delete(gone)
+    assert extraction.run().exit_code == 3
+    assert_same(
+        extraction,
+        {name: [row for row in rows if _key(row)[0] != gone] for name, rows in tables.items()},
+    )
+    plant.delete(broken[0])
+    extraction.run()
+    assert {row["uuid"] for row in extraction.table("reports")} == set(plant.uuids())
+
+
+def test_a_replace_pass_whose_list_was_cut_off_sweeps_nothing(
+    kind: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = Plant(20)
+    _, url = server(plant)
+    for document in [plant.document(uuid) for uuid in plant.uuids()[:3]]:
+        same = {"start": "2026-03-01T12:00:00.5Z", "startUTC": "2026-03-01T12:00:00.5Z"}
+        plant.receive(document | {"id": str(uuid4())} | same)
+    extraction = Extraction(url, tmp_path, kind, names=["uut_reports"], options={}, disposition="replace")
+    assert extraction.run().exit_code == 0
+    everything = {row["uuid"] for row in extraction.table("uut_reports")}
+    resource = RESOURCES["uut_reports"]
+    assert isinstance(resource.reader, PagedReader)
+    assert isinstance(resource.reader.listing, TimeWindows)
+    capped = replace(resource.reader, listing=replace(resource.reader.listing, cap=2))
+    monkeypatch.setitem(RESOURCES, "uut_reports", replace(resource, reader=capped))
+    assert extraction.run().exit_code == 4
+    assert {row["uuid"] for row in extraction.table("uut_reports")} == everything
+
+
 def test_full_refresh_reads_all_again_and_doubles_nothing(kind: str, server: Server, tmp_path: Path) -> None:
     plant = Plant(40)
     _, url = server(plant)
@@ -452,6 +520,91 @@ def test_bad_records_in_a_page_do_not_stop_the_others(server: Server, tmp_path: 
     assert (
         {row["uuid"] for row in extraction.table("report_headers")} == set(plant.uuids()) - {odd} >= set(good)
     )
+
+
+# ── a world that moves ──────────────────────────────────────────────────────────────────────────
+
+
+def run_while(extraction: Extraction, happens: Callable[[events.Event], None]) -> RunReport:
+    """A run during which something happens to the server."""
+    with extraction.client() as client:
+        return execute(extraction.job(), client, listen=happens)
+
+
+def test_reports_deleted_between_header_and_document_are_named(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(60)
+    _, url = server(plant)
+    gone = plant.uuids()[7:60:20]
+
+    def delete(event: events.Event) -> None:
+        if isinstance(event, events.ItemsListed) and event.resource == "reports" and event.items:
+            for uuid in gone:
+                plant.delete(uuid)
+
+    extraction = Extraction(url, tmp_path, kind)
+    report = run_while(extraction, delete)
+    assert (report.status, report.exit_code, report.failures) == ("failures", 3, 3)
+    failures = {row["key"]: row["error_code"] for row in extraction.table("_wats_failures")}
+    assert failures == dict.fromkeys(gone, "NOT_FOUND")
+    assert {row["uuid"] for row in extraction.table("reports")} == set(plant.uuids())
+    assert len(extraction.table("report_headers")) == 60
+
+
+def test_a_server_that_grows_and_receives_again_meanwhile(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(60)
+    _, url = server(plant, page_cap=45)
+    late = plant.uuids()[57]
+    plant.hide(late)
+    moves = iter(range(6))
+
+    def move(event: events.Event) -> None:
+        if isinstance(event, events.Committed) and (number := next(moves, None)) is not None:
+            plant.grow(4)
+            plant.receive_again(plant.uuids()[number], comment=f"move {number}")
+            if number == 1:
+                plant.show(late)
+
+    extraction = Extraction(url, tmp_path, kind, options={"chunk_size": 10, "attachments": "content"})
+    assert run_while(extraction, move).exit_code == 0
+    assert extraction.run().exit_code == 0
+    assert_same(extraction, expected_tables(plant))
+    assert sum(each.rows for each in extraction.run().resources.values()) == 0
+
+
+def test_new_fields_land_in_extra_and_changed_types_are_failures(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(30)
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind)
+    assert extraction.run().exit_code == 0
+    newer, changed = plant.uuids()[2], plant.uuids()[4]
+    document = plant.document(newer)
+    document |= {"carbonFootprint": {"grams": 12.5}}
+    document["root"] |= {"operatorMood": "fine"}
+    plant.receive_again(newer, document, siteCode="NO-1")
+    plant.receive_again(
+        changed, plant.document(changed) | {"processCode": {"code": 20}}, testSocketIndex="no"
+    )
+    report = extraction.run()
+    assert (report.exit_code, report.failures) == (3, 2)
+    failures = {(row["resource"], row["key"]): row for row in extraction.table("_wats_failures")}
+    assert set(failures) == {("report_headers", changed), ("reports", changed)}
+    assert {row["error_code"] for row in failures.values()} == {"INVALID_RECORD"}
+    assert "processCode" in failures["reports", changed]["message"]
+    assert "testSocketIndex" in failures["report_headers", changed]["message"]
+
+    def extra(table: str, key: str) -> list[Any]:
+        rows = [row["_extra"] for row in extraction.table(table) if row[key] == newer]
+        return [json.loads(text) for text in rows if text is not None]
+
+    assert extra("report_headers", "uuid") == [{"siteCode": "NO-1"}]
+    assert {"carbonFootprint": {"grams": 12.5}} in extra("reports", "uuid")
+    assert {"operatorMood": "fine"} in extra("steps", "report_uuid")
+    before = {row["uuid"]: row["process_code"] for row in extraction.table("reports")}
+    assert before[changed] == plant.find(changed).fields["processCode"], "what had landed stays"
 
 
 @pytest.mark.parametrize("options", [{}, {"attachments": "metadata"}, {"charts": False}], ids=str)

@@ -45,6 +45,10 @@ class Declared:
     filters: Mapping[str, Column] = field(default_factory=dict)
     expand: tuple[str, ...] = ()
     options: frozenset[str] = frozenset()
+    filtered_by: str = "odata"
+    required: tuple[str, ...] = ()
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+    internal: bool = False
 
 
 CATALOGUE: Any = {

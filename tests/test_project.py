@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import wats_extract as wx
+from wats_extract.resources.catalogue import RESOURCES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(wx.__file__).parent
@@ -88,10 +89,18 @@ def test_every_option_is_documented(commands: dict[str, click.Command]) -> None:
     assert missing == []
 
 
-def test_tables_page_is_fresh() -> None:
-    page: str = runpy.run_path(str(ROOT / "docs" / "generate.py"))["page"]()
+@pytest.mark.parametrize("name", ["resources.md", "tables.md"])
+def test_generated_page_is_fresh(name: str) -> None:
+    pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
 
-    assert text("docs", "tables.md") == page, "make docs"
+    assert text("docs", name) == pages[name](), "make docs"
+
+
+def test_every_way_of_paging_is_explained() -> None:
+    explained = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGING"]
+    ways = {word for resource in RESOURCES.values() for word in resource.paging.split(", ")}
+
+    assert ways == {word.removeprefix("…, ") for word in explained}
 
 
 def test_architecture_has_every_module() -> None:

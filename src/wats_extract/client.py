@@ -1,21 +1,21 @@
-"""Get: one authenticated, throttled, retrying way from a route to a decoded answer.
-
-The only module beside ``fake`` that knows the HTTP library (docs/decisions/0003-http-client.md).
-"""
+"""Get: one authenticated, throttled, retrying way from a route to a decoded answer."""
 
 from __future__ import annotations
 
+import builtins
+import copy
 import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote, urlsplit
-
-import httpx2
+from weakref import WeakSet
 
 from wats_extract import events
 from wats_extract.errors import (
@@ -27,8 +27,10 @@ from wats_extract.errors import (
     Unreadable,
 )
 from wats_extract.flow import Reply
-from wats_extract.retry import RetryPolicy, retry_after, worth_another_try
+from wats_extract.masking import Mask, credentials, harmless
+from wats_extract.patience import RetryPolicy, retry_after, worth_another_try
 from wats_extract.throttle import Throttle
+from wats_extract.wire import LARGEST_ANSWER, Answer, Transport, Wire, WireError
 
 T = TypeVar("T")
 
@@ -38,8 +40,8 @@ JSON = "application/json"
 PAYLOAD_CHARACTERS = 2000
 """How much of an unreadable answer is kept."""
 
-CONNECT_SECONDS = 15.0
-"""A server that is there accepts a connection much sooner than it answers."""
+SLOW_SECONDS = 10.0
+"""A request that has no answer after so long is told of."""
 
 _STATUS_CODES = {
     204: "NOT_FOUND",
@@ -64,9 +66,6 @@ _HINTS = {
 }
 _REFUSED_HINT = "The server does not take what was asked; look at filter, expand and the other options."
 
-_FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.CookieConflict, RuntimeError, UnicodeError)
-"""Whatever the HTTP library may raise for a request; its stream errors are runtime errors."""
-
 
 @dataclass(frozen=True)
 class Connection:
@@ -78,7 +77,11 @@ class Connection:
         requests_per_minute: The budget in any sliding minute, ``None`` for no limit.
         max_in_flight: The most requests at the same time.
         max_requests: Stop cleanly after so many; ``None`` for no limit.
-        timeout: Seconds without a byte after which a request is given up.
+        timeout: Seconds without a byte after which a request is given up; a whole answer may take five
+            times as long, and longer where it is large.
+        largest_answer: Bytes that an answer may have, inflated.
+        ca_file: The private CA that alone is trusted, in PEM; ``None`` for the system's CAs.
+        proxy: The proxy's address, with user and password where it wants them; shown nowhere either.
     """
 
     url: str
@@ -87,6 +90,47 @@ class Connection:
     max_in_flight: int = 10
     max_requests: int | None = None
     timeout: float = 120.0
+    largest_answer: int = LARGEST_ANSWER
+    ca_file: Path | None = None
+    proxy: str = field(default="", repr=False)
+
+
+@dataclass
+class _Tally:
+    """What a client and its parts count together.
+
+    Attributes:
+        requests: Requests sent so far, retries included.
+        bytes: Bytes of answers so far, inflated.
+        answered_at: When the server last answered anything, by the clock.
+    """
+
+    requests: int = 0
+    bytes: int = 0
+    answered_at: float = float("-inf")
+
+
+class _UnderWay:
+    """A request that has no answer yet, and whether that was told."""
+
+    def __init__(self, path: str, began: float, timeout: float, longest: float) -> None:
+        self._reason = f"no answer yet to {path}"
+        self._limits = (began + timeout, began + longest)
+        self._told = False
+        self.told_again_at = began + SLOW_SECONDS
+
+    def tell(self, now: float, announce: Callable[[str, float], None]) -> None:
+        """Say how long it is waited for at most: for the next bytes, and later for the last ones."""
+        limit = next((limit for limit in self._limits if limit > now), float("inf"))
+        self.told_again_at = limit
+        if limit < float("inf"):
+            self._told = True
+            announce(self._reason, limit - now)
+
+    def over(self, announce: Callable[[str, float], None]) -> None:
+        """There is an answer, or none to be waited for."""
+        if self._told:
+            announce(self._reason, 0)
 
 
 class Client:
@@ -99,10 +143,6 @@ class Client:
         stopping: Once it is set, every wait and every further request raise ``Interrupted``.
         transport: An HTTP transport instead of the network, for tests.
         clock: Seconds that only go up.
-
-    Attributes:
-        requests: Requests sent so far, retries included.
-        bytes: Bytes of answers so far, inflated.
     """
 
     def __init__(
@@ -112,19 +152,21 @@ class Client:
         policy: RetryPolicy | None = None,
         listen: events.Listener = events.nobody,
         stopping: threading.Event | None = None,
-        transport: httpx2.BaseTransport | None = None,
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connection = connection
-        self.requests = 0
-        self.bytes = 0
+        self._tally = _Tally()
         self._policy = policy or RetryPolicy()
         self._listen = listen
         self._stopping = stopping or threading.Event()
         self._clock = clock
         self._lock = threading.Lock()
-        self._token = _spellings(connection.token)
-        self._answered_at = float("-inf")
+        self._secrets = Mask(connection.token, *credentials(connection.proxy))
+        self._under_way: dict[int, _UnderWay] = {}
+        self._keeping: object = None
+        self._parts = WeakSet[Client]()
+        self._places: AbstractContextManager[object] = nullcontext()
         self._throttle = Throttle(
             requests_per_minute=connection.requests_per_minute,
             max_in_flight=connection.max_in_flight,
@@ -132,17 +174,16 @@ class Client:
             wait=self._wait,
             announce=self._announce,
         )
-        self._http = httpx2.Client(
-            base_url=connection.url,
-            headers=_headers(connection.token),
-            timeout=httpx2.Timeout(connection.timeout, connect=min(connection.timeout, CONNECT_SECONDS)),
-            limits=httpx2.Limits(
-                max_connections=connection.max_in_flight + 1,
-                max_keepalive_connections=connection.max_in_flight + 1,
-                keepalive_expiry=30.0,
-            ),
-            follow_redirects=True,
+        self._wire = Wire(
+            connection.url,
+            token=connection.token,
+            timeout=connection.timeout,
+            connections=connection.max_in_flight + 1,
+            largest=connection.largest_answer,
+            ca_file=connection.ca_file,
+            proxy=connection.proxy,
             transport=transport,
+            clock=clock,
         )
 
     def __enter__(self) -> Self:
@@ -155,13 +196,57 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; requests under way in other threads end by ``timeout`` at the latest."""
+        self.stop()
+        self._wire.close()
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far, retries included."""
+        return self._tally.requests
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of answers so far, inflated."""
+        return self._tally.bytes
+
+    def part(self, *, max_in_flight: int | None = None, keeping: object = None) -> Client:
+        """This client for a part of the work that may be stopped by itself, and asks for less at once.
+
+        Connections, budget and counters are shared. The limit of the whole holds as well; closing or
+        stopping the whole stops its parts, the event that it was given as ``stopping`` does not. What is
+        given as ``keeping`` lives as long as the part: whoever would close the connections on leaving.
+        """
+        most = min(max_in_flight or self.connection.max_in_flight, self.connection.max_in_flight)
+        part = copy.copy(self)
+        part.connection = replace(self.connection, max_in_flight=most)
+        part._stopping, part._parts = threading.Event(), WeakSet()
+        part._places = threading.BoundedSemaphore(most)
+        part._keeping = keeping
+        with self._lock:
+            self._parts.add(part)
+        if self._stopping.is_set():
+            part.stop()
+        return part
+
+    def stop(self) -> None:
+        """End every wait, and refuse further requests; what is under way is finished."""
         self._stopping.set()
-        self._http.close()
+        with self._lock:
+            parts = list(self._parts)
+        for part in parts:
+            part.stop()
 
     def check(self) -> None:
-        """Raise ``Interrupted`` if the client was told to stop."""
+        """Raise ``Interrupted`` if the client was told to stop; tell of requests that take long.
+
+        Whoever waits for what a thread fetches calls this several times a second.
+        """
         if self._stopping.is_set():
             raise Interrupted("interrupted")
+        now = self._clock()
+        for request in list(self._under_way.values()):
+            if now >= request.told_again_at:
+                request.tell(now, self._announce)
 
     def get(
         self,
@@ -187,30 +272,56 @@ class Client:
             Interrupted: the client was stopped.
         """
         url = route_url(route, query)
-        started = self._clock()
+        began = float("-inf")
+
+        def attempt() -> T:
+            nonlocal began
+            began = self._clock()
+            return self._attempt(url, decode, accept, body)
+
         try:
-            return self._policy.call(
-                lambda: self._attempt(url, decode, accept, body), wait=self._wait, announce=self._announce
-            )
+            return self._policy.call(attempt, wait=self._wait, announce=self._announce)
         except RequestError as error:
-            if worth_another_try(error) and not self._answers(since=started):
+            # What others were told before the last try says nothing of a server that goes down.
+            if worth_another_try(error) and self._tally.answered_at < began and not self._answers():
                 raise ServerUnreachable(
                     f"{self._host} is out of reach: {error.message}",
                     code=error.code,
-                    url=url,
+                    url=self.mask(url),
                     http_status=error.http_status,
                     attempts=error.attempts,
                     hint="What was committed stays; run the same command again later.",
                 ) from error
             raise
 
-    def mask(self, text: str) -> str:
-        """The text without the token, however JSON, HTML or a URL spell it."""
-        return self._token.sub("***", text) if self._token else text
+    def acknowledge(self, route: str) -> None:
+        """Delete an item of a queue, which has been committed: the one request that changes the server.
 
-    def excerpt(self, body: bytes) -> str:
+        It may be repeated; that the item is gone already is no error.
+
+        Raises:
+            RequestError: the server does not take it.
+            TokenRefused: 401, at once.
+            Interrupted: the client was stopped.
+        """
+        url = route_url(route)
+        try:
+            self._policy.call(
+                lambda: self._attempt(url, lambda reply: None, method="DELETE"),
+                wait=self._wait,
+                announce=self._announce,
+            )
+        except RequestError as error:
+            if error.code != "NOT_FOUND":
+                raise
+
+    def mask(self, text: str) -> str:
+        """The text without the token, however it is spelled, and without control characters."""
+        return harmless(self._secrets(text))
+
+    def excerpt(self, body: builtins.bytes) -> str:
         """The beginning of a body as text, without the token; what is no UTF-8 is replaced."""
-        length = 4 * PAYLOAD_CHARACTERS + 6 * len(self.connection.token)  # all of a token that begins in it
+        length = 4 * PAYLOAD_CHARACTERS + 8 * self._secrets.longest  # all of a token that begins in it
         return self.mask(body[:length].decode("utf-8", errors="replace"))[:PAYLOAD_CHARACTERS]
 
     @property
@@ -223,50 +334,61 @@ class Client:
         decode: Callable[[Reply], T],
         accept: str = JSON,
         body: Mapping[str, str | int | bool] | None = None,
+        method: str = "",
     ) -> T:
-        with self._throttle.slot():
+        with self._places, self._throttle.slot(self._wait):
             self._count_request()
-            response = self._send(url, accept, body)
-        reply = Reply(response.status_code, response.content, url, response.headers.get("content-type", ""))
+            answer = self._send(url, accept, body, method)
+        reply = Reply(answer.status, answer.body, url, answer.content_type)
         with self._lock:
-            self.bytes += len(reply.body)
+            self._tally.bytes += len(reply.body)
         if reply.status != 200:
-            raise self._refusal(reply, response.headers.get("retry-after"))
+            raise self._refusal(reply, answer.retry_after)
         try:
             value = decode(reply)
         except Unreadable as error:
+            answer.hang_up()
             # Its message may hold what the server echoes: the chain would show that unmasked.
             raise self._error("INVALID_RESPONSE", error.message, reply) from None
-        self._answered_at = self._clock()
+        self._tally.answered_at = self._clock()
         return value
 
-    def _send(self, url: str, accept: str, body: Mapping[str, str | int | bool] | None) -> httpx2.Response:
-        method, content = ("GET", None) if body is None else ("POST", dict(body))
-        try:
-            return self._http.request(method, url, json=content, headers={"Accept": accept})
-        except _FOREIGN as error:
-            self.check()  # for closing breaks what is under way
-            raise self._error(*self._translated(error), url=url) from error
+    def _send(
+        self, url: str, accept: str, body: Mapping[str, str | int | bool] | None, method: str
+    ) -> Answer:
+        with self._watched(url):
+            try:
+                return self._wire.ask(url, accept=accept, body=body, method=method, check=self.check)
+            except WireError as error:
+                self.check()  # for closing breaks what is under way
+                raise self._broken(error, url) from None
 
-    def _translated(self, error: Exception) -> tuple[str, str]:
-        """The code and the message for an error of the HTTP library."""
-        reason = str(error) or type(error).__name__
-        match error:
-            case httpx2.ConnectTimeout():
-                return "TIMEOUT", f"no connection within {min(self.connection.timeout, CONNECT_SECONDS):g} s"
-            case httpx2.TimeoutException():
-                return "TIMEOUT", f"no answer within {self.connection.timeout:g} s"
-            case httpx2.DecodingError():
-                return "INVALID_RESPONSE", f"the answer's compression is broken ({reason})"
-            case httpx2.HTTPError():
-                return "CONNECTION_ERROR", f"no connection, or it broke ({reason})"
-            case _:
-                return "UNKNOWN_ERROR", f"it cannot be asked for ({reason})"
+    @contextmanager
+    def _watched(self, url: str) -> Iterator[None]:
+        """What is under way inside is told of by ``check`` when it takes long, and when it is over then."""
+        request = _UnderWay(url.partition("?")[0], self._clock(), self.connection.timeout, self._wire.longest)
+        self._under_way[id(request)] = request
+        try:
+            yield
+        finally:
+            del self._under_way[id(request)]
+            request.over(self._announce)
+
+    def _broken(self, error: WireError, url: str) -> RequestError:
+        """The error for a request that has no answer."""
+        if error.hopeless:
+            return ServerUnreachable(
+                self.mask(error.message), code=error.code, url=self.mask(url), hint=error.hint
+            )
+        broken = self._error(error.code, error.message, url=url)
+        broken.http_status = error.status
+        broken.hint = error.hint or broken.hint
+        return broken
 
     def _refusal(self, reply: Reply, asked: str | None) -> RequestError:
         code = _STATUS_CODES.get(reply.status, "API_ERROR")
         if reply.status < 500 and code != "RATE_LIMITED":
-            self._answered_at = self._clock()
+            self._tally.answered_at = self._clock()
         said = what_it_says(self.excerpt(reply.body))
         message = f"HTTP {reply.status}" + (f": {said}" if said else "")
         error = self._error(code, message, reply, asked=retry_after(asked))
@@ -288,7 +410,7 @@ class Client:
         return kind(
             self.mask(message),
             code=code,
-            url=reply.url if reply else url,
+            url=self.mask(reply.url if reply else url),
             http_status=reply.status if reply else None,
             payload=self.excerpt(reply.body) if reply else "",
             retry_after=asked,
@@ -299,16 +421,14 @@ class Client:
         self.check()
         with self._lock:
             limit = self.connection.max_requests
-            if limit is not None and self.requests >= limit:
+            if limit is not None and self._tally.requests >= limit:
                 raise RequestBudgetSpent(
                     f"max_requests ({limit}) is reached", hint="Run again to go on from here."
                 )
-            self.requests += 1
+            self._tally.requests += 1
 
-    def _answers(self, *, since: float) -> bool:
-        """Whether the server answers anything: something did lately, or the cheapest route does now."""
-        if self._answered_at > since:
-            return True
+    def _answers(self) -> bool:
+        """Whether the server answers anything: the cheapest route, at least."""
         patience = replace(self._policy, attempts=min(self._policy.attempts, 3))
         url = route_url("App/Version")
         try:
@@ -357,22 +477,6 @@ def _no_page(reply: Reply) -> None:
     """Refuse the page that a proxy shows instead of every answer of the server."""
     if reply.body.lstrip()[:1] in (b"", b"<"):
         raise Unreadable("an HTML page or nothing at all, instead of a version")
-
-
-def _spellings(token: str) -> re.Pattern[str] | None:
-    """What finds a token, also where an echo escapes its ``+``, ``/`` and ``=``."""
-
-    def spelling(letter: str) -> str:
-        code = ord(letter)
-        return rf"(?:\\?{re.escape(letter)}|\\u{code:04x}|%{code:02x}|&#(?:{code}|x{code:x});)"
-
-    parts = (letter if letter.isalnum() else spelling(letter) for letter in token)
-    return re.compile("".join(parts), re.IGNORECASE) if token else None
-
-
-def _headers(token: str) -> dict[str, str]:
-    headers = {"Accept": JSON, "Accept-Encoding": "gzip", "User-Agent": "wats-extract"}
-    return headers | ({"Authorization": f"Basic {token}"} if token else {})
 
 
 def _query_value(value: str | int) -> str:

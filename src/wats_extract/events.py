@@ -61,7 +61,7 @@ class ItemFailed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A request waits: for what, and for how many seconds."""
+    """A request waits: for what, and for how many seconds at most; 0 when that wait is over earlier."""
 
     reason: str
     seconds: float

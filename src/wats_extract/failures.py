@@ -44,6 +44,19 @@ class OpenFailures:
         rows.sort(key=lambda row: (row["first_failed_at"], row["key"]))
         return [row["key"] for row in rows if code in (None, row["error_code"])]
 
+    def of_run(self, run_id: str, resource: str) -> list[Mapping[str, Any]]:
+        """The rows of a resource that a run recorded and that are open still, in the order of their keys."""
+        rows = [row for (name, _), row in self._open.items() if name == resource]
+        return sorted((row for row in rows if row["run_id"] == run_id), key=lambda row: row["key"])
+
+    def since(self, moment: datetime, resource: str) -> list[Mapping[str, Any]]:
+        """The rows of a resource that failed at this moment or later and are open still."""
+        return [
+            row
+            for (name, _), row in self._open.items()
+            if name == resource and row["last_failed_at"] >= moment
+        ]
+
     def rows_for(
         self, failures: Iterable[Failure], landed: Iterable[tuple[str, str]], *, run_id: str, now: datetime
     ) -> list[dict[str, Any]]:

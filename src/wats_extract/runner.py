@@ -7,7 +7,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from wats_extract.flow import (
     Window,
 )
 from wats_extract.lock import only_run
+from wats_extract.patience import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
 from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
@@ -108,7 +109,7 @@ class ResourceReport:
         rows: Rows landed, in all tables.
         tables: Rows landed by table.
         items: Items (reports, …) landed.
-        failures: Failures recorded.
+        failures: Failures recorded, and not healed by the end of the run.
         requests: Requests sent.
         cursor: Where it stands now.
     """
@@ -135,7 +136,7 @@ class RunReport:
         seconds: How long it took.
         requests: Requests sent, retries included.
         bytes: Bytes of answers, inflated.
-        failures: Failures recorded by this run.
+        failures: Failures recorded by this run, and not healed by its end.
         open_failures: Failures that are open now, of this and earlier runs.
         resources: By name.
     """
@@ -171,7 +172,8 @@ def execute(
     """Extract a job's resources, from where the last run ended.
 
     What goes wrong with single items is in ``_wats_failures``; what ends the run is in the report's
-    status and message. Everything committed before stays.
+    status and message. Everything committed before stays. At the end of each resource, items whose failure
+    may have passed meanwhile (no connection, a server error, …) are asked for once more.
 
     Args:
         job: What to extract, and where to.
@@ -358,14 +360,30 @@ class _Run:
             account.cursor = place.cursor
             for chunk in task.resource.reader.read(reading):
                 self._commit(task, chunk, place.book(chunk))
+            self._look_again(task)
             self._commit_end(task, place)
 
     def extract_keys(self, task: Task, keys: Keys) -> None:
         """Just these items of one resource."""
         with self._counted(task):
-            self.listen(events.ItemsListed(task.resource.name, len(keys), final=True))
-            for chunk in task.resource.reader.read_keys(self._reading(task, None, Known()), iter(keys)):
-                self._commit(task, chunk, {})
+            self._fetch(self._reading(task, None, Known()), task, keys)
+
+    def _look_again(self, task: Task) -> None:
+        """The items that failed in this run, if that may have passed by now.
+
+        A request is tried six times, within seconds; a busy server may need longer to recover.
+        """
+        rows = self.open_failures.of_run(self.report.run_id, task.resource.name)
+        keys = [row["key"] for row in rows if _may_have_passed(row)]
+        if keys:
+            # they have been judged: failing a second time says nothing new about the server
+            reading = replace(self._reading(task, None, Known()), judge=lambda ok: None)
+            self._fetch(reading, task, keys)
+
+    def _fetch(self, reading: Reading, task: Task, keys: Keys) -> None:
+        self.listen(events.ItemsListed(task.resource.name, len(keys), final=True))
+        for chunk in task.resource.reader.read_keys(reading, iter(keys)):
+            self._commit(task, chunk, {})
 
     def _reading(self, task: Task, cursor: Cursor | None, known: Known) -> Reading:
         return Reading(
@@ -432,9 +450,9 @@ class _Run:
             account.tables[table] += count
         account.rows += sum(counts.values())
         account.items += len(chunk.landed)
-        account.failures += len(chunk.failures)
+        account.failures = len(self.open_failures.of_run(self.report.run_id, name))
         account.cursor = chunk.cursor or account.cursor
-        self.report.failures += len(chunk.failures)
+        self.report.failures = sum(each.failures for each in self.report.resources.values())
         if any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures):
             self._saturated.append(name)
         self.listen(events.Committed(name, len(chunk.landed), counts, len(chunk.failures)))
@@ -444,7 +462,8 @@ class _Run:
         book = place.end_book()
         if not book:
             return
-        sweep = place.pass_started if place.whole else None
+        unread = self._unread(task, place)
+        sweep = place.pass_started if place.whole and unread is not None else None
         self.job.destination.commit(
             Commit(
                 label=f"{self.job.pipeline}-{task.resource.name}-{self.report.run_id}-end",
@@ -453,8 +472,18 @@ class _Run:
                 replaced=frozenset(),
                 book=book,
                 sweep_before=sweep,
+                kept=unread or frozenset(),
             )
         )
+
+    def _unread(self, task: Task, place: _Place) -> frozenset[str] | None:
+        """The items that a full pass has listed and could not read; ``None`` where its list was cut off."""
+        if place.pass_started is None:
+            return frozenset()
+        rows = self.open_failures.since(place.pass_started, task.resource.name)
+        if any(row["error_code"] == "WINDOW_SATURATED" for row in rows):
+            return None
+        return frozenset(row["key"] for row in rows)
 
 
 class _Place:
@@ -545,6 +574,10 @@ class _Place:
             "updated_at": self._run.now(),
             "run_id": self._run.report.run_id,
         }
+
+
+def _may_have_passed(failure: Mapping[str, Any]) -> bool:
+    return failure["error_code"] in WORTH_ANOTHER_TRY or failure["http_status"] in WORTH_ANOTHER_TRY_STATUS
 
 
 def _stored_state(destination: Destination, pipeline: str, task: Task) -> dict[str, Any]:

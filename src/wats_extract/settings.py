@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -35,6 +36,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from wats_extract.errors import ConfigurationError
+from wats_extract.masking import credentials
 
 DEMO = "demo"
 REQUESTS_PER_MINUTE = 500
@@ -273,8 +275,19 @@ class Source(Settings):
     timeout: Annotated[float, BeforeValidator(duration), WithJsonSchema({"type": ["number", "string"]})] = (
         Field(
             default=120.0,
-            description="How long one answer may take: 120s, 2m or a number of seconds.",
+            description="How long the server may be silent before a request is given up: 120s, 2m or a "
+            "number of seconds. A whole answer may take five times as long.",
         )
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="The certificate, in PEM, of the private CA that the server's certificate comes from; "
+        "default: the CAs that this machine trusts, or those in SSL_CERT_FILE.",
+    )
+    proxy: SecretStr = Field(
+        default=SecretStr(""),
+        description="The proxy, such as http://proxy.example.com:3128; with a password from the environment: "
+        "${WATS_PROXY}. Default: HTTPS_PROXY and NO_PROXY of the environment.",
     )
 
     @field_validator("url")
@@ -292,6 +305,34 @@ class Source(Settings):
         if not re.fullmatch(r"[!-~]*", text):
             raise ValueError("holds a blank, a line break or a letter that no token has; copy it again")
         return SecretStr(text)
+
+    @field_validator("ca_file")
+    @classmethod
+    def _certificates(cls, file: Path | None) -> Path | None:
+        if file is None:
+            return None
+        try:
+            file = file.expanduser()
+            ssl.create_default_context(cafile=file)
+        except ssl.SSLError:
+            raise ValueError("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)") from None
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        return file
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy_address(cls, proxy: SecretStr) -> SecretStr:
+        if proxy.get_secret_value() and not _is_proxy(proxy.get_secret_value()):
+            raise ValueError(
+                "should be an address such as http://proxy.example.com:3128, a password in it percent-encoded"
+            )
+        return proxy
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What may be shown nowhere."""
+        return (self.token.get_secret_value(), *credentials(self.proxy.get_secret_value()))
 
     @property
     def demo(self) -> Demo | None:
@@ -383,6 +424,16 @@ def _wrong_with(parts: SplitResult, text: str, *, allow_http: bool) -> str:
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         return "sends the token unencrypted; write https://, or add allow_http: true if you must"
     return ""
+
+
+def _is_proxy(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    alone = not (parts.path.strip("/") or parts.query or parts.fragment)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and alone
 
 
 def _is_loopback(host: str) -> bool:

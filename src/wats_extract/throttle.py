@@ -44,14 +44,18 @@ class Throttle:
         self._paused_until = float("-inf")
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """A request runs inside; entering waits for a free place, for pauses and for the budget."""
+    def slot(self, wait: Callable[[float], None] | None = None) -> Iterator[None]:
+        """A request runs inside; entering waits for a free place, for pauses and for the budget.
+
+        Args:
+            wait: Waits for so many seconds, where that is to end earlier than the throttle's own.
+        """
         with self._in_flight:
             while (hindrance := self._start()) is not None:
                 reason, seconds = hindrance
                 if seconds >= 1:
                     self._announce(reason, seconds)
-                self._wait(seconds)
+                (wait or self._wait)(seconds)
             yield
 
     def pause(self, seconds: float) -> None:
@@ -66,7 +70,7 @@ class Throttle:
             if self._paused_until > now:
                 return "the server asked for a pause", self._paused_until - now
             if len(self._starts) == self._budget and self._starts[0] + WINDOW_SECONDS > now:
-                reason = f"the budget of {self._budget} requests a minute"
+                reason = f"the budget of {self._budget} requests a minute is used up"
                 return reason, self._starts[0] + WINDOW_SECONDS - now
             self._starts.append(now)
             return None

@@ -4,11 +4,13 @@ import os
 import re
 import sys
 import threading
+import time
 
 import pytest
 
 from wats_extract import events
-from wats_extract.cli.progress import Log
+from wats_extract.cli.progress import Log, Wait
+from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.flow import Failure
 
@@ -54,12 +56,18 @@ def test_bars_on_a_terminal(desk: Desk, serving: Serving) -> None:
 
 def test_the_terminal_says_what_is_waited_for(desk: Desk, serving: Serving) -> None:
     app = serving(20, faults=Faults(rate=1, kinds=["429"], retry_after=2))
-    mending = threading.Timer(2.5, app.faults.mend)
+    mending = threading.Thread(target=mend_after_one_request, args=(app,))
     mending.start()
     _, _, seen = on_terminal(desk, "run", desk.pipeline(resources="[{name: report_headers}]"))
     mending.join()
-    assert "waiting 2 s: HTTP 429: Too many requests" in seen
-    assert "waiting 1 s: HTTP 429" in seen
+    assert "HTTP 429: Too many requests. Please slow down, next try in 2 s" in seen
+    assert re.search(r"HTTP 429.*, next try in 1 s", seen)
+
+
+def mend_after_one_request(app: App) -> None:
+    while not app.total:
+        time.sleep(0.02)
+    app.faults.mend()
 
 
 def test_a_narrow_terminal_without_colour(desk: Desk, serving: Serving) -> None:
@@ -113,7 +121,20 @@ def test_the_log_tells_a_long_wait_once() -> None:
     for _ in range(10):
         log.listen(events.Waiting("HTTP 429", 41.0))
     log.listen(events.Waiting("HTTP 503", 2.0))
-    assert lines == ["waiting 41 s: HTTP 429"]
+    assert lines == ["HTTP 429, next try in 41 s"]
     clock.now = 50.0
     log.listen(events.Waiting("HTTP 503", 2.0))
-    assert lines == ["waiting 41 s: HTTP 429"]
+    assert lines == ["HTTP 429, next try in 41 s"]
+
+
+def test_a_wait_that_is_over_earlier_is_no_longer_shown_and_not_told_twice() -> None:
+    clock = Clock()
+    wait = Wait(clock)
+    assert wait.begin(events.Waiting("no answer yet to /api/A", 110.0))
+    clock.now = 3.0
+    assert str(wait) == "no answer yet to /api/A, next try in 107 s"
+    assert not wait.begin(events.Waiting("HTTP 429", 41.0))
+    assert not wait.begin(events.Waiting("no answer yet to /api/A", 0))
+    assert str(wait) == ""
+    assert not wait.begin(events.Waiting("HTTP 429", 41.0)), "there was a line about more than that"
+    assert str(wait) == "HTTP 429, next try in 41 s"

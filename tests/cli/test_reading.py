@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sys
 import urllib.error
@@ -15,11 +16,12 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
+from wats_extract.cli import resources
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.server import serve
-from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.state import FAILURES
 
 from .conftest import SECRET, Desk, Serving, desk_in
@@ -163,10 +165,23 @@ def test_preview_tells_what_could_not_be_read(desk: Desk, serving: Serving) -> N
     assert said.err.startswith(f"Failed: {app.plant.uuid(0)}: HTTP 404")
 
 
-def test_resources_lists_all_and_describes_one(desk: Desk) -> None:
-    heading, *rows = desk.wats("resources").out.splitlines()
-    assert heading.split() == ["name", "route", "key", "cursor", "tables"]
-    assert [row.split()[0] for row in rows] == list(RESOURCES)
+def test_resources_lists_all_by_domain(desk: Desk) -> None:
+    out = desk.wats("resources").out
+    titles, *lines = [line for line in out.splitlines() if line]
+    rows = {line.split()[0]: line for line in lines}
+    assert titles.split() == ["name", "route", "paging", "cap", "cursor", "key", "tables"]
+    assert [line.split()[0].rstrip(":") for line in lines[:-2]] == [
+        name for domain, group in DOMAINS.items() for name in (domain, *(each.name for each in group))
+    ]
+    assert "GET Report/Query/Header   " in rows["report_headers"]
+    assert "   keyset   " in rows["report_headers"]
+    assert "   10,000   " in rows["report_headers"]
+    assert {name for name in RESOURCES if rows[name].split()[1] == "*"} == {
+        name for name, each in RESOURCES.items() if each.unproven
+    }
+
+
+def test_resources_describes_one(desk: Desk) -> None:
     out = desk.wats("resources", "reports").out
     for table in RESOURCES["reports"].tables:
         for column in table.columns:
@@ -174,6 +189,67 @@ def test_resources_lists_all_and_describes_one(desk: Desk) -> None:
             assert column.doc in out
     assert "timestamp[us, UTC]" in out
     assert "list<double>" in out
+
+
+def test_resources_tells_what_one_needs(desk: Desk) -> None:
+    said = desk.wats("resources", "measurements").out.partition("\n\n")[0]
+    facts = dict(line.split(":", 1) for line in said.splitlines()[1:])
+    assert {name: text.strip() for name, text in facts.items()} == {
+        "route": "POST /api/App/Measurements",
+        "paging": "time windows",
+        "cap": "10,000 in one request",
+        "key": "measurement_key",
+        "cursor": "start",
+        "required in filter": "part_number, test_operation, measurement_path",
+        "filter": f"{', '.join(RESOURCES['measurements'].filters)} (the WATS filter)",
+        "options": "since, until",
+        "unproven": RESOURCES["measurements"].unproven,
+    }
+    assert "The vendor does not support this route" in desk.wats("resources", "alarms").out
+
+
+def test_resources_for_programs(desk: Desk) -> None:
+    told = json.loads(desk.wats("resources", "--json").out)["resources"]
+    assert list(told) == list(RESOURCES)
+    headers = told["report_headers"]
+    assert (headers["route"], headers["paging"], headers["cap"]) == (
+        "/api/Report/Query/Header",
+        "keyset",
+        10_000,
+    )
+    assert headers["tables"]["report_headers"]["columns"]["start"] == "timestamp[us, UTC]"
+    assert (headers["internal"], told["alarms"]["internal"]) == (False, True)
+    assert (headers["incremental"], told["users"]["incremental"]) == (True, False)
+    assert told["measurements"]["required"] == list(RESOURCES["measurements"].required)
+    one = json.loads(desk.wats("resources", "alarms", "--json").out)["resources"]
+    assert one == {"alarms": told["alarms"]}
+
+
+class Screen(io.StringIO):
+    """What somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (80, "name route paging"),
+        (100, "name route paging cap cursor"),
+        (140, "name route paging cap cursor key"),
+        (200, "name route paging cap cursor key tables"),
+    ],
+)
+def test_resources_fit_on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int, titles: str) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    resources.command.callback(None, as_json=False)  # type: ignore[misc]
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    assert lines[0].split() == titles.split()
+    assert max(map(len, lines)) <= width
 
 
 def test_json_schema(desk: Desk) -> None:

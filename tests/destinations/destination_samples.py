@@ -9,6 +9,7 @@ Run as a program it is a child process that commits, and dies on the way:
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -133,6 +134,7 @@ def commit_of(
     replaced: Iterable[str] = (),
     minute: int = 0,
     sweep_before: datetime | None = None,
+    kept: Iterable[str] = (),
     book: Mapping[Table, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Commit:
     at = START + timedelta(minutes=minute)
@@ -143,6 +145,7 @@ def commit_of(
         replaced=frozenset(replaced),
         book={STATE: [state(label)]} if book is None else book,
         sweep_before=sweep_before,
+        kept=frozenset(kept),
     )
 
 
@@ -180,6 +183,12 @@ class Model:
 
 
 # ── the child process ───────────────────────────────────────────────────────────────────────────
+
+
+def child(kind: str, path: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, kind, str(path), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
 
 BEFORE: Items = {"a": (1, 3, 2), "b": (1, 1, 1), "c": (1, 2, 0)}
 AFTER: Items = {"a": (2, 1, 0), "d": (1, 4, 1)}

@@ -6,7 +6,6 @@ import math
 import random
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -181,6 +180,15 @@ def test_rows_from_before_are_swept(destination: Any) -> None:
     destination.commit(swept)
     assert destination.landed(REPORTS, ["a", "b", "c"]) == {"b": 2, "c": 1}
     assert destination.count(FAMILY) == {"reports": 2, "steps": 3, "chart series": 0}
+
+
+def test_what_is_kept_is_not_swept(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 2, 1), "b": (1, 3, 0), "c": (1, 1, 1)}))
+    moment = START + timedelta(minutes=1)
+    last = commit_of("2", {"c": (2, 4, 0)}, replaced=["c"], minute=2, sweep_before=moment, kept=["a", "z"])
+    destination.commit(last)
+    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "c": 2}
+    assert destination.count(FAMILY) == {"reports": 2, "steps": 6, "chart series": 1}
 
 
 # ── bookkeeping ─────────────────────────────────────────────────────────────────────────────────
@@ -382,11 +390,6 @@ def steps_of_a_commit(kind: str, path: Path) -> list[str]:
     return steps
 
 
-def child(kind: str, path: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, samples.__file__, kind, str(path), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def wait_for_death(process: subprocess.Popen[str]) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 9, errors
@@ -413,10 +416,14 @@ def test_death_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Path) -> N
     before, after = prepared(kind, tmp_path / "base")
     for step in steps:
         path = Path(shutil.copytree(tmp_path / "base", tmp_path / step))
-        wait_for_death(child(kind, path, "die", step))
+        wait_for_death(samples.child(kind, path, "die", step))
+        looked = samples.make(kind, path)
+        looked.open(read_only=True)
+        seen = contents(looked)
+        looked.close()
         destination = samples.opened(kind, path)
         decided = step in ("journalled", "indexed", "committed") or step.startswith("renamed")
-        assert contents(destination) == (after if decided else before), step
+        assert contents(destination) == seen == (after if decided else before), step
         assert not list(path.glob("**/.*.tmp"))
         destination.commit(samples.second_commit())
         assert contents(destination) == after, step
@@ -452,7 +459,7 @@ def test_an_interrupt_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Pat
 def test_death_at_any_instant_leaves_whole_commits(kind: str, tmp_path: Path) -> None:
     chance, model, first = random.Random(1), Model(), 0
     for _ in range(4):
-        process = child(kind, tmp_path, "many", str(first))
+        process = samples.child(kind, tmp_path, "many", str(first))
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(chance.uniform(0.05, 0.4))

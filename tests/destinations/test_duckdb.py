@@ -59,6 +59,24 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
         DuckDB(tmp_path / "file" / "a.duckdb").open()
 
 
+def test_commits_that_were_left_for_a_file_that_is_gone(tmp_path: Path) -> None:
+    process = samples.child("duckdb", tmp_path, "many", "0")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    log = tmp_path / "a.duckdb.wal"
+    while not (log.exists() and log.stat().st_size):
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    (tmp_path / "a.duckdb").rename(tmp_path / "away")
+    assert "a.duckdb.wal" in refused(tmp_path / "a.duckdb").message
+    samples.opened("duckdb", tmp_path / "other").close()
+    (tmp_path / "other" / "a.duckdb").rename(tmp_path / "a.duckdb")
+    assert "delete the .wal" in refused(tmp_path / "a.duckdb").hint
+    (tmp_path / "away").replace(tmp_path / "a.duckdb")
+    DuckDB(tmp_path / "a.duckdb").open()
+
+
 def test_folders_are_created(tmp_path: Path) -> None:
     destination = DuckDB(tmp_path / "a" / "b" / "c.duckdb")
     destination.open()

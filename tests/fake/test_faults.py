@@ -50,12 +50,60 @@ def test_answers_that_are_no_json(plant: Plant, connect: Connect) -> None:
         cut.json()
 
 
+def test_absurd_waits(plant: Plant, connect: Connect) -> None:
+    long = connect(App(plant, faults=always("429-long"))).get(HEADERS)
+    far = connect(App(plant, faults=always("429-far"))).get(HEADERS)
+    assert long.headers["Retry-After"] == "99999"
+    assert parsedate_to_datetime(far.headers["Retry-After"]).timestamp() - time.time() > 9 * 365 * 86_400
+
+
+def test_answers_in_a_wrong_encoding(plant: Plant, connect: Connect) -> None:
+    wide = connect(App(plant, faults=always("encoding"))).get(HEADERS)
+    assert wide.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert wide.content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    with pytest.raises(httpx2.DecodingError):
+        connect(App(plant, faults=always("no-gzip"))).get(HEADERS)
+    half = connect(App(plant, faults=always("half-gzip"))).get(HEADERS)
+    whole = connect(App(plant)).get(HEADERS)
+    assert whole.content.startswith(half.content)
+    assert half.content != whole.content
+
+
+def test_a_bomb_holds_a_gigabyte(plant: Plant, connect: Connect) -> None:
+    with connect(App(plant, faults=always("bomb"))).stream("GET", HEADERS) as answer:
+        assert int(answer.headers["Content-Length"]) < 2_000_000
+        assert sum(map(len, answer.iter_bytes())) == 2**30
+
+
+def test_half_of_the_answer_where_it_says_so_and_the_rest_in_the_way_of_the_next(
+    plant: Plant, connect: Connect
+) -> None:
+    client = connect(App(plant, faults=always("cut")))
+    answer = client.get(HEADERS, headers={"Accept-Encoding": "identity"})
+    assert len(answer.content) == int(answer.headers["Content-Length"])
+    with pytest.raises(ValueError, match=r".+"):
+        answer.json()
+
+
+def test_a_drop_now_and_then(plant: Plant, connect: Connect) -> None:
+    client = connect(App(plant, faults=always("drip")), timeout=1.0)
+    begun = time.perf_counter()
+    assert client.get("/api/App/Version").json()
+    assert time.perf_counter() - begun > 0.5
+
+
 @pytest.mark.parametrize("packed", ["gzip", "identity"])
 @pytest.mark.parametrize("kind", ["short", "drop"])
 def test_connections_that_break(plant: Plant, connect: Connect, kind: str, packed: str) -> None:
     client = connect(App(plant, faults=always(kind)))
     with pytest.raises(httpx2.RemoteProtocolError):
         client.get(HEADERS, headers={"Accept-Encoding": packed})
+
+
+def test_connections_that_are_reset(plant: Plant, connect: Connect) -> None:
+    client = connect(App(plant, faults=always("reset")))
+    with pytest.raises(httpx2.ReadError):
+        client.get(HEADERS)
 
 
 def test_slow_answers(plant: Plant, connect: Connect) -> None:
@@ -73,8 +121,9 @@ def test_stalled_answers_end_with_the_patience_of_the_client(plant: Plant, conne
 
 def test_every_kind_is_known_to_a_test() -> None:
     assert set(KINDS) == {
-        "500", "502", "503", "504", "429", "429-date", "429-none",
-        "html", "empty", "truncated", "short", "drop", "slow", "stall",
+        "500", "502", "503", "504", "429", "429-date", "429-none", "429-long", "429-far",
+        "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
+        "no-gzip", "half-gzip", "bomb",
     }  # fmt: skip
     for kind in KINDS:
         assert isinstance(Faults().spoil(kind, Response(200, b"[1,2,3]")), Response)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.shred.records import Record, read
+from wats_extract.shred.records import Record, json_text, loads, pieces, read
 
 
 class Part(Record):
@@ -43,7 +46,14 @@ def whole(text: str | bytes) -> Whole:
         ('{"value": 3}', Whole(value=3.0)),
         ('{"value": "NaN"}', Whole(value="NaN")),
         ('{"text": 12}', Whole(text="12")),
-        ('{"text": 1.50, "x": 1}', Whole(text="1.5", extra={"x": 1})),
+        ('{"text": 1.50, "x": 1}', Whole(text="1.50", extra={"x": 1})),
+        ('{"text": 1e2}', Whole(text="1e2")),
+        ('{"text": 12345678901234567890123}', Whole(text="12345678901234567890123")),
+        ('{"count": 1e2}', Whole(count=100)),
+        ('{"count": "12.0"}', Whole(count=12)),
+        ('{"count": 9007199254740993.0}', Whole(count=2**53 + 1)),
+        ('{"count": -0.0}', Whole(count=0)),
+        ('{" extra": {"x": 1}}', Whole(extra={" extra": {"x": 1}})),
         ('{"text": true}', Whole(text="true")),
         ('{"flag": "True"}', Whole(flag=True)),
         ('{"flag": 0}', Whole(flag=False)),
@@ -54,7 +64,8 @@ def whole(text: str | bytes) -> Whole:
         ('{"text": "first", "text": "last"}', Whole(text="last")),
         ('{"text": "exact", "TEXT": "other"}', Whole(text="exact", extra={"TEXT": "other"})),
         ('\ufeff{"count": 1}', Whole(count=1)),
-        ('{"value": 1e400, "count": 1.0}', Whole(value=math.inf, count=1)),
+        ('{"TEXT": "other", "text": "exact"}', Whole(text="exact", extra={"TEXT": "other"})),
+        ('{"x": 1e400}', Whole(extra={"x": math.inf})),
     ],
     ids=str,
 )
@@ -63,8 +74,9 @@ def test_what_fits_after_all(text: str, expected: Whole) -> None:
 
 
 def test_bare_tokens_of_python_and_net() -> None:
-    assert math.isnan(float(whole('{"value": NaN}').value or 0))
-    assert whole('{"value": -Infinity}').value == -math.inf
+    assert whole('{"value": NaN}').value == "NaN"
+    assert whole('{"value": -Infinity}').value == "-Infinity"
+    assert json_text(whole('{"later": [NaN, 1e400, 1.10]}').extra) == '{"later":["NaN",1e400,1.10]}'
 
 
 def test_raw_trees_survive_both_ways() -> None:
@@ -81,6 +93,14 @@ def test_raw_trees_survive_both_ways() -> None:
         ('{"count": 1.5}', "$.count: expected a whole number, found 1.5"),
         ('{"count": "many"}', '$.count: expected a whole number, found "many"'),
         ('{"count": true}', "$.count"),
+        ('{"count": "1_000"}', "$.count"),
+        ('{"count": NaN}', "$.count"),
+        ('{"count": 1e999999999999999999999}', "$.count"),
+        ('{"count": 1.00000000000000000000001}', "$.count"),
+        ('{"value": 1e400}', "$.value: a number beyond 64 bits"),
+        ('{"value": -1e400}', "$.value: a number beyond 64 bits"),
+        pytest.param('{"value": 1%s}' % ("0" * 400), "$.value: a number beyond 64 bits", id="400 digits"),
+        pytest.param('{"count": 1%s}' % ("0" * 5000), "$.count", id="5000 digits"),
         ('{"value": {"x": 1}}', '$.value: expected a number, found {"x": 1}'),
         ('{"value": false}', "$.value"),
         ('{"text": ["a"]}', "$.text: expected a text"),
@@ -92,6 +112,7 @@ def test_raw_trees_survive_both_ways() -> None:
         ('{"parts": [null]}', "$.parts: expected no null"),
         ("[]", "$: expected an object"),
         ('"text"', "$: expected an object"),
+        ("null", "$: expected an object"),
     ],
     ids=str,
 )
@@ -110,3 +131,53 @@ def test_what_is_not_json_is_worth_another_try(text: bytes) -> None:
 def test_very_deep_nesting_is_refused_not_crashed_on() -> None:
     with pytest.raises(RecordError, match="nested too deeply"):
         whole('{"x":' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+def test_what_is_too_deep_to_be_written_is_refused_too() -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(RecordError, match="nested too deeply"):
+        json_text(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[]", []),
+        (' [ 1 , [2,3], {"a": "],["} ] ', ["1", "[2,3]", '{"a": "],["}']),
+        ('\ufeff{"a": [1, 2], "b\\"": {}}', ['"a": [1, 2]', '"b\\"": {}']),
+        (f"[{'[' * 5000}{']' * 5000}]", [f"{'[' * 5000}{']' * 5000}"]),
+        ('[nonsense, {"a": tru}]', ["nonsense", '{"a": tru}']),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_pieces_of_any_text_that_is_whole(text: str, found: list[str]) -> None:
+    assert pieces(text.encode("utf-8")) == [each.encode("utf-8") for each in found]
+
+
+@pytest.mark.parametrize("text", ["", "1", '"[]"', "[", "[1]]", "[1", '["a]', "[1] 2", "<html>", '{"a": [1}'])
+def test_pieces_of_what_is_cut_off(text: str) -> None:
+    with pytest.raises(Unreadable):
+        pieces(text.encode("utf-8"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.lists(JSON, max_size=5), st.sampled_from([None, 1]))
+def test_pieces_are_the_items(items: list[Any], indent: int | None) -> None:
+    found = pieces(json.dumps(items, indent=indent).encode("utf-8"))
+    assert [json.loads(each) for each in found] == items
+
+
+@given(JSON)
+def test_exact_reading_writes_the_same_again(value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=True).replace("Infinity", "1e999")
+    if not any(0xD800 <= ord(each) < 0xE000 for each in text):
+        again = json.loads(json_text(loads(text.encode("utf-8"), exact=True)))
+        assert again == json.loads(text)

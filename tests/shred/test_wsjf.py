@@ -60,7 +60,7 @@ class Maker:
         option = next((option for option in get_args(hint) if option is not type(None)), hint)
         if get_origin(option) is list:
             return self.list(get_args(option)[0], depth)
-        if option is msgspec.Raw:
+        if option in (msgspec.Raw, Any):
             return [{"name": f"raw {self.next()}", "value": str(self.next())}]
         if isinstance(option, type) and issubclass(option, Record):
             return self.record(option, depth + 1)
@@ -112,9 +112,6 @@ def landed(tables: dict[str, list[dict[str, Any]]]) -> Counter[Any]:
 def test_every_leaf_lands(seed: int) -> None:
     maker = Maker(seed)
     document = maker.record(wsjf.Report) | {"id": "0A000000-0000-4000-8000-00000000000B", "type": "T"}
-    test, repair = document.get("uut") or {}, document.get("uur") or {}
-    for name in ("user", "comment", "execTime"):  # one column for both; a document has one of the blocks
-        test.pop(name, None) if repair else None
     tables = shredded(document, WsjfOptions(attachments="content"))
     found = landed(tables)
     for name, value in leaves(document):
@@ -236,7 +233,7 @@ def test_a_limit_that_is_not_set_is_null() -> None:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ({"id": "y"}, "asked for report x, got y"),
+        ({"id": "y"}, "asked for report x, got 'y'"),
         ({"id": "x", "root": {"numericMeas": [{"value": "12,5"}]}}, "value: expected a number, found '12,5'"),
         ({"id": "x", "root": {"start": "2026-02-30T00:00:00Z"}}, "impossible date"),
         ({"id": "x", "root": {"id": 2**40}}, "step_id"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,17 @@ _HINTS = (
         r"not a valid DuckDB|Is a directory|Corrupt",
         "path must name a whole DuckDB file, or one that does not exist yet; an empty one can be deleted",
     ),
+    (
+        r"replaying WAL",
+        "the .wal file beside it is of another file, or damaged: bring back the file that it belongs to, or "
+        "delete the .wal file and with it the last commits",
+    ),
     (r"version number|newer version|older version", "the file is of another DuckDB; pip install -U duckdb"),
     (
         r"Permission denied|Access is denied|Read-only file system|read-only mode",
         "make file and folder writable",
     ),
-    (r"No space left|not enough space|disk full", "make room on the disk and run again"),
+    (r"No space left|not enough space|disk full|File too large", "make room on the disk and run again"),
     (r"Out of Memory|failed to allocate", "give the destination more, such as memory_limit: 2GB"),
     (r"NOT NULL constraint", "a key is empty; please report this with the item's key"),
     (r"does not exist", "prepare the destination before, or undo what was renamed or dropped"),
@@ -125,6 +131,12 @@ class DuckDB:
 
     def _create(self) -> None:
         """Create an empty database under another name first: one that is cut off could never be opened."""
+        log = self.path.with_name(f"{self.path.name}.wal")
+        if log.exists():
+            raise DestinationError(
+                f"{self.place}: it is gone, but {log.name} is there, with commits of a killed run",
+                hint="bring the file back to its place; or delete the .wal file too, to begin anew",
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(f".{self.path.name}.new")
         unfinished.unlink(missing_ok=True)
@@ -237,9 +249,14 @@ class DuckDB:
         stamps = [stamp.name for stamp in STAMPS]
         self._insert(table, rows, identity=(*table.key, *stamps) if again else ())
         if commit.sweep_before is not None:
+            self._sweep(table, commit.sweep_before, kept=commit.kept)
+
+    def _sweep(self, table: Table, before: datetime, *, kept: Iterable[str]) -> None:
+        with self._registered(pa.table({"key": table.owners(sorted(kept))})) as names:
             self._open_connection.execute(
-                f"DELETE FROM {self._name(table)} WHERE _wats_extracted_at < ?",  # noqa: S608
-                [commit.sweep_before],
+                f"DELETE FROM {self._name(table)} WHERE _wats_extracted_at < ? "  # noqa: S608
+                f"AND {_quoted(table.owner)} NOT IN (SELECT key FROM {names})",
+                [before],
             )
 
     def _insert(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,10 @@ _LOCK_PATIENCE = 600.0
 _HINTS = (
     (r"\.commit\.lock", "another process has been committing into this folder for minutes; is it alive?"),
     (r"Permission denied|Access is denied|Read-only file system", "make the folder and its files writable"),
-    (r"No space left|not enough space|disk full|disk is full", "make room on the disk and run again"),
+    (
+        r"No space left|not enough space|disk full|disk is full|disk I/O error|File too large",
+        "make room on the disk and run again",
+    ),
     (r"\+schema\.parquet", "prepare the destination before"),
 )
 
@@ -107,16 +110,29 @@ class Parquet:
         """Finish a commit that a crash left in the journal, and remove what was staged in vain.
 
         Args:
-            read_only: Create and repair nothing; a commit that waits in the journal is not seen then.
+            read_only: Create nothing and remove nothing. A commit that waits in the journal has happened,
+                so it is finished here too, unless the folder cannot be written.
         """
-        self._read_only = read_only
-        if not read_only:
-            with self._explaining("cannot be opened"):
+        self._read_only = False
+        with self._explaining("cannot be opened"):
+            if read_only:
+                self._finish_what_was_cut_off()
+            else:
                 self._home.mkdir(parents=True, exist_ok=True)
                 with self._alone():
                     for leftover in self.path.glob("*/.*.tmp"):
                         leftover.unlink()
                     self._delete_retired()
+        self._read_only = read_only
+
+    def _finish_what_was_cut_off(self) -> None:
+        journal = last_journal(self.path)
+        staged = (
+            (files.staged_path(self.path / name, journal.id) for name in journal.files) if journal else ()
+        )
+        if any(path.exists() for path in staged):
+            with suppress(OSError, sqlite3.Error), self._alone():  # not ours to write: the next run does it
+                return
 
     def close(self) -> None:
         """Close it; nothing is held between two calls."""
@@ -213,7 +229,7 @@ class Parquet:
                 changed.append(label)
         fresh = files.conformed(rows, self._schema(table))
         earlier = _not_again(files.live(folder, own), table, rows, commit)
-        staging.move(folder, own, _since(pa.concat_tables([*earlier, fresh]), commit.sweep_before))
+        staging.move(folder, own, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
         return changed
 
     def _book(self, table: Table, rows: Sequence[Mapping[str, Any]], staging: Staging) -> None:
@@ -400,7 +416,7 @@ def _rest(path: Path | None, table: Table, commit: Commit) -> pa.Table | None:
     if path is None or not (commit.replaced or _has_older(path, commit.sweep_before)):
         return None
     rows = files.read(path)
-    rest = _since(_without(rows, table, commit.replaced), commit.sweep_before)
+    rest = _swept(_without(rows, table, commit.replaced), table, commit)
     return rest if rest.num_rows < rows.num_rows else None
 
 
@@ -423,10 +439,13 @@ def _texts(keys: pa.ChunkedArray) -> set[str]:
     return set(keys.cast(pa.string()).to_pylist())
 
 
-def _since(rows: pa.Table, before: datetime | None) -> pa.Table:
-    if before is None:
+def _swept(rows: pa.Table, table: Table, commit: Commit) -> pa.Table:
+    if commit.sweep_before is None:
         return rows
-    return rows.filter(pc.greater_equal(rows["_wats_extracted_at"], pa.scalar(before, TIMESTAMP)))
+    stays = pc.greater_equal(rows["_wats_extracted_at"], pa.scalar(commit.sweep_before, TIMESTAMP))
+    if commit.kept:
+        stays = pc.or_(stays, pc.is_in(rows[table.owner], table.owners(sorted(commit.kept))))
+    return rows.filter(stays)
 
 
 def _has_older(path: Path, before: datetime | None) -> bool:

@@ -227,6 +227,8 @@ class App:
         accepted = "gzip" in request.headers.get("accept-encoding", "")
         if not accepted or not self._quirks.gzip or len(answer.body) < _WORTH_PACKING:
             return answer
+        if "Content-Encoding" in answer.headers:
+            return answer
         headers = {**answer.headers, "Content-Encoding": "gzip"}
         return replace(answer, body=gzip.compress(answer.body, 1, mtime=0), headers=headers)
 

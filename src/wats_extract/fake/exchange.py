@@ -37,6 +37,9 @@ class Sending(Enum):
     SHORT = "half of what Content-Length says, then the connection closes"
     STALL = "half of it, then nothing more until the server stops"
     DROP = "not at all, the connection closes"
+    RESET = "half of it, then the connection is reset"
+    DRIP = "a byte now and then"
+    CUT = "whole, but Content-Length says half of it, and the connection stays open"
 
 
 @dataclass(frozen=True, slots=True)

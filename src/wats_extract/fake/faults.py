@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import re
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from email.utils import formatdate
+from functools import cache
 
 from wats_extract.fake.exchange import Response, Sending, message_response, page_response
 
 KINDS = (
-    "429", "429-date", "429-none", "500", "502", "503", "504",
-    "html", "empty", "truncated", "short", "drop", "slow", "stall",
+    "429", "429-date", "429-none", "429-long", "429-far", "500", "502", "503", "504",
+    "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
+    "no-gzip", "half-gzip", "bomb",
 )  # fmt: skip
 """What can happen to any request."""
 
 BROKEN_KINDS = ("404", "500", "403", "garbage", "truncated", "wrong-type", "html", "drop", "null")
 """What can be wrong with a single report."""
+
+_ABSURD = {"long": (99_999, "seconds"), "far": (10 * 365 * 86_400, "date")}
+"""What a 429 may ask for that nobody waits for: a day and more, and a date in ten years."""
 
 _TITLES = {
     "500": "Internal Server Error",
@@ -127,7 +135,8 @@ class Faults:
         if kind in _TITLES:
             return _failed(kind, html=len(answer.body) % 2 == 0)
         if kind.startswith("429"):
-            return throttled(self._retry_after, kind[4:] or "seconds")
+            how = kind[4:] or "seconds"
+            return throttled(self._retry_after, how) if how not in _ABSURD else throttled(*_ABSURD[how])
         return _SPOILED[kind](replace(answer, delay=self._delay) if kind == "slow" else answer)
 
     def spoil_report(self, uuid: str, answer: Response) -> Response:
@@ -158,6 +167,28 @@ def _cut_in_half(answer: Response) -> Response:
     return replace(answer, body=answer.body[: len(answer.body) // 2])
 
 
+def _half_zipped(answer: Response) -> Response:
+    packed = gzip.compress(answer.body, 1, mtime=0)
+    return _zipped(answer, packed[: len(packed) // 2])
+
+
+def _zipped(answer: Response, body: bytes) -> Response:
+    return replace(answer, body=body, headers={**answer.headers, "Content-Encoding": "gzip"})
+
+
+@cache
+def _bomb() -> bytes:
+    """A megabyte of gzip that holds a gigabyte of blanks: one piece over and over, for each stands alone."""
+    blanks = b" " * 2**20
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    piece = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
+    end = packer.flush()
+    checksum = 0
+    for _ in range(1024):
+        checksum = zlib.crc32(blanks, checksum)
+    return gzip.compress(b"")[:10] + piece * 1024 + end + struct.pack("<II", checksum, 2**30)
+
+
 def _wrong_type(answer: Response) -> Response:
     """A number that became an object; where there is no measurement, a string instead of the report."""
     body, found = re.subn(rb'"value":-?[0-9][^,}]*', b'"value":{"x":1}', answer.body, count=1)
@@ -168,10 +199,17 @@ _SPOILED: Mapping[str, Callable[[Response], Response]] = {
     "html": lambda _: page_response(200, "Please sign in"),
     "empty": lambda answer: replace(answer, status=200, body=b""),
     "truncated": _cut_in_half,
+    "encoding": lambda answer: replace(answer, body=answer.body.decode().encode("utf-16")),
     "short": lambda answer: replace(answer, sending=Sending.SHORT),
+    "cut": lambda answer: replace(answer, sending=Sending.CUT),
     "drop": lambda answer: replace(answer, sending=Sending.DROP),
+    "reset": lambda answer: replace(answer, sending=Sending.RESET),
     "slow": lambda answer: answer,
     "stall": lambda answer: replace(answer, sending=Sending.STALL),
+    "drip": lambda answer: replace(answer, sending=Sending.DRIP),
+    "no-gzip": lambda answer: _zipped(answer, answer.body),
+    "half-gzip": _half_zipped,
+    "bomb": lambda answer: _zipped(answer, _bomb()),
 }
 _BROKEN: Mapping[str, Callable[[Response], Response]] = {
     "404": lambda _: message_response(404, "Report was not found."),

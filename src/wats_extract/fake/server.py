@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import socketserver
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ HOST = "127.0.0.1"
 
 _LONGEST_LINE = 65_536
 _LONGEST_STALL = 300.0
+_SECONDS_A_DROP = 0.1
+_NO_LINGER = struct.pack("HH" if os.name == "nt" else "ii", 1, 0)
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -111,20 +114,36 @@ class _Connection(socketserver.StreamRequestHandler):
         if answer.sending is Sending.DROP:
             return False
         data = _head(answer, closing=closing) + answer.body
-        if answer.sending is Sending.WHOLE:
+        if answer.sending in (Sending.WHOLE, Sending.CUT):
             self.wfile.write(data)
             return True
-        self.wfile.write(data[: len(data) - (len(answer.body) + 1) // 2])
+        half = len(data) - (len(answer.body) + 1) // 2
+        self.wfile.write(data[:half])
         if answer.sending is Sending.STALL:
             self.server.stopping.wait(_LONGEST_STALL)
+        elif answer.sending is Sending.DRIP:
+            self._drip(data[half:])
+        elif answer.sending is Sending.RESET:
+            self._reset()
         return False
+
+    def _drip(self, data: bytes) -> None:
+        for place in range(len(data)):
+            if self.server.stopping.wait(_SECONDS_A_DROP):
+                return
+            self.wfile.write(data[place : place + 1])
+
+    def _reset(self) -> None:
+        """Close without a farewell: the other side may lose even what has arrived."""
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.request.close()
 
 
 def _head(answer: Response, *, closing: bool) -> bytes:
     lines = [
         f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, '')}",
         f"Content-Type: {answer.content_type}",
-        f"Content-Length: {len(answer.body)}",
+        f"Content-Length: {len(answer.body) // (2 if answer.sending is Sending.CUT else 1)}",
         "Server: Microsoft-IIS/10.0",
         f"Date: {formatdate(usegmt=True)}",
         *(f"{name}: {value}" for name, value in answer.headers.items()),

@@ -172,7 +172,7 @@ class ByKeyReader:
     def _decode(self, key: Wanted, reply: Reply, before: list[bytes]) -> Any:
         """The document; the same unreadable bytes twice are the record's own fault, not the transfer's.
 
-        Half a document is the transfer's for longer: what cuts one off may well cut another at the same place.
+        Half a document is the transfer's for longer: what cuts one off may cut another at the same place.
         """
         body = reply.body
         if body.strip() == b"null":

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from wats_extract.errors import RecordError
+from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import Row, Table
 from wats_extract.readers.snapshot import USUAL_CAPS
 from wats_extract.shred.flat import FlatShredder
-from wats_extract.shred.records import loads
+from wats_extract.shred.records import BYTE_ORDER_MARK, loads
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,10 @@ class FlatDocuments:
             Unreadable: the bytes are not JSON.
             RecordError: they do not fit, or are another document.
         """
-        found = self.fetched.rows(b"[" + body + b"]")
+        body = body.removeprefix(BYTE_ORDER_MARK).strip()
+        found = self.fetched.rows(b"[" + body + b"]") if body.startswith(b"{") else []
+        if len(found) != 1:
+            raise Unreadable(f"expected an object, found {body[:60]!r}")
         row = found[0]
         if row.problem:
             raise RecordError(row.problem)

@@ -7,6 +7,7 @@ Whole columns at a time, in C wherever there is a way. That ``pa.array([1.5], pa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf, isinf
 from operator import attrgetter
 from typing import Any, get_args
 
@@ -17,7 +18,7 @@ from msgspec.structs import astuple
 from wats_extract.errors import RecordError
 from wats_extract.flow import EXTRA, TIMESTAMP, Column, Table
 from wats_extract.shred.instants import instants
-from wats_extract.shred.records import Record
+from wats_extract.shred.records import Record, json_text
 
 RESULTS = {
     "P": "Passed",
@@ -59,9 +60,12 @@ def number(value: float | str | None) -> float | None:
     if not isinstance(value, str):
         return value
     try:
-        return float(value)
+        found = float(value)
     except ValueError:
         raise RecordError(f"expected a number, found {value[:60]!r}") from None
+    if "_" in value or (isinf(found) and "inf" not in value.lower()):  # 1_0 is Python's; 1e400 has no room
+        raise RecordError(f"expected a number, found {value[:60]!r}")
+    return found
 
 
 class Layout:
@@ -96,6 +100,12 @@ class Layout:
             (places[block], names[block], leftovers(_record_in(types[block]), _within(block, used)))
             for block in sorted(blocks)
         ]
+
+        self._names = list(names.values())
+
+    def written(self, path: tuple[int, str]) -> list[str]:
+        """Where a document has what the record has at a path."""
+        return [self._names[path[0]], *filter(None, [path[1]])]
 
     def sheet(self) -> Sheet:
         """A new sheet for rows of this layout."""
@@ -151,6 +161,7 @@ class Sheet:
     def _extras(self, fields: list[tuple[Any, ...]]) -> list[str | None]:
         """The JSON of what has no column, row by row; looks at whole columns first, for most are empty."""
         found = {row: dict(extra) for row, extra in self.extras.items()}
+        self._add_second_values(fields, found)
         for place, name in self.layout.rest:
             for row, value in _filled(fields[place]):
                 found.setdefault(row, {})[name] = value
@@ -166,6 +177,15 @@ class Sheet:
         for row, extra in found.items():
             texts[row] = json_text(extra)
         return texts
+
+    def _add_second_values(self, fields: list[tuple[Any, ...]], found: dict[int, dict[str, Any]]) -> None:
+        """Where a column has several fields to be taken from: what those after the first one hold."""
+        for _, paths in self.layout.taken:
+            for place, path in enumerate(paths[1:], start=1):
+                taken = _values(fields, paths[:place])
+                for row, value in _filled(_values(fields, [path])):
+                    if taken[row] not in (None, value):
+                        _put(found.setdefault(row, {}), self.layout.written(path), value)
 
 
 def _values(fields: list[tuple[Any, ...]], paths: list[tuple[int, str]]) -> Sequence[Any]:
@@ -186,6 +206,12 @@ def _filled(values: Sequence[Any]) -> Iterable[tuple[int, Any]]:
     if values.count(None) == len(values):
         return ()
     return [(row, value) for row, value in enumerate(values) if value is not None]
+
+
+def _put(extra: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for name in path[:-1]:
+        extra = extra.setdefault(name, {})
+    extra[path[-1]] = value
 
 
 def _within(block: str, used: set[str]) -> set[str]:
@@ -217,18 +243,6 @@ def leftovers(record: type[Record], used: set[str]) -> Callable[[Any], dict[str,
     return left
 
 
-def json_text(value: Any) -> str:
-    """What a document held, as a compact JSON text.
-
-    Raises:
-        RecordError: it holds what no UTF-8 text can (half a surrogate pair).
-    """
-    try:
-        return msgspec.json.encode(value).decode("utf-8")
-    except UnicodeError as error:
-        raise RecordError(f"a text is not Unicode: {error}") from error
-
-
 def _texts(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     return pa.array(values, type_)
 
@@ -257,7 +271,9 @@ def _words(words: dict[str, str]) -> Callable[[Sequence[Any]], list[Any]]:
 
 
 def _limits(values: Sequence[Any]) -> list[Any]:
-    return [None if type(value) is float and abs(value) > LARGEST_LIMIT else value for value in values]
+    if str in set(map(type, values)):
+        values = [number(value) for value in values]
+    return [None if value is not None and LARGEST_LIMIT < abs(value) < inf else value for value in values]
 
 
 def _json_texts(values: Sequence[Any]) -> list[Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -16,7 +16,7 @@ import pyarrow as pa
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import TIMESTAMP, Column, Row, Table
 from wats_extract.shred.columns import Layout, Sheet
-from wats_extract.shred.records import Record, loads, read
+from wats_extract.shred.records import BYTE_ORDER_MARK, REFUSED, Record, is_unicode, loads, pieces, read
 
 KEY_SEPARATOR = "|"
 """Between the parts of a key of several columns, where it stands as one text."""
@@ -103,16 +103,17 @@ class FlatShredder:
         return self._keys[0](record) if alone else self.key(record)
 
     def key(self, record: Any) -> str:
-        """What identifies a record; empty where a part of it is missing, or records do not say it."""
+        """What identifies a record; empty where a part of it is missing, or no text at all."""
         parts = [get(record) for get in self._keys]
         if not self.keyed or any(part is None or part == "" for part in parts):
             return ""
-        return key_text(
+        text = key_text(
             [
                 part.lower() if column.kind == "uuid" else part
                 for part, column in zip(parts, self._key_columns, strict=True)
             ]
         )
+        return text if is_unicode(text) else ""
 
     def rows(self, body: bytes) -> list[Row]:
         """The records of a page, those that do not fit with the reason.
@@ -120,12 +121,11 @@ class FlatShredder:
         Raises:
             Unreadable: the page is cut off, or holds no records.
         """
-        try:
-            if self.within:
-                return [self._patient_row(raw) for raw in self._raw_records(body)]
-            return [self._row(record) for record in self.page_decoder.decode(body)]
-        except (msgspec.DecodeError, RecursionError):
-            return [self._patient_row(raw) for raw in self._raw_records(body)]
+        with contextlib.suppress(*REFUSED):
+            rows = [self._row(record) for record in ([] if self.within else self.page_decoder.decode(body))]
+            if rows and not any(row.problem for row in rows):
+                return rows
+        return [self._patient_row(raw) for raw in self._raw_records(body)]
 
     def records(self, body: bytes) -> list[Any]:
         """The records of an answer that need no key of their own.
@@ -136,43 +136,40 @@ class FlatShredder:
         """
         try:
             return list(self.page_decoder.decode(body))
-        except (msgspec.DecodeError, RecursionError):
+        except REFUSED:
             return [read(raw, self.decoder) for raw in self._raw_records(body)]
 
     def value(self, row: Row) -> dict[str, Any]:
         """The record as decoded JSON, without its nulls."""
-        value = msgspec.to_builtins(row.record, enc_hook=lambda raw: loads(bytes(raw)))
-        extra = value.pop(" extra", None) or {}
-        return {name: item for name, item in value.items() if item is not None} | extra
+        value: dict[str, Any] = _unfolded(msgspec.to_builtins(row.record, enc_hook=_plain))
+        return {name: item for name, item in value.items() if item is not None}
 
-    def _row(self, record: Record) -> Row:
+    def _row(self, record: Record, raw: bytes = b"") -> Row:
         key = self.key(record)
         version = self._version(record) if self._version else None
-        if key and (version is not None or self._version is None):
-            return Row(key, version, record)
-        missing = "its key" if not key else "its version"
-        raw = msgspec.json.encode(record)
-        return Row(key or _stand_in(raw), version, problem=f"the record lacks {missing}", raw=raw)
+        problem = "" if key else "the record lacks its key"
+        if self._version and not _has_room(version):
+            problem = problem or ("the record lacks its version" if version is None else _NO_ROOM)
+            version = None
+        if problem:
+            return Row(key or _stand_in(raw), version, problem=problem, raw=raw)
+        return Row(key, version, record)
 
     def _patient_row(self, raw: bytes) -> Row:
         try:
-            return self._row(read(raw, self.decoder))
+            return self._row(read(raw, self.decoder), raw)
         except (RecordError, Unreadable) as error:
             key, version = _identity(raw, self._key_columns, self._version_field)
             return Row(key or _stand_in(raw), version, problem=error.message, raw=raw)
 
     def _raw_records(self, body: bytes) -> list[bytes]:
-        """The records of a page one by one, as they stand in it where it is JSON to the letter."""
-        if not self.within:
-            with contextlib.suppress(msgspec.DecodeError, RecursionError):
-                return [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
-        page = loads(body)
-        if isinstance(page, dict):
-            fields = {name.lower(): value for name, value in page.items()}
-            page = fields.get(self.within.lower()) if self.within else [page]
-        if not isinstance(page, list):
-            raise Unreadable(f"expected a list, found {str(page)[:60]!r}") from None
-        return [json.dumps(record).encode("utf-8") for record in page]
+        """The records of a page one by one, as they stand in it."""
+        if self.within:
+            body = _field_of(body, self.within)
+        with contextlib.suppress(*REFUSED):
+            return [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
+        found = pieces(body)  # also where one of them is broken, or too deep
+        return [body] if _begins(body, b"{") else found
 
 
 class _Layouts:
@@ -213,6 +210,61 @@ def key_text(parts: Sequence[Any]) -> str:
     return KEY_SEPARATOR.join(str(part) for part in parts)
 
 
+_NO_ROOM = "the record's version has no room in 64 bits"
+
+
+def _has_room(version: Any) -> bool:
+    return isinstance(version, int) and not isinstance(version, bool) and -(2**63) <= version < 2**63
+
+
+def _field_of(body: bytes, name: str) -> bytes:
+    """A field of an object, as it stands; the whole where that is a list already.
+
+    Raises:
+        Unreadable: there is no such field.
+    """
+    if _begins(body, b"["):
+        return body
+    fields = dict(_fields_of(body))
+    if name.lower() not in fields:
+        raise Unreadable(f"expected an object with {name}")
+    return fields[name.lower()]
+
+
+def _fields_of(body: bytes) -> Iterator[tuple[str, bytes]]:
+    """The fields of an object: name in lower case, and value as it stands.
+
+    Raises:
+        Unreadable: it is no object, or cut off.
+    """
+    for piece in pieces(body) if _begins(body, b"{") else ():
+        if written := _NAME.match(piece):
+            yield str(loads(written[1])).lower(), piece[written.end() :]
+
+
+def _begins(body: bytes, sign: bytes) -> bool:
+    return body.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(sign)
+
+
+_NAME = re.compile(rb'("(?:[^"\\]|\\.)*+")\s*:\s*', re.DOTALL)
+_LONGEST_KEY = 1000
+
+
+def _plain(value: Any) -> Any:
+    """What decoded JSON holds in place of what only records hold."""
+    return loads(bytes(value)) if isinstance(value, msgspec.Raw) else float(value)
+
+
+def _unfolded(value: Any) -> Any:
+    """Decoded JSON with what was not declared beside what was."""
+    if isinstance(value, list):
+        return [_unfolded(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    extra = value.get(" extra") or {}
+    return {name: _unfolded(item) for name, item in value.items() if name != " extra"} | extra
+
+
 def _getter(source: str) -> Callable[[Any], Any]:
     """Gives a column's value in a record: of a field, or of the first of several that has one."""
     first, *others = map(attrgetter, source.split())
@@ -234,11 +286,7 @@ def _stand_in(raw: bytes) -> str:
 
 def _identity(raw: bytes, key_columns: Sequence[Column], version_field: str) -> tuple[str, int | None]:
     """Key and version of a record that does not fit, as far as they can be made out."""
-    try:
-        record = loads(raw)
-    except (RecordError, Unreadable):
-        return "", None
-    fields = {name.lower(): value for name, value in record.items()} if isinstance(record, dict) else {}
+    fields = _short_fields(raw)
     parts = [
         next((fields[name] for name in column.source.lower().split() if name in fields), None)
         for column in key_columns
@@ -247,7 +295,18 @@ def _identity(raw: bytes, key_columns: Sequence[Column], version_field: str) -> 
     known = all(isinstance(part, str | int) and part != "" for part in parts)
     lower = all(column.kind == "uuid" for column in key_columns)
     key = key_text(parts) if known else ""
-    return key.lower() if lower else key, version if isinstance(version, int) else None
+    key = key if is_unicode(key) else ""
+    return key.lower() if lower else key, version if _has_room(version) else None
+
+
+def _short_fields(raw: bytes) -> dict[str, Any]:
+    """The fields of an object by name in lower case, except for those that are long or cannot be read."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(Unreadable):
+        for name, value in _fields_of(raw):
+            with contextlib.suppress(Unreadable):
+                found |= {name: loads(value)} if len(value) < _LONGEST_KEY else {}
+    return found
 
 
 def _record_type(table: Table, lists: dict[str, Any]) -> type[Record]:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wats_extract.errors import RecordError
 from wats_extract.flow import TIMESTAMP
 
 _FORM = re.compile(
     r"""\s*(\d{4})-(\d\d?)-(\d\d?)                       # date
-        (?:[T\s](\d\d?):(\d\d)(?::(\d\d)(?:[.,](\d*))?)?  # time; the fraction may be a lone dot
-        \s*(Z|z|[+-]\d\d(?::?\d\d)?)?)?\s*""",
+        (?:[T\s](\d\d?)(?::(\d\d)(?::(\d\d)(?:[.,](\d*))?)?)?  # time; the fraction may be a lone dot
+        \s*(Z|z|[+-]\d\d(?::?[0-5]\d)?)?)?\s*""",
     re.VERBOSE,
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,12 +69,12 @@ def instants(texts: Sequence[str | None]) -> pa.Array:
     Raises:
         RecordError: one of them is no date, or an impossible one.
     """
-    try:
+    with suppress(pa.ArrowInvalid):  # a form, or a century, that only the patient way reads
         whole = pa.array(texts, pa.string()).cast(pa.timestamp("ns", "UTC"))
-        return whole.cast(TIMESTAMP, safe=False)
-    except pa.ArrowInvalid:  # a form, or a century, that only the patient way reads
-        values = [None if text is None else microseconds(instant(text)) for text in texts]
-        return pa.array(values, pa.int64()).cast(TIMESTAMP)
+        if (pc.min(whole.view(pa.int64())).as_py() or 0) >= 0:  # before 1970 Arrow cuts upwards
+            return whole.cast(TIMESTAMP, safe=False)
+    values = [None if text is None else microseconds(instant(text)) for text in texts]
+    return pa.array(values, pa.int64()).cast(TIMESTAMP)
 
 
 def _zone(text: str | None) -> timezone:

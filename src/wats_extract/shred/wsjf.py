@@ -7,14 +7,11 @@ shredded a few at a time, so that they are still in the processor's cache when c
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError
@@ -24,8 +21,6 @@ from wats_extract.shred import wsjf_tables as tables
 from wats_extract.shred.columns import Layout, Sheet, leftovers, number
 from wats_extract.shred.instants import has_zone, instant, microseconds
 from wats_extract.shred.records import Record, read
-
-_NULL = msgspec.Raw(b"null")
 
 _LAYOUTS = {
     layout.table.name: layout
@@ -55,7 +50,7 @@ _LAYOUTS = {
         Layout(tables.REPAIR_FAILURES, wsjf.RepairFailure, apart=("attachments",)),
         Layout(tables.ASSETS_USED, wsjf.AssetUsed),
         Layout(tables.ASSET_STATS, wsjf.AssetStat),
-        Layout(tables.ADDITIONAL_DATA, wsjf.AdditionalData, apart=("props",)),
+        Layout(tables.ADDITIONAL_DATA, wsjf.AdditionalData),
         Layout(tables.ATTACHMENTS, wsjf.Attachment, apart=("data", "id")),
         Layout(tables.RAW_REPORTS, wsjf.Report, apart=wsjf.Report.__struct_fields__),
     )
@@ -95,10 +90,8 @@ def decode(uuid: str, time_stamp: int | None, raw: bytes) -> Document:
         RecordError: they do not fit, or they are another report.
     """
     report = read(raw, wsjf.REPORT_DECODER)
-    if report is None:
-        raise RecordError("the document is null")
     if report.id is not None and report.id.lower() != uuid.lower():
-        raise RecordError(f"$.id: asked for report {uuid}, got {report.id[:60]}")
+        raise RecordError(f"$.id: asked for report {uuid}, got {report.id[:60]!r}")
     return Document(uuid, time_stamp, report, raw)
 
 
@@ -145,7 +138,11 @@ class Sheets:
         sheet, report = self.by_name["reports"], document.report
         start, offset = started(report)
         sheet.add(report, document.uuid, start, offset, document.time_stamp)
-        if report.start and report.startUTC and microseconds(instant(report.startUTC)) != start:
+        if (
+            report.start is not None
+            and report.startUTC is not None
+            and microseconds(instant(report.startUTC)) != start
+        ):
             sheet.add_extra({"startUTC": report.startUTC})
 
     def _add_steps(self, uuid: str, root: wsjf.Step) -> None:
@@ -207,8 +204,7 @@ class Sheets:
     def _add_additional_data(self, uuid: str) -> None:
         sheet = self.by_name["additional_data"]
         for place, (index, data) in enumerate(self._additional):
-            properties = None if data.props in (None, _NULL) else bytes(data.props).decode("utf-8")
-            sheet.add(data, uuid, place, index, properties)
+            sheet.add(data, uuid, place, index)
 
     def _add_units(self, uuid: str, report: wsjf.Report) -> None:
         failures = self.by_name["repair_failures"]
@@ -228,7 +224,7 @@ class Sheets:
         self, place: tuple[str, int, int | None], attachment: wsjf.Attachment, belongs: Mapping[str, Any]
     ) -> None:
         sheet = self.by_name["attachments"]
-        content = _from_base64(attachment.data)
+        content = attachment.data
         size, sha256 = (None, None)
         if content is not None:
             size, sha256 = len(content), hashlib.sha256(content).hexdigest()
@@ -265,8 +261,8 @@ def started(report: wsjf.Report) -> tuple[int | None, int | None]:
 
     ``start`` is authoritative; where it names no zone, ``startUTC`` says which instant it was.
     """
-    utc = microseconds(instant(report.startUTC)) if report.startUTC else None
-    if not report.start:
+    utc = None if report.startUTC is None else microseconds(instant(report.startUTC))
+    if report.start is None:
         return utc, None
     local = instant(report.start)
     if has_zone(report.start):
@@ -295,15 +291,6 @@ def _loop_role(loop: wsjf.Loop | None) -> str:
     if loop is None:
         return "none"
     return "header" if loop.idx is None else "iteration"
-
-
-def _from_base64(text: str | None) -> bytes | None:
-    if text is None:
-        return None
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RecordError(f"an attachment's data is not base64: {error}") from error
 
 
 _CHART_LEFT = leftovers(wsjf.Chart, {"chartType", "label", "xLabel", "xUnit", "yLabel", "yUnit", "series"})

@@ -6,7 +6,7 @@ stands with the column that it fills, in ``wsjf_tables``.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -113,7 +113,7 @@ class Attachment(Record):
 
     name: str | None = None
     contentType: str | None = None
-    data: str | None = None
+    data: bytes | None = None
     id: str | None = None
 
 
@@ -169,7 +169,7 @@ class Test(Record):
     batchLoopIndex: int | None = None
     batchLoopIndexFormat: str | None = None
     stepIdCausedUUTFailure: int | None = None
-    refUURs: msgspec.Raw | None = None
+    refUURs: Any = None
 
 
 class Repair(Record):
@@ -185,7 +185,7 @@ class Repair(Record):
     finalizeDate: str | None = None
     execTime: Number = None
     parent: str | None = None
-    children: msgspec.Raw | None = None
+    children: Any = None
 
 
 class MiscInfo(Record):

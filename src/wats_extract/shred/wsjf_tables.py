@@ -227,7 +227,7 @@ ADDITIONAL_DATA = _child(
         _index("additional_data_index", "the report's additional data, then its steps' additional results"),
         _MAYBE_STEP,
         Column("name", _TEXT, "name"),
-        Column("properties", _TEXT, doc="JSON, as in the document"),
+        Column("properties", _TEXT, "props", "JSON, as in the document", "json"),
     ),
     "one row a block of additional data or additional results",
 )
