@@ -45,7 +45,7 @@ def test_a_plan_is_what_the_run_then_does(kind: str, server: Server, tmp_path: P
             assert found[name].new == report.resources[name].items == expected
             assert found[name].requests == report.resources[name].requests
         assert found["processes"].requests == report.resources["processes"].requests == 1
-        assert found["products"].requests is None
+        assert (found["products"].requests, found["products"].at_least) == (1, True)
         assert bool(found["reports"].bytes) is bool(expected)
         assert found["report_headers"].bytes is None
 
@@ -91,3 +91,16 @@ def test_it_stops_looking_at_some_point(
     looked = planned(extraction).resources["reports"]
     assert looked.at_least
     assert 0 < (looked.new or 0) < 200
+
+
+def test_what_is_fetched_one_by_one_is_counted_by_its_keys(server: Server, tmp_path: Path) -> None:
+    _, url = server(Plant(60))
+    names = ["unit_verifications", "asset_statuses", "high_volume", "vendors", "assets"]
+    extraction = Extraction(url, tmp_path, names=names, options={})
+    found = planned(extraction).resources
+    report = extraction.run()
+    for name in ("unit_verifications", "asset_statuses", "high_volume"):
+        done = report.resources[name]
+        assert (found[name].new, found[name].requests) == (done.items, done.requests), name
+    assert (found["vendors"].requests, found["vendors"].at_least) == (1, False)
+    assert (found["assets"].new, found["assets"].requests, found["assets"].at_least) == (None, 1, True)

@@ -1,11 +1,13 @@
 """What a run would read, without reading it: from which cursor, how much, and how long it would take.
 
 Reports are listed (uuid, ``timeStamp``, size) from the cursor on, up to a million of them, and those that
-have landed are left out. Other resources are not asked for: their list is their data.
+have landed are left out. So are the keys of what is fetched one by one. Lists that are the data themselves are
+not asked for: to count them is to read them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,10 +18,12 @@ from wats_extract.errors import RequestBudgetSpent
 from wats_extract.failures import OpenFailures
 from wats_extract.flow import Cursor, Destination, Known, Row
 from wats_extract.readers.ahead import in_background
+from wats_extract.readers.by_key import ByKeyReader
+from wats_extract.readers.nested import Nested
 from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Reading, fresh_rows
+from wats_extract.readers.reading import Page, Reading, fresh_rows
 from wats_extract.readers.snapshot import Snapshot
-from wats_extract.resources.report_keys import ReportKeys, report_keys
+from wats_extract.resources.report_keys import report_keys
 from wats_extract.runner import Job, Task, cursor_of
 
 MOST_PAGES = 100
@@ -115,8 +119,8 @@ def _planned(
     listen: events.Listener,
 ) -> PlannedResource:
     planned = PlannedResource(cursor_of(destination, pipeline, task))
-    keys = report_keys(task.resource)
-    if keys is not None:
+    reader, keys = task.resource.reader, report_keys(task.resource)
+    if keys is not None or isinstance(reader, ByKeyReader):
         known = Known(
             landed=lambda some: destination.landed(task.resource.table, some),
             failed=failed,
@@ -131,17 +135,24 @@ def _planned(
             listen=listen,
             check=client.check,
         )
-        _look_through(reading, keys, planned)
-    elif isinstance(task.resource.reader, PagedReader) and isinstance(task.resource.reader.listing, Snapshot):
-        planned.requests = 1
+        if keys is not None:
+            pages = keys.pages(reading, also=("reportSize",))
+            planned.bytes = _look_through(reading, pages, planned, requests_each=keys.requests_each)
+        elif isinstance(reader, ByKeyReader) and not isinstance(reader.listing, Nested):
+            pages = reader.listing.pages(reading, reader.shredder.rows, reader.asked)
+            _look_through(reading, pages, planned, requests_each=1)
+    elif isinstance(reader, PagedReader):
+        planned.requests, planned.at_least = 1, not isinstance(reader.listing, Snapshot)
     return planned
 
 
-def _look_through(reading: Reading, keys: ReportKeys, planned: PlannedResource) -> None:
-    """Count what is new on the list, page by page."""
+def _look_through(
+    reading: Reading, pages: Iterator[Page], planned: PlannedResource, *, requests_each: int
+) -> int | None:
+    """Count what is new on the list, page by page; gives the bytes of reports that are read in full."""
     before = reading.client.requests
     planned.new = sizes = 0
-    few = islice(keys.pages(reading, also=("reportSize",)), MOST_PAGES)
+    few = islice(pages, MOST_PAGES)
     try:
         # In a thread, as all requests: this one stays free to notice an interrupt.
         for number, page in enumerate(in_background(few, ahead=1, check=reading.check), start=1):
@@ -153,8 +164,8 @@ def _look_through(reading: Reading, keys: ReportKeys, planned: PlannedResource) 
                 break
     except RequestBudgetSpent:
         planned.at_least = True
-    planned.requests = reading.client.requests - before + keys.requests_each * planned.new
-    planned.bytes = sizes if keys.requests_each else None
+    planned.requests = reading.client.requests - before + requests_each * planned.new
+    return sizes if requests_each else None
 
 
 def _size(row: Row) -> int:
