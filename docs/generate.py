@@ -148,7 +148,7 @@ def resources() -> str:
 
 
 def _domain(domain: str) -> Iterator[str]:
-    yield f"\n## {domain}\n\n"
+    yield f"\n## Domain {domain}\n\n"
     yield "| resource | route | paging | cap | key | cursor | tables | takes | not proven |\n"
     yield "|---|---|---|---|---|---|---|---|---|\n"
     for resource in DOMAINS[domain]:
@@ -194,10 +194,12 @@ def _facts(resource: Resource) -> Iterator[str]:
     said = {column.name: column.doc for column in resource.table.columns}.get(resource.key, "")
     yield f"key: `{resource.key}`{f', {said}' if said else ''}"
     yield f"read again: {f'what is new, by `{resource.cursor}`' if resource.cursor else 'all of it'}"
+    if takes := ", ".join(_takes(resource)):
+        yield f"takes: {takes}"
     if resource.required:
         yield f"`filter` has to have {_code(resource.required)}"
     if free := [name for name in resource.filters if name not in resource.required]:
-        how = "a field of the WATS filter" if resource.filtered_by == "fields" else "OData"
+        how = "fields of the WATS filter" if resource.filtered_by == "fields" else "OData"
         yield f"`filter` takes {_code(free)} ({how})"
     if resource.expand:
         yield f"`expand` takes {_code(resource.expand)}"

@@ -1,8 +1,8 @@
 """What a run would read, without reading it: from which cursor, how much, and how long it would take.
 
 Reports are listed (uuid, ``timeStamp``, size) from the cursor on, up to a million of them, and those that
-have landed are left out. So are the keys of what is fetched one by one. Lists that are the data themselves are
-not asked for: to count them is to read them.
+have landed are left out. So are the keys of what is fetched one by one. Lists that are the data themselves
+are not asked for: to count them is to read them.
 """
 
 from __future__ import annotations

@@ -78,9 +78,14 @@ def in_order(
     tasks: queue.SimpleQueue[_Slot[T, V] | None] = queue.SimpleQueue()
     pending: deque[_Slot[T, V]] = deque()
 
+    ended = threading.Event()
+
     def serve() -> None:
-        while (slot := tasks.get()) is not None:
+        # What was not begun before an error comes after it, and nobody will ask for it.
+        while not ended.is_set() and (slot := tasks.get()) is not None:
             slot.fill(work)
+            if slot.error is not None:
+                ended.set()
 
     threads: list[threading.Thread] = []
     source = _Source(iter(items))

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Protocol
 from urllib.parse import quote
 
+import msgspec
 import pyarrow as pa
 
 from wats_extract import events
@@ -40,7 +41,7 @@ FEW_AHEAD = 40
 """The same where each document is handed on by itself, and nothing waits for a chunk to be full."""
 
 
-SAME_HALVES = 5
+SAME_HALVES = 6
 """How often the same half of a document comes before it is the document's own fault."""
 
 
@@ -185,7 +186,7 @@ class ByKeyReader:
         try:
             return self.shredder.document(key.key, key.version, body)
         except Unreadable as error:
-            enough = SAME_HALVES if "truncated" in error.message else 2
+            enough = SAME_HALVES if _cut_off(body) else 2
             if len(before) >= enough and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
                 raise RecordError(f"it is not JSON: {error.message}") from error
             raise
@@ -272,6 +273,15 @@ class ByKeyReader:
         if len(chunk):
             yield chunk.close()
             chunk.judge()
+
+
+def _cut_off(body: bytes) -> bool:
+    """Whether it is the beginning of a JSON text, and no more."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return "truncated" in str(error)
+    return False
 
 
 class _Gathered:
