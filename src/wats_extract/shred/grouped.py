@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from wats_extract.errors import Unreadable
 from wats_extract.flow import Row, Table
 from wats_extract.shred.flat import Child, FlatShredder
-from wats_extract.shred.records import loads, read
+from wats_extract.shred.records import json_text, loads, read
 
 
 class GroupedShredder(FlatShredder):
@@ -56,7 +55,7 @@ class GroupedShredder(FlatShredder):
         return [self._patient_row(raw) for raw in self._raw_records(body)]
 
     def _raw_records(self, body: bytes) -> list[bytes]:
-        groups = loads(body)
+        groups = loads(body, exact=True)
         if isinstance(groups, dict):
             groups = [groups]
         if not isinstance(groups, list):
@@ -68,7 +67,7 @@ class GroupedShredder(FlatShredder):
                 same = tuple(str(_field(record, name)) for name in self.same)
                 record = {**record, self.numbered: count[same]}
                 count[same] += 1
-            found.append(json.dumps(record).encode("utf-8"))
+            found.append(json_text(record).encode("utf-8"))
         return found
 
     def _ungrouped(self, groups: list[Any]) -> Iterator[Any]:
