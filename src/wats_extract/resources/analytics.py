@@ -60,7 +60,8 @@ _PATH = {
 _YIELD_TEXT = (
     "partNumber productName stationName location purpose revision testOperation processCode swFilename "
     "swVersion productGroup level period batchNumber operator fixtureId socketIndex errorCode "
-    "miscInfoDescription miscInfoString stepCausedUutFailure stepPathCausedUutFailure assetSerialNumber assetName"
+    "miscInfoDescription miscInfoString stepCausedUutFailure stepPathCausedUutFailure assetSerialNumber "
+    "assetName"
 )
 _YIELD_NUMBERS = {"processCode", "socketIndex", "errorCode"}
 _REPAIR_TEXT = (
@@ -118,6 +119,7 @@ DYNAMIC_YIELD = statistic(
     body=dynamic(_ANY_YIELD, _dimensions(_YIELD_TEXT), ("part_number", "test_operation", "period")),
     filters=CONDITIONS | _RUN,
     options="since dimensions date_grouping",
+    unproven="the types of the columns",
     dimensions=_dimensions(_YIELD_TEXT),
 )
 DYNAMIC_REPAIR = statistic(
@@ -127,6 +129,7 @@ DYNAMIC_REPAIR = statistic(
     body=dynamic(_ANY_REPAIR, _dimensions(_REPAIR_TEXT), ("part_number", "repair_operation", "period")),
     filters=CONDITIONS,
     options="since dimensions date_grouping",
+    unproven="the types of the columns",
     dimensions=_dimensions(_REPAIR_TEXT),
 )
 

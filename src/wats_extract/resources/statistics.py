@@ -158,6 +158,7 @@ def statistic(
     dimensions: Mapping[str, str] | None = None,
     query: Callable[[str, Mapping[str, Any]], Query] = no_query,
     shredder: Answers | None = None,
+    unproven: str = SILENT,
 ) -> Resource:
     """A statistic that is asked by POST, named as its table.
 
@@ -172,6 +173,7 @@ def statistic(
         dimensions: What it may be broken down by.
         query: What is asked beside the body.
         shredder: What becomes of answers, where they are not just rows.
+        unproven: What the specification leaves open.
     """
     reader = ByKeyReader(
         listing=questions,
@@ -194,5 +196,5 @@ def statistic(
         required=tuple(required.split()),
         options=frozenset(options.split()),
         dimensions=dimensions or {},
-        unproven=SILENT,
+        unproven=unproven,
     )
