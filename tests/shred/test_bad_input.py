@@ -1,0 +1,498 @@
+"""Bad input through the whole pipeline: each record lands as it is, or is a failure with its text."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.conftest import TOKEN
+from tests.extraction import Extraction
+
+from wats_extract.fake.app import App
+from wats_extract.fake.data import Plant
+from wats_extract.fake.exchange import Response
+from wats_extract.fake.faults import Faults
+from wats_extract.fake.server import serve
+from wats_extract.runner import RunReport
+
+GOOD = 12
+LARGEST = 2**63 - 1
+NUL = "a\0b"
+DIGITS = "9" * 5000
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A document, or a row of the list of reports.
+
+    Attributes:
+        text: How it reads; ``UUID`` stands for its key.
+        says: What the failure's message has to match; where it is empty the record has to land.
+        lands: What has to stand in the tables: by ``table.column``, in its first row.
+        either: It may land or fail, but nothing else may happen.
+    """
+
+    text: str | bytes
+    says: str = ""
+    lands: Mapping[str, Any] = field(default_factory=dict)
+    either: bool = False
+
+
+def document(inner: str) -> str:
+    """A document with some more fields."""
+    return f'{{"type":"T","id":"UUID","pn":"P","sn":"S","result":"P",{inner}}}'
+
+
+def step(inner: str) -> str:
+    return document(f'"root":{{"id":1,"name":"r",{inner}}}')
+
+
+def measured(inner: str) -> str:
+    return step(f'"numericMeas":[{{"compOp":"LOG",{inner}}}]')
+
+
+def nested(depth: int) -> str:
+    """Steps within steps."""
+    return document('"root":' + '{"name":"s","steps":[' * depth + "]}" * depth)
+
+
+def tree(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+DOCUMENTS = {
+    # broken JSON
+    "cut off": Bad(document('"comment":"the end is mi')[:-1], "not JSON"),
+    "a comma too many": Bad(document('"location":"L",'), "not JSON"),
+    "single quotes": Bad("{'type':'T'}", "not JSON"),
+    "two documents": Bad(document('"location":"L"') + "{}", "not JSON"),
+    "a control character": Bad(document('"location":"a\x01b"'), "not JSON"),
+    "an unknown escape": Bad(document(r'"location":"C:\x"'), "not JSON"),
+    "not UTF-8": Bad(document('"location":"L"').encode().replace(b'"L"', b'"\xff"'), "not JSON"),
+    "not UTF-8 where nobody looks": Bad(
+        document('"additionalData":[{"props":["L"]}]').encode().replace(b'"L"', b'"\xff"'), "utf-8"
+    ),
+    # wrong types
+    "a list": Bad("[]", "expected an object"),
+    "a text": Bad('"report"', "expected an object"),
+    "a number": Bad("42", "expected an object"),
+    "a list for a text": Bad(document('"location":["L"]'), r"\$\.location: expected a text"),
+    "a text for a list": Bad(document('"miscInfos":"none"'), r"\$\.miscInfos: expected a list"),
+    "null in a list": Bad(document('"miscInfos":[null]'), r"\$\.miscInfos: expected no null"),
+    "a text for a step": Bad(document('"root":"r"'), r"\$\.root: expected an object"),
+    "true for a number": Bad(document('"processCode":true'), r"\$\.processCode: expected a whole number"),
+    "a fraction for a whole": Bad(document('"processCode":1.5'), r"\$\.processCode: .*found 1\.5"),
+    "words for a number": Bad(measured('"value":"ten"'), "value: expected a number, found 'ten'"),
+    "another report": Bad('{"id":"0A000000-0000-4000-8000-000000000000"}', "asked for report"),
+    "a number for a text": Bad(document('"location":1.10'), lands={"reports.location": "1.10"}),
+    "a whole as a fraction": Bad(document('"processCode":10.0'), lands={"reports.process_code": 10}),
+    "a quoted whole": Bad(document('"processCode":"10"'), lands={"reports.process_code": 10}),
+    "a new field": Bad(
+        document('"later":{"a":[1.10,null]}'), lands={"reports._extra": '{"later":{"a":[1.10,null]}}'}
+    ),
+    "another case": Bad(document('"LOCATION":"L"'), lands={"reports.location": "L"}),
+    "both cases": Bad(
+        document('"Location":"other","location":"L"'),
+        lands={"reports.location": "L", "reports._extra": '{"Location":"other"}'},
+    ),
+    "test and repair": Bad(
+        document('"uut":{"user":"a"},"uur":{"user":"b"}'),
+        lands={"reports.user_name": "a", "reports._extra": '{"uur":{"user":"b"}}'},
+    ),
+    # nesting
+    "100 levels": Bad(nested(100), lands={"steps.depth": 0}),
+    "1,000 levels": Bad(nested(1000), "nested too deeply", either=True),
+    "20,000 levels": Bad(nested(20_000), "nested too deeply", either=True),
+    "1,000 levels of data": Bad(
+        document(f'"additionalData":[{{"name":"d","props":{tree(1000)}}}]'), "nested too deeply", either=True
+    ),
+    "1,000 levels of what is new": Bad(document(f'"later":{tree(1000)}'), "nested too deeply", either=True),
+    "900 levels of what is new": Bad(document(f'"later":{tree(900)}'), "nested too deeply", either=True),
+    # half a surrogate pair
+    "half a pair": Bad(document(r'"location":"\ud800"'), "surrogate"),
+    "half a pair as id": Bad(r'{"id":"\ud800"}', "asked for report"),
+    "half a pair in data": Bad(document(r'"additionalData":[{"props":["\udfff"]}]'), "surrogate"),
+    "half a pair in what is new": Bad(document(r'"later":"\ud800"'), "surrogate"),
+    "half a pair as a name": Bad(document(r'"\ud800":1'), "surrogate"),
+    "half a pair for a number": Bad(measured(r'"value":"\ud800"'), "expected a number"),
+    "half a pair for a date": Bad(step(r'"start":"\ud800"'), "surrogate|not a date"),
+    "a whole pair": Bad(document(r'"location":"\ud83d\ude00"'), lands={"reports.location": "😀"}),
+    # NUL
+    "NUL": Bad(
+        document(r'"location":"a\u0000b","later":"a\u0000b","additionalData":[{"name":"a\u0000b"}]'),
+        lands={
+            "reports.location": NUL,
+            "reports._extra": r'{"later":"a\u0000b"}',
+            "additional_data.name": NUL,
+        },
+    ),
+    "NUL in data": Bad(
+        document(r'"additionalData":[{"props":"a\u0000b"}]'),
+        lands={"additional_data.properties": r'"a\u0000b"'},
+    ),
+    "nothing but NUL": Bad(step(r'"reportText":"\u0000"'), lands={"steps.report_text": "\0"}),
+    # numbers
+    "the largest whole": Bad(
+        document(f'"miscInfos":[{{"numeric":{LARGEST}}}]'), lands={"misc_infos.numeric": LARGEST}
+    ),
+    "a larger one": Bad(document(f'"miscInfos":[{{"numeric":{LARGEST + 1}}}]'), "numeric: "),
+    "beyond 64 bits": Bad(document(f'"miscInfos":[{{"numeric":{2**64}}}]'), "numeric: "),
+    "beyond 32 bits": Bad(step('"errorCode":2147483648'), "error_code: "),
+    "of 5,000 digits": Bad(document(f'"miscInfos":[{{"numeric":{DIGITS}}}]'), "expected a whole number"),
+    "of 5,000 digits, new": Bad(
+        document(f'"later":{DIGITS}'), lands={"reports._extra": f'{{"later":"{DIGITS}"}}'}
+    ),
+    "a value of 5,000 digits": Bad(measured(f'"value":{DIGITS}'), "expected a number"),
+    "a value of 400 digits": Bad(measured(f'"value":{DIGITS[:400]}'), "beyond 64 bits"),
+    "a large value": Bad(measured(f'"value":{2**70}'), lands={"numeric_measurements.value": 2.0**70}),
+    "1e400": Bad(measured('"value":1e400'), "beyond 64 bits"),
+    "quoted 1e400": Bad(measured('"value":"1e400"'), "expected a number"),
+    "1_000": Bad(measured('"value":"1_000"'), "expected a number"),
+    "1e400, new": Bad(document('"later":1e400'), lands={"reports._extra": '{"later":1e400}'}),
+    "an exponent": Bad(measured('"value":4.55E-05'), lands={"numeric_measurements.value": 4.55e-05}),
+    "leading zeros": Bad(document('"processCode":010'), "not JSON"),
+    # NaN
+    "NaN": Bad(measured('"value":NaN'), lands={"numeric_measurements.value": math.nan}),
+    "-Infinity": Bad(measured('"value":-Infinity'), lands={"numeric_measurements.value": -math.inf}),
+    "quoted NaN": Bad(measured('"value":"nan"'), lands={"numeric_measurements.value": math.nan}),
+    "NaN for a whole": Bad(document('"processCode":NaN'), r"\$\.processCode: expected a whole number"),
+    "NaN, new": Bad(document('"later":NaN'), lands={"reports._extra": '{"later":"NaN"}'}),
+    "NaN in a chart": Bad(
+        step('"chart":{"series":[{"xdata":"1;NaN","ydata":"-Infinity"}]}'),
+        lands={"chart_series.x": [1.0, math.nan], "chart_series.y": [-math.inf]},
+    ),
+    # keys that stand twice
+    "a key twice": Bad(document('"location":"first","location":"last"'), lands={"reports.location": "last"}),
+    "a key twice, the patient way": Bad(
+        document('"location":"first","location":"last","later":1'), lands={"reports.location": "last"}
+    ),
+    "a key twice, first of another type": Bad(
+        document('"location":[],"location":"last"'), lands={"reports.location": "last"}
+    ),
+    "a key of ours": Bad(
+        document('" extra":{"later":1}'), lands={"reports._extra": '{" extra":{"later":1}}'}
+    ),
+}
+
+_READ = {
+    "2026-01-30T22:01:41.4707353+01:00": datetime(2026, 1, 30, 21, 1, 41, 470735, UTC),
+    "2020-01-01T08:00:00.Z": datetime(2020, 1, 1, 8, tzinfo=UTC),
+    "2024-04-15T02:49:36.93+00:00": datetime(2024, 4, 15, 2, 49, 36, 930000, UTC),
+    "2018-04-01T13:40:40": datetime(2018, 4, 1, 13, 40, 40, tzinfo=UTC),
+    "2025-09-29 12:42:29.824638+02:00": datetime(2025, 9, 29, 10, 42, 29, 824638, UTC),
+    "2026-01-26T00:01:10.3366667": datetime(2026, 1, 26, 0, 1, 10, 336666, UTC),
+    "2026-01-01": datetime(2026, 1, 1, tzinfo=UTC),
+    "2026-01-01T10Z": datetime(2026, 1, 1, 10, tzinfo=UTC),
+    "1969-12-31T23:59:59.9999999Z": datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
+    "0001-01-01T00:00:00": datetime(1, 1, 1, tzinfo=UTC),
+    "9999-12-31T23:59:59.9999999Z": datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
+}
+_IMPOSSIBLE = [
+    "2026-13-01T00:00:00Z",
+    "2026-02-30T00:00:00Z",
+    "2026-00-10T00:00:00Z",
+    "0000-01-01T00:00:00Z",
+    "10000-01-01T00:00:00Z",
+    "-2026-01-01T00:00:00Z",
+    "2026-01-01T24:00:00Z",
+    "2026-12-31T23:59:60Z",
+    "2026-01-01T00:60:00Z",
+    "2026-01-01T00:00:00+99:00",
+    "2026-01-01T00:00:00+24:00",
+    "2026-01-01T00:00:00+01:60",
+    "2026-01-01T00:00:00 Europe/Oslo",
+    "/Date(1767225600000)/",
+    "01/02/2026 03:04:05",
+    "now",
+    "",
+]
+DOCUMENTS |= {
+    f"{place} on {text}": Bad(make(f'"start":"{text}"'), lands={f"{place}.start": moment})
+    for text, moment in _READ.items()
+    for place, make in (("reports", document), ("steps", step))
+}
+DOCUMENTS |= {
+    f"{place} on {text or 'no day'}": Bad(make(f'"start":"{text}"'), "not a date and time|impossible date")
+    for text in _IMPOSSIBLE
+    for place, make in (("reports", document), ("steps", step))
+}
+DOCUMENTS |= {
+    "seconds since 1970": Bad(step('"start":1767225600'), "not a date and time"),
+    "a day as a number": Bad(step('"start":20260101'), "not a date and time"),
+}
+
+EVIL = [
+    "../../evil",
+    "..\\..\\evil",
+    "/tmp/evil",
+    "C:\\evil",
+    "evil\0",
+    "NUL",
+    ".",
+    "",
+    "evil" * 5000,
+    "evil\n",
+]
+DOCUMENTS |= {
+    f"an attachment called {name[:20]!r}": Bad(
+        document(f'"binaryData":[{json.dumps({"name": name, "data": base64.b64encode(b"x").decode()})}]'),
+        lands={"attachments.name": name, "attachments.content": b"x"},
+    )
+    for name in EVIL
+}
+DOCUMENTS["data that is no base64"] = Bad(document('"binaryData":[{"name":"a","data":"?"}]'), "base64")
+
+
+def header(inner: str) -> str:
+    """A row of the list with some more fields."""
+    return f'{{"uuid":"UUID","reportType":"T","timeStamp":TIME_STAMP,{inner}}}'
+
+
+HEADERS = {
+    "a new field": Bad(header('"later":1.10'), lands={"report_headers._extra": '{"later":1.10}'}),
+    "NUL": Bad(header(r'"comment":"a\u0000b"'), lands={"report_headers.comment": NUL}),
+    "NaN": Bad(header('"executionTime":NaN'), lands={"report_headers.execution_time": math.nan}),
+    "a key twice": Bad(header('"comment":1,"comment":"last"'), lands={"report_headers.comment": "last"}),
+    "an upper-case uuid": Bad(
+        header('"comment":"c"').replace("UUID", "BIG"), lands={"report_headers.comment": "c"}
+    ),
+    "a number for a text": Bad(header('"partNumber":1.10'), lands={"report_headers.part_number": "1.10"}),
+    "half a pair": Bad(header(r'"comment":"\ud800"'), "surrogate"),
+    "an object for a number": Bad(header('"run":{"x":1}'), r"\$\.run: expected a whole number"),
+    "beyond 32 bits": Bad(header('"run":2147483648'), "run: "),
+    "an impossible date": Bad(header('"start":"2026-02-30T00:00:00Z"'), "impossible date"),
+    "1,000 levels": Bad(header(f'"later":{tree(1000)}'), "nested too deeply", either=True),
+    "20,000 levels": Bad(header(f'"later":{tree(20_000)}'), "nested too deeply", either=True),
+    "an unknown escape": Bad(header(r'"comment":"\x"'), "scape"),
+    "of 5,000 digits": Bad(header(f'"run":{DIGITS}'), r"\$\.run: expected a whole number"),
+    "a version beyond 64 bits": Bad(header('"run":1').replace("TIME_STAMP", str(2**70)), "version"),
+    "a version that is none": Bad(header('"run":1').replace("TIME_STAMP", "true"), "timeStamp"),
+    "no version": Bad(header('"run":1').replace("TIME_STAMP", "null"), "version"),
+}
+KEYLESS = {
+    "null": Bad("null", "expected an object"),
+    "a list": Bad("[1]", "expected an object"),
+    "a text": Bad('"row"', "expected an object"),
+    "no key": Bad('{"reportType":"T","timeStamp":TIME_STAMP}', "lacks its key"),
+    "no key, half a pair": Bad(r'{"comment":"\ud800","timeStamp":TIME_STAMP}', "lacks its key"),
+    "a key of half a pair": Bad(r'{"uuid":"\ud800","timeStamp":TIME_STAMP}', "lacks its key"),
+    "a key that is an object": Bad('{"uuid":{"x":1},"timeStamp":TIME_STAMP}', "uuid: expected a text"),
+}
+"""Rows that do not tell whose they are; their failures have a key that follows from their text."""
+
+
+def key(number: int) -> str:
+    return str(UUID(int=number, version=4))
+
+
+class Odd(Faults):
+    """Puts rows as they are into the list of reports: a comment ``#12`` stands for row 12."""
+
+    def __init__(self, rows: list[str]) -> None:
+        super().__init__()
+        self._rows = rows
+
+    def draw(self) -> str:
+        return "odd"
+
+    def spoil(self, kind: str, answer: Response) -> Response:
+        def row(found: re.Match[bytes]) -> bytes:
+            uuid = re.search(rb'"uuid":"([^"]*)"', found[0])
+            stamp = re.search(rb'"timeStamp":(\d+)', found[0])
+            text = self._rows[int(found[1])].encode()
+            assert uuid is not None
+            assert stamp is not None
+            text = text.replace(b"BIG", uuid[1].upper()).replace(b"UUID", uuid[1])
+            return text.replace(b"TIME_STAMP", stamp[1])
+
+        return replace(answer, body=re.sub(rb'\{[^{}]*"#(\d+)"[^{}]*\}', row, answer.body))
+
+
+@dataclass
+class Run:
+    """What became of it all."""
+
+    extraction: Extraction
+    report: RunReport
+    failures: dict[str, dict[str, Any]]
+    plant: Plant
+
+    def row(self, table: str, uuid: str) -> dict[str, Any]:
+        owner = "uuid" if table in ("reports", "report_headers") else "report_uuid"
+        return next(row for row in self.tables(table) if row[owner] == uuid)
+
+    def tables(self, name: str) -> list[dict[str, Any]]:
+        if name not in self._tables:
+            self._tables[name] = self.extraction.table(name)
+        return self._tables[name]
+
+    def __post_init__(self) -> None:
+        self._tables: dict[str, list[dict[str, Any]]] = {}
+
+
+def run(kind: str, folder: Path, plant: Plant, faults: Faults, **options: Any) -> Run:
+    with serve(App(plant, token=TOKEN, faults=faults, gzip=False)) as server:
+        extraction = Extraction(server.url, folder, kind, stop_at_failures="10000", **options)
+        report = extraction.run()
+    failures = {row["key"]: row for row in extraction.table("_wats_failures")}
+    return Run(extraction, report, failures, plant)
+
+
+@pytest.fixture(scope="module", params=["duckdb", "parquet"])
+def documents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Good and bad documents, extracted together."""
+    plant = Plant(GOOD)
+    for number, bad in enumerate(DOCUMENTS.values()):
+        raw = bad.text if isinstance(bad.text, bytes) else bad.text.encode()
+        plant.receive(raw.replace(b"UUID", key(number).encode()), uuid=key(number))
+    return run(request.param, tmp_path_factory.mktemp("documents"), plant, Faults(), names=["reports"])
+
+
+@pytest.fixture(scope="module", params=["duckdb", "parquet"])
+def headers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Good and bad rows of the list of reports, extracted together."""
+    plant = Plant(GOOD)
+    every = [*HEADERS.values(), *KEYLESS.values()]
+    for number in range(len(every)):
+        plant.receive({"id": key(number)}, comment=f"#{number}")
+    plant.grow(3)
+    odd = Odd([str(bad.text) for bad in every])
+    return run(request.param, tmp_path_factory.mktemp("headers"), plant, odd, names=["report_headers"])
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_lands_as_it_is_or_is_a_failure_with_its_text(documents: Run, name: str) -> None:
+    check(documents, "reports", key(list(DOCUMENTS).index(name)), DOCUMENTS[name])
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_row_of_the_list_lands_as_it_is_or_is_a_failure_with_its_text(headers: Run, name: str) -> None:
+    check(headers, "report_headers", key(list(HEADERS).index(name)), HEADERS[name])
+
+
+@pytest.mark.parametrize("name", KEYLESS)
+def test_a_row_without_its_key_is_a_failure_with_its_text(headers: Run, name: str) -> None:
+    bad = KEYLESS[name]
+    beginning = str(bad.text).partition("TIME_STAMP")[0]
+    (failure,) = (each for each in headers.failures.values() if each["payload"].startswith(beginning))
+    assert failure["key"].startswith("without-key-")
+    assert_failure(failure, bad)
+
+
+def check(found: Run, table: str, uuid: str, bad: Bad) -> None:
+    failure = found.failures.get(uuid)
+    landed = uuid in {row["uuid"] for row in found.tables(table)}
+    assert (failure is None) == landed
+    if failure is not None and bad.says:
+        assert_failure(failure, bad)
+        return
+    assert landed, failure
+    assert bad.either or not bad.says
+    for place, value in bad.lands.items():
+        name, _, column = place.partition(".")
+        other = found.row(name, uuid)[column]
+        assert repr(other) == repr(value) or other == value, place
+
+
+def assert_failure(failure: Mapping[str, Any], bad: Bad) -> None:
+    assert (failure["error_code"], failure["stage"], failure["status"]) == ("INVALID_RECORD", "shred", "open")
+    assert re.search(bad.says, failure["message"]), failure["message"]
+    assert len(failure["message"]) < 1000
+    text = bad.text.decode(errors="replace") if isinstance(bad.text, bytes) else bad.text
+    begin = text.partition("UUID")[0].partition("BIG")[0].partition("TIME_STAMP")[0]
+    assert failure["payload"].startswith(begin[:2000])
+
+
+def test_the_rest_lands_and_the_run_ends_with_3(documents: Run, headers: Run) -> None:
+    for found, name, every in ((documents, "reports", DOCUMENTS), (headers, "report_headers", HEADERS)):
+        assert (found.report.status, found.report.exit_code) == ("failures", 3)
+        good = set(found.plant.uuids()) - {key(number) for number in range(len(every) + len(KEYLESS))}
+        assert len(good) >= GOOD
+        assert good <= {row["uuid"] for row in found.tables(name)}
+        assert found.report.failures == len(found.failures)
+        sure = [bad for bad in every.values() if bad.says and not bad.either]
+        assert len(found.failures) >= len(sure)
+
+
+def test_odd_rows_do_not_move_the_cursor_away(headers: Run) -> None:
+    cursor = headers.report.resources["report_headers"].cursor
+    assert cursor is not None
+    assert cursor["time_stamp"] == max(header["timeStamp"] for header in headers.plant.headers())
+
+
+def test_no_name_leaves_the_folder(documents: Run) -> None:
+    written = [
+        path.relative_to(documents.extraction.folder) for path in documents.extraction.folder.rglob("*")
+    ]
+    assert written
+    assert not any("evil" in str(path) for path in [*written, *documents.extraction.folder.parent.iterdir()])
+
+
+class Dots(Faults):
+    """Gives products part numbers that mean another route where they stand in a path."""
+
+    def draw(self) -> str:
+        return "dots"
+
+    def spoil(self, kind: str, answer: Response) -> Response:
+        body = answer.body
+        for dots in (b"..", b"."):
+            body = re.sub(rb'"partNumber":"[^".]+"', b'"partNumber":"%s"' % dots, body, count=1)
+        return replace(answer, body=body if body.startswith(b"[") else answer.body)
+
+
+def test_no_key_leaves_its_route(tmp_path: Path) -> None:
+    app = App(Plant(30), token=TOKEN, faults=Dots())
+    with serve(app) as server:
+        extraction = Extraction(server.url, tmp_path, names=["product_details"], stop_at_failures="1000")
+        assert extraction.run().exit_code == 3
+    assert {row["key"] for row in extraction.table("_wats_failures")} >= {".", ".."}
+    assert len(extraction.table("product_details")) > 2
+    assert all(asked.path.startswith("/api/Product/") for asked in app.requests)
+
+
+# ── a large document ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_a_document_of_100_mb_lands(kind: str, tmp_path: Path) -> None:
+    data = base64.b64encode(bytes(63_000_000))  # 84 MB as text
+    steps = b",".join(
+        b'{"id":%d,"name":"step %d","stepType":"ET_NLT","group":"M","status":"P","totTime":0.001,'
+        b'"numericMeas":[{"compOp":"GELE","value":%d.5,"lowLimit":0,"highLimit":1,"status":"P","unit":"V"}]}'
+        % (number, number, number)
+        for number in range(80_000)
+    )
+    uuid = key(1)
+    raw = b'{"id":"%s","binaryData":[{"data":"%s"}],"root":{"name":"r","steps":[%s]}}'
+    raw %= (uuid.encode(), data, steps)
+    assert len(raw) > 95_000_000
+    plant = Plant(3)
+    plant.receive(raw, uuid=uuid)
+    before = _peak()
+    found = run(kind, tmp_path, plant, Faults(), names=["reports"])
+    assert (found.report.status, found.failures) == ("succeeded", {})
+    assert _peak() - before < 1200, "MB; the server's part included"
+    assert found.row("attachments", uuid)["size_bytes"] == 63_000_000
+    assert found.extraction.frame("steps").filter(report_uuid=uuid).height == 80_001
+    assert found.extraction.frame("numeric_measurements").filter(report_uuid=uuid)["value"].max() == 79_999.5
+
+
+def _peak() -> float:
+    """The most memory that this process has had, in MB; 0 where the platform does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    import sys
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
