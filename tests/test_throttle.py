@@ -176,4 +176,5 @@ def test_waits_of_a_second_are_announced_with_their_reason() -> None:
     for pause in (0.5, 7, 0):
         with throttle.slot():
             throttle.pause(pause)
-    assert told == [("the server asked for a pause", 7.0), ("the budget of 2 requests a minute is used up", 53.0)]
+    budget = "the budget of 2 requests a minute is used up"
+    assert told == [("the server asked for a pause", 7.0), (budget, 53.0)]

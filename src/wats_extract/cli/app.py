@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from io import StringIO
 from typing import NoReturn
 
 import click
@@ -98,8 +99,9 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         output.complain("Interrupted", "before it was through.")
         return INTERRUPTED
     except click.ClickException as error:
-        error.message = output.masked(error.message)  # it repeats what was typed
-        error.show()
+        said = StringIO()
+        error.show(said)
+        output.relay(said.getvalue())  # it repeats what was typed
         return error.exit_code
     except WatsExtractError as error:
         output.error(error)

@@ -234,6 +234,11 @@ def complain(label: str, text: str, *, hint: str = "") -> None:
     console(sys.stderr).print(Text.assemble((f"{label}: ", style), "\n".join(lines)), soft_wrap=True)
 
 
+def relay(text: str) -> None:
+    """What another library says, on stderr."""
+    sys.stderr.write(masked(text))
+
+
 def bug(what: Exception) -> None:
     """An error of ours on stderr; the traceback only where it is asked for."""
     asked = os.environ.get(TRACEBACK, "") not in ("", "0")

@@ -1,0 +1,308 @@
+"""The wire: one request over HTTP and its answer, within limits of time and size. Nothing here tries again.
+
+The only module beside ``fake`` that knows the HTTP library (docs/decisions/0003-http-client.md).
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import httpx2
+
+from wats_extract.errors import ConfigurationError
+
+Transport: TypeAlias = httpx2.BaseTransport
+"""What carries requests; tests put a function in the place of the network."""
+
+CONNECT_SECONDS = 15.0
+"""A server that is there accepts a connection much sooner than it answers."""
+
+ANSWER_TIMEOUTS = 5
+"""How many times ``timeout`` a whole answer may take, if its bytes come in drops: that would never end."""
+
+SLOWEST_RATE = 16 * 1024
+"""Bytes a second above which an answer is slow, and no drip: large ones over thin lines may take longer."""
+
+LARGEST_ANSWER = 256 * 2**20
+"""Bytes, inflated. A full report with its attachments has tens of megabytes; 1 MB of gzip may hold 1 GB."""
+
+REDIRECTS = 5
+"""As many in a row are followed."""
+
+LONGEST_REASON = 200
+"""Characters of a foreign error's message, which may hold all that was received."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+_FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.CookieConflict, RuntimeError, UnicodeError)
+"""Whatever the HTTP library may raise for a request; its stream errors are runtime errors."""
+
+_UNTRUSTED = (
+    "If the server's certificate comes from a private CA, name that CA's PEM file in source.ca_file. "
+    "Otherwise somebody may stand between here and the server; the token was not sent."
+)
+_ELSEWHERE = "Give source.url the address at which the server really answers; the token goes to no other."
+_PROXY = "Look at source.proxy, or at HTTPS_PROXY and NO_PROXY in the environment."
+
+
+class WireError(Exception):
+    """There is no usable answer.
+
+    Attributes:
+        code: An error code, such as ``TIMEOUT``.
+        message: What happened.
+        hint: What to do about it, where the code does not say it.
+        status: The answer's status, where there was one.
+        hopeless: Whether no request to this server will fare better.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, hint: str = "", status: int | None = None, hopeless: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint, self.status, self.hopeless = code, message, hint, status, hopeless
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came, the body inflated."""
+
+    status: int
+    body: bytes = field(repr=False)
+    content_type: str
+    retry_after: str | None
+    hang_up: Callable[[], None]
+    """Closes its connection: the rest of an answer that was cut off would be taken for the next one."""
+
+
+class Wire:
+    """Connections to one server. Thread-safe.
+
+    Certificates are verified, against the system's CAs or, where it is named, against ``ca_file`` alone.
+    The environment's proxies (``HTTPS_PROXY``, ``NO_PROXY``) serve where none is given, but never on the
+    way to this machine itself: that would carry the token out in plain text.
+
+    Args:
+        url: The server's address.
+        token: Goes verbatim behind ``Authorization: Basic``, to this server and to no other.
+        timeout: Seconds of silence after which a request is given up.
+        connections: The most that are open.
+        largest: Bytes that an answer may have, inflated.
+        ca_file: The CA's certificate in PEM.
+        proxy: The proxy's address; may hold a user and a password.
+        transport: Instead of the network, for tests.
+        clock: Seconds that only go up.
+
+    Raises:
+        ConfigurationError: a certificate file or a proxy cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str,
+        timeout: float,
+        connections: int,
+        largest: int = LARGEST_ANSWER,
+        ca_file: Path | None = None,
+        proxy: str = "",
+        transport: Transport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.longest = ANSWER_TIMEOUTS * timeout
+        self._timeout, self._largest, self._clock = timeout, largest, clock
+        self._host = urlsplit(url).hostname or ""
+        self._authorized = bool(token)
+        try:
+            self._http = httpx2.Client(
+                base_url=url,
+                headers={"Accept-Encoding": "gzip", "User-Agent": "wats-extract"},
+                timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+                limits=httpx2.Limits(
+                    max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0
+                ),
+                verify=_trusted(ca_file),
+                proxy=proxy or None,
+                trust_env=self._host not in _LOOPBACK,
+                transport=transport,
+            )
+        except (ValueError, ImportError, httpx2.InvalidURL) as error:
+            raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
+        if token:  # here, not above: so it is no variable of any function that a traceback may show
+            self._http.headers["Authorization"] = f"Basic {token}"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ask(
+        self,
+        url: str,
+        *,
+        accept: str,
+        body: Mapping[str, str | int | bool] | None = None,
+        method: str = "",
+        check: Callable[[], None] = lambda: None,
+    ) -> Answer:
+        """Send one request, by POST where there is a body, and read the whole answer.
+
+        ``method`` says another one. Internal routes are told where they are linked from, as they want it.
+
+        ``check`` is called while the answer comes in, and may raise to stop.
+
+        Raises:
+            WireError: there is no whole answer; the errors of the HTTP library are translated here.
+        """
+        begun = self._clock()
+        try:
+            usual, content = ("GET", None) if body is None else ("POST", dict(body))
+            headers = {"Accept": accept}
+            if url.startswith("/api/internal/"):
+                headers["Referer"] = str(self._http.base_url)
+            request = self._http.build_request(method or usual, url, json=content, headers=headers)
+            with closing(self._followed(request)) as response:
+                return Answer(
+                    response.status_code,
+                    self._body(response, begun, check),
+                    response.headers.get("content-type", ""),
+                    response.headers.get("retry-after"),
+                    _closing(response),
+                )
+        except _FOREIGN as error:
+            # Without its chain: foreign messages and their frames may hold the token.
+            raise self._translated(error) from None
+
+    def _body(self, response: httpx2.Response, begun: float, check: Callable[[], None]) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for part in response.iter_bytes():
+            size += len(part)
+            if size > self._largest:
+                raise WireError(
+                    "INVALID_RESPONSE",
+                    f"the answer has more than {self._largest / 1e6:,.0f} MB when inflated",
+                    status=response.status_code,
+                )
+            if self._clock() > begun + self.longest + size / SLOWEST_RATE:
+                raise WireError(
+                    "TIMEOUT", f"no whole answer within {self.longest:g} s", status=response.status_code
+                )
+            parts.append(part)
+            check()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    # ── redirects ──
+
+    def _followed(self, request: httpx2.Request) -> httpx2.Response:
+        """The answer after redirects; the HTTP library drops the token on the way to another host."""
+        for _ in range(REDIRECTS + 1):
+            response = self._http.send(request, stream=True)
+            following = response.next_request
+            if following is None:
+                self._refuse_sign_in(request, response)
+                return response
+            response.close()
+            self._refuse_unsafe(request, following, response.status_code)
+            request = following
+        raise WireError(
+            "API_ERROR",
+            f"the server redirects without end, at last to {_place(request)}",
+            hint=_ELSEWHERE,
+            status=response.status_code,
+        )
+
+    def _refuse_unsafe(self, request: httpx2.Request, following: httpx2.Request, status: int) -> None:
+        near = (self._host, *_LOOPBACK) if request.url.scheme == "http" else ()
+        if following.url.scheme != "https" and following.url.host not in near:
+            why = "without encryption"
+        elif following.method != "GET" and following.url.origin != request.url.origin:
+            why = "with what was asked, which goes to no other host"
+        else:
+            return
+        raise WireError(
+            "API_ERROR",
+            f"the server redirects to {_place(following)}, {why}; that is not followed",
+            hint=_ELSEWHERE,
+            status=status,
+        )
+
+    def _refuse_sign_in(self, request: httpx2.Request, response: httpx2.Response) -> None:
+        """What another host says of a token that it never saw is no word on the token."""
+        if self._authorized and "authorization" not in request.headers and response.status_code in (401, 403):
+            response.close()
+            raise WireError(
+                "API_ERROR",
+                f"the server redirects to {_place(request)}, which answers HTTP {response.status_code}",
+                hint=_ELSEWHERE,
+                status=response.status_code,
+            )
+
+    # ── errors ──
+
+    def _translated(self, error: Exception) -> WireError:
+        """The error for one of the HTTP library."""
+        reason = (str(error) or type(error).__name__)[:LONGEST_REASON]
+        if refused := _refused_certificate(error):
+            return WireError(
+                "CONNECTION_ERROR",
+                f"the certificate of {self._host} is not trusted: {refused}",
+                hint=_UNTRUSTED,
+                hopeless=True,
+            )
+        match error:
+            case httpx2.ConnectTimeout():
+                return WireError("TIMEOUT", f"no connection within {min(self._timeout, CONNECT_SECONDS):g} s")
+            case httpx2.TimeoutException():
+                return WireError("TIMEOUT", f"no answer within {self._timeout:g} s")
+            case httpx2.DecodingError():
+                return WireError("INVALID_RESPONSE", f"the answer's compression is broken ({reason})")
+            case httpx2.ProxyError():
+                return WireError(
+                    "CONNECTION_ERROR", f"the proxy lets nothing through ({reason})", hint=_PROXY
+                )
+            case httpx2.HTTPError():
+                return WireError("CONNECTION_ERROR", f"no connection, or it broke ({reason})")
+            case _:
+                return WireError("UNKNOWN_ERROR", f"it cannot be asked for ({reason})")
+
+
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+    """What certificates are verified against.
+
+    Raises:
+        ConfigurationError: a file that is named, by ``ca_file`` or by ``SSL_CERT_FILE``, cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file) if ca_file else httpx2.create_ssl_context()
+    except OSError as error:
+        place = ca_file or "the file or folder that SSL_CERT_FILE or SSL_CERT_DIR names"
+        raise ConfigurationError(
+            f"no CA certificate can be read from {place}: {error.strerror or error}",
+            hint="It should be a text file with -----BEGIN CERTIFICATE----- in it (PEM).",
+        ) from None
+
+
+def _refused_certificate(error: BaseException | None) -> str:
+    """Why a certificate was refused, where that is what the error comes from."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message or str(error)
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _closing(response: httpx2.Response) -> Callable[[], None]:
+    stream = response.extensions.get("network_stream")
+    return stream.close if stream is not None else lambda: None
+
+
+def _place(request: httpx2.Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"

@@ -1,0 +1,54 @@
+"""``wats-extract run FILE`` that kills itself in the middle of a commit.
+
+python at_step.py FILE              run to the end, and print the name of every step
+python at_step.py FILE STEP NUMBER  kill this process when the step comes for the NUMBERth time
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.destinations.parquet import Parquet
+from wats_extract.flow import Destination
+from wats_extract.pipeline import Pipeline, load
+from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.runner import execute
+from wats_extract.session import Overrides, job_of
+from wats_extract.wats import open_client
+
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows os.kill terminates with any signal
+
+
+def dying(step: str, number: int) -> Callable[[str], None]:
+    left = [number]
+
+    def on_step(name: str) -> None:
+        left[0] -= name == step
+        if not left[0]:
+            os.kill(os.getpid(), KILL)
+
+    return on_step
+
+
+def destination(pipeline: Pipeline, on_step: Callable[[str], None]) -> Destination:
+    config = pipeline.destination
+    kind = DuckDB if config.type == "duckdb" else Parquet
+    return kind(config.path, on_step=on_step)
+
+
+def main(file: str, step: str = "", number: str = "0") -> int:
+    pipeline = load(Path(file), catalogue=RESOURCES)
+    on_step = dying(step, int(number)) if step else lambda name: print(name)
+    job = replace(job_of(pipeline, Overrides()), destination=destination(pipeline, on_step))
+    with open_client(pipeline.source) as client:
+        return execute(job, client).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,269 @@
+"""What can happen to an extraction: each scenario lives through it, then compares every table."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.chaos import on_full_disk
+from tests.chaos.figures import Figures
+from tests.chaos.trial import KINDS, Reader, Trial
+from tests.chaos.world import CountedFaults, World
+from wats_extract.fake.app import App
+from wats_extract.fake.faults import BROKEN_KINDS
+from wats_extract.fake.faults import KINDS as FAULTS
+from wats_extract.runner import retry
+
+IN_NO_TIME = tuple(kind for kind in FAULTS if kind not in ("429-long", "429-far"))
+"""Faults that a process which really waits gets over in seconds, not in a minute each."""
+
+WORST_RATE = 0.2
+"""Share of the requests that go wrong."""
+
+POSIX = sys.platform != "win32"
+"""Elsewhere there are no signals and no limits on files."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One story: a new world, an empty folder, and a seed for what is left to chance."""
+
+    name: str
+    play: Callable[[int, Path, Figures], None]
+
+
+# ── kills ──
+
+
+def random_kills(
+    seed: int,
+    folder: Path,
+    figures: Figures,
+    *,
+    kind: str,
+    kills: int,
+    moving: bool = False,
+    rate: float = 0.0,
+) -> None:
+    """Kill at random instants, again and again, in a world that grows or moves; then let it finish."""
+    chance = random.Random(seed)
+    with _world(seed, figures, rate=rate) as world:
+        trial = Trial(world, folder, kind, figures)
+        with Reader(trial, steady=not moving) if kind == "parquet" else nullcontext():
+            survived = 0
+            while survived < kills:
+                survived += trial.kill_at_an_instant(chance, moving=moving)
+                world.move() if moving else world.grow()
+        trial.finish()
+
+
+def step_kills(seed: int, folder: Path, figures: Figures, *, kind: str, steps: Iterable[str]) -> None:
+    """Kill in the middle of commits, once at each step; then let it finish."""
+    chance = random.Random(seed)
+    with _world(seed, figures, reports=30) as world:
+        trial = Trial(world, folder, kind, figures)
+        for step in steps:
+            if not trial.kill_at_a_step(step, chance.randint(1, 2)):
+                world.move()
+                if not trial.kill_at_a_step(step, 1):
+                    _at_the_beginning(world, folder / "anew", kind, figures, step)
+            world.move()
+        trial.finish()
+
+
+def _at_the_beginning(world: World, folder: Path, kind: str, figures: Figures, step: str) -> None:
+    """Kill where only the first commits have so many files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = Trial(world, Path(folder / step.replace(" ", "-")), kind, figures)
+    assert trial.kill_at_a_step(step, 1), f"never got to {step!r}"
+    trial.finish()
+
+
+def steps_of(kind: str, folder: Path) -> Counter[str]:
+    """How often each step of a commit comes in a run."""
+    folder.mkdir(parents=True)
+    with World(1, reports=30) as world:
+        return Trial(world, folder, kind, Figures()).steps()
+
+
+def interrupts(seed: int, folder: Path, figures: Figures, *, kind: str, times: int) -> None:
+    """Ctrl-C and SIGTERM at random instants, also while the server stalls."""
+    chance = random.Random(seed)
+    with _world(seed, figures, rate=0.05, latency=0.01) as world:
+        trial = Trial(world, folder, kind, figures)
+        done = 0
+        while done < times:
+            number = (signal.SIGINT, signal.SIGTERM)[done % 2]
+            done += trial.interrupt(number, chance.uniform(0.0, 0.5))
+            world.grow()
+        trial.finish()
+
+
+# ── a server that fails ──
+
+
+def faults(seed: int, folder: Path, figures: Figures, *, kind: str, faults: tuple[str, ...]) -> None:
+    """One request in five goes wrong: while everything is read, and while what is new is."""
+    with _world(seed, figures, rate=WORST_RATE, faults=faults, reports=40) as world:
+        trial = Trial(world, folder, kind, figures)
+        _done_here(trial, figures)
+        world.move()
+        world.settle()
+        _done_here(trial, figures)
+        trial.compare()
+
+
+def _done_here(trial: Trial, figures: Figures) -> None:
+    """The same command until all is there; and once more, for a pass that went on has not gone back."""
+    complete = 0
+    for _ in range(8):
+        report = trial.run_here()
+        if report.exit_code == 3 and trial.open_failures() - trial.world.gone:
+            report = trial.run_here(retry)
+        ended = report.exit_code in (0, 3) and not trial.open_failures() - trial.world.gone
+        complete += ended
+        if complete == 2:
+            return
+        if not ended:
+            figures.add("runs ended early, and run again", f"exit {report.exit_code}")
+            assert report.exit_code in (3, 5), report
+    raise AssertionError(report)
+
+
+def broken_documents(seed: int, folder: Path, figures: Figures, *, kind: str) -> None:
+    """Reports that are broken for good, one of each kind: recorded; healed when the server is."""
+    with _world(seed, figures) as world:
+        broken = dict(zip(world.plant.uuids()[5::6], BROKEN_KINDS, strict=False))
+        world.app.faults = world.faults = CountedFaults(broken=broken)
+        world.faults.settle(len(world.plant), world.plant.uuid)
+        trial = Trial(world, folder, kind, figures)
+        report = trial.run_here()
+        assert (report.exit_code, trial.open_failures()) == (3, set(broken)), report
+        figures.add("bad documents tried", kind, len(broken))
+        world.faults.mend()
+        assert trial.run_here(retry).exit_code == 0
+        trial.finish()
+
+
+def restarts(seed: int, folder: Path, figures: Figures, *, kind: str, times: int) -> None:
+    """The server restarts in the middle of runs."""
+    chance = random.Random(seed)
+    with _world(seed, figures, latency=0.02) as world:
+        trial = Trial(world, folder, kind, figures)
+        for _ in range(times):
+            with trial.asking_nothing_twice():
+                process = trial.wats("run")
+                trial.wait_for_a_request(process)
+                time.sleep(chance.uniform(0.0, 0.3))
+                world.down()
+                time.sleep(0.2)
+                world.up()
+                ended = trial.ended(process)
+            assert ended.code in (0, 3), ended
+            figures.add("server restarts survived", kind)
+            trial.look()
+            world.move()
+        trial.finish()
+
+
+def out_of_reach(seed: int, folder: Path, figures: Figures, *, kind: str) -> None:
+    """The server goes down for good, then is back with another token, then with the right one."""
+    with _world(seed, figures, latency=0.02) as world:
+        trial = Trial(world, folder, kind, figures)
+        process = trial.wats("run")
+        trial.wait_for_a_request(process)
+        time.sleep(0.3)
+        world.down()
+        ended = trial.ended(process)
+        assert ended.code == 5, ended
+        assert ended.report["status"] == "unreachable"
+        assert "out of reach" in ended.err
+        trial.look()
+
+        ours, world.app = world.app, App(world.plant, token="b3RoZXI")
+        world.up()
+        ended = trial.run()
+        assert (ended.code, world.app.total) == (2, 1), ended
+        world.down()
+        world.app = ours
+        world.up()
+        figures.add("outages survived", kind)
+        trial.finish()
+
+
+def full_disk(seed: int, folder: Path, figures: Figures, *, kind: str) -> None:
+    """The disk is full again and again, each time a little later."""
+    with _world(seed, figures, reports=40) as world:
+        trial = Trial(world, folder, kind, figures)
+        for size in (3_000, 40_000, 600_000):
+            with trial.asking_nothing_twice():
+                ended = trial.ended(trial.start(on_full_disk.__file__, str(size), str(trial.file)))
+            assert ended.code in (0, 1), ended
+            if ended.code:
+                assert "make room on the disk" in ended.err, ended.err
+                figures.add("full disks survived", kind)
+            trial.look()
+        trial.finish()
+
+
+# ── all of them ──
+
+
+@contextmanager
+def _world(
+    seed: int,
+    figures: Figures,
+    *,
+    rate: float = 0.0,
+    faults: tuple[str, ...] = IN_NO_TIME,
+    **options: object,
+) -> Iterator[World]:
+    struck = CountedFaults(rate=rate, kinds=faults, retry_after=0, delay=0.05, seed=seed)
+    with World(seed, faults=struck, **options) as world:
+        yield world
+    for kind, count in struck.struck.items():
+        figures.add("faults injected", kind, count)
+
+
+def everything(seed: int, kills: int, folder: Path) -> list[Scenario]:
+    """All scenarios, with at least so many kills at random instants."""
+    each = -(-kills // (10 * len(KINDS)))
+    found = []
+    for kind in KINDS:
+        for number in range(10):
+            moving, rate = number % 2 == 1, (0.0, 0.0, 0.0, 0.05)[number % 4]
+            how = ", moving" * moving + f", {rate:.0%} faults" * bool(rate)
+            play = partial(random_kills, kind=kind, kills=each, moving=moving, rate=rate)
+            found.append(Scenario(f"{kind}: {each} kills at random instants{how}", play))
+        names = list(steps_of(kind, folder / f"{kind} steps"))
+        for part in range(0, len(names), 10):
+            some = names[part : part + 10]
+            found.append(
+                Scenario(
+                    f"{kind}: kills at {some[0]!r} to {some[-1]!r}",
+                    partial(step_kills, kind=kind, steps=some),
+                )
+            )
+        if POSIX:
+            found += [
+                Scenario(f"{kind}: Ctrl-C and SIGTERM", partial(interrupts, kind=kind, times=10)),
+                Scenario(f"{kind}: full disks", partial(full_disk, kind=kind)),
+            ]
+        found += [
+            Scenario(f"{kind}: 20% faults of all kinds", partial(faults, kind=kind, faults=FAULTS)),
+            Scenario(f"{kind}: broken documents", partial(broken_documents, kind=kind)),
+            Scenario(f"{kind}: server restarts", partial(restarts, kind=kind, times=5)),
+            Scenario(f"{kind}: server out of reach, token refused", partial(out_of_reach, kind=kind)),
+        ]
+    for number, fault in enumerate(FAULTS):
+        kind = KINDS[number % len(KINDS)]
+        found.append(Scenario(f"{kind}: 20% {fault}", partial(faults, kind=kind, faults=(fault,))))
+    return found

@@ -1,0 +1,53 @@
+"""A short version of ``python -m tests.chaos``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import scenarios
+from tests.chaos.figures import Figures
+from tests.chaos.trial import KINDS
+from wats_extract.fake.faults import KINDS as FAULTS
+
+STEPS = {
+    "duckdb": ("landed steps", "booked _wats_state", "committed"),
+    "parquet": ("staged", "journalled", "renamed 3", "indexed"),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def figures() -> Figures:
+    return Figures()
+
+
+def test_killed_at_steps_of_commits(kind: str, tmp_path: Path, figures: Figures) -> None:
+    scenarios.step_kills(1, tmp_path, figures, kind=kind, steps=STEPS[kind])
+    assert figures.of("kills survived") == len(STEPS[kind])
+
+
+def test_killed_at_random_instants_in_a_world_that_moves(tmp_path: Path, figures: Figures) -> None:
+    scenarios.random_kills(2, tmp_path, figures, kind="duckdb", kills=3, moving=True, rate=0.02)
+    assert figures.of("kills survived") == 3
+
+
+def test_killed_at_random_instants_while_others_read(tmp_path: Path, figures: Figures) -> None:
+    scenarios.random_kills(3, tmp_path, figures, kind="parquet", kills=3)
+    assert figures.of("scans by a reader meanwhile") > 10
+
+
+def test_one_request_in_five_goes_wrong(kind: str, tmp_path: Path, figures: Figures) -> None:
+    scenarios.faults(3, tmp_path, figures, kind=kind, faults=FAULTS)
+    assert figures.of("faults injected") > 20
+
+
+@pytest.mark.skipif(not scenarios.POSIX, reason="limits on files are POSIX's")
+def test_full_disks(kind: str, tmp_path: Path, figures: Figures) -> None:
+    scenarios.full_disk(5, tmp_path, figures, kind=kind)
+    assert figures.of("full disks survived") >= 2

@@ -1,0 +1,99 @@
+"""Secrets are found however they are spelled, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wats_extract.masking import Mask, credentials, harmless
+
+SECRET = "c2VjcmV0+bWFya2Vy/dG9rZW4="
+SECRETS = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="&<>\"'"), min_size=8, max_size=40
+)
+ECHOES = {
+    "plain": lambda secret: secret,
+    "URL": lambda secret: quote(secret, safe=""),
+    "URL twice": lambda secret: quote(quote(secret, safe=""), safe=""),
+    "every letter in the URL": lambda secret: "".join(f"%{ord(letter):02X}" for letter in secret),
+    "JSON": json.dumps,
+    "JSON in JSON": lambda secret: json.dumps(json.dumps(secret)),
+    "JSON of .NET": lambda secret: secret.replace("+", "\\u002B").replace("/", "\\/").replace("&", "\\u0026"),
+    "HTML": html.escape,
+    "HTML of .NET": lambda secret: secret.replace("+", "&#43;").replace("=", "&#x3D;"),
+    "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
+    "base64 of the header": lambda secret: base64.b64encode(f"Basic {secret}".encode()).decode(),
+    "base64 inside": lambda secret: base64.b64encode(f"u:{secret}; and more".encode()).decode(),
+    "base64 for URLs": lambda secret: base64.urlsafe_b64encode(f"x{secret}".encode()).decode().rstrip("="),
+    "base64 in a URL": lambda secret: quote(base64.b64encode(secret.encode()).decode(), safe=""),
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+@given(secret=SECRETS, before=st.sampled_from(["", "a", "Basic ", '"']))
+@settings(database=None, deadline=None, max_examples=40)
+def test_every_spelling_is_found(echo, secret: str, before: str) -> None:  # type: ignore[no-untyped-def]
+    masked = Mask(secret)(f"{before}{echo(secret)} end")
+    assert "***" in masked
+    assert secret not in masked
+    assert (echo(secret)[6:-6] or secret) not in masked
+
+
+def test_what_a_token_is_base64_of_is_found_too() -> None:
+    token = base64.b64encode(b"robot:pass+word").decode()
+    assert Mask(token)("you are robot:pass+word") == "you are ***"
+    assert Mask(token.rstrip("="))("you are robot:pass%2Bword") == "you are ***"
+
+
+def test_without_its_padding_it_is_found() -> None:
+    assert Mask(SECRET)(f"<{SECRET.rstrip('=')}>") == "<***>"
+    assert Mask("========")("a ======== b") == "a *** b"
+
+
+def test_several_secrets_and_none() -> None:
+    assert Mask("first-one", "", "second-one")("first-one and second-one") == "*** and ***"
+    for nothing in (Mask(), Mask(""), Mask("")):
+        assert nothing("anything") == "anything"
+
+
+def test_a_short_secret_is_found_as_it_is_and_not_guessed() -> None:
+    mask = Mask("demo")
+    assert mask("the demo%20of it") == "the ***%20of it"
+    assert mask(base64.b64encode(b"demo").decode()) == base64.b64encode(b"demo").decode()
+
+
+@given(st.text(max_size=60))
+@settings(database=None, max_examples=60)
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert Mask(SECRET, "another secret")(text) == text
+
+
+def test_it_shows_nothing_itself() -> None:
+    assert SECRET not in repr(Mask(SECRET)) + str(Mask(SECRET))
+
+
+def test_the_credentials_of_an_address() -> None:
+    assert credentials("http://me:a%20b@proxy:3128") == ("a b", "me:a b")
+    assert credentials("http://proxy:3128") == credentials("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        ("two\nlines\tof it", "two\nlines\tof it"),
+        ("back\rforth", "back\\rforth"),
+        ("\x9b31m \x7f \x00", "\\x9b31m \\x7f \\x00"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("Gdańsk \N{SLICE OF PIZZA} 日本", "Gdańsk \N{SLICE OF PIZZA} 日本"),
+    ],
+)
+def test_no_text_commands_a_terminal(text: str, shown: str) -> None:
+    assert harmless(text) == shown
+    assert harmless(shown) == shown
