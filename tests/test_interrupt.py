@@ -128,7 +128,7 @@ def test_it_ends_within_two_seconds_at_a_commit(
 
 
 def test_it_ends_within_two_seconds_while_a_large_page_is_read(desk: Desk, serving: Any) -> None:
-    app = serving(None, latency=0.01)
+    app = serving(None, latency=0.3)  # so that it is not over when the signal comes
     file = desk.pipeline(resources="[{name: report_headers}, {name: reports}]")
     said, seconds = interrupted(desk, app, file, signal.SIGINT, when=lambda: app.total >= 3)
     assert seconds < 2
