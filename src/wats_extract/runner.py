@@ -383,7 +383,21 @@ class _Run:
     def _fetch(self, reading: Reading, task: Task, keys: Keys) -> None:
         self.listen(events.ItemsListed(task.resource.name, len(keys), final=True))
         for chunk in task.resource.reader.read_keys(reading, iter(keys)):
-            self._commit(task, chunk, {})
+            read_again = [self.window_row(task, chunk.window)] if chunk.window else []
+            self._commit(task, chunk, {WINDOWS: read_again} if read_again else {})
+
+    def window_row(self, task: Task, window: Window) -> Mapping[str, Any]:
+        """What the ledger says of a stretch that was read."""
+        return {
+            "pipeline": self.job.pipeline,
+            "resource": task.resource.name,
+            "from": window.begin,
+            "to": window.end,
+            "rows": window.rows,
+            "cap": window.cap,
+            "complete": window.complete,
+            "run_id": self.report.run_id,
+        }
 
     def _reading(self, task: Task, cursor: Cursor | None, known: Known) -> Reading:
         return Reading(
@@ -523,7 +537,7 @@ class _Place:
     def book(self, chunk: Chunk) -> dict[Table, list[Mapping[str, Any]]]:
         """The state's row after a chunk; empty where nothing moves."""
         self._rows += len(chunk.landed)
-        windows = [self._window(chunk.window)] if chunk.window else []
+        windows = [self._run.window_row(self._task, chunk.window)] if chunk.window else []
         self._windowed |= bool(windows)
         book: dict[Table, list[Mapping[str, Any]]] = {WINDOWS: windows} if windows else {}
         if chunk.cursor is None or (
@@ -549,16 +563,6 @@ class _Place:
             "run_id": self._run.report.run_id,
         }
         return moved | {WINDOWS: [window]}
-
-    def _window(self, window: Window) -> Mapping[str, Any]:
-        return self._key | {
-            "from": window.begin,
-            "to": window.end,
-            "rows": window.rows,
-            "cap": window.cap,
-            "complete": window.complete,
-            "run_id": self._run.report.run_id,
-        }
 
     def _moves(self, cursor: Cursor) -> bool:
         before = self.cursor or {}

@@ -103,4 +103,5 @@ def test_a_second_that_is_cut_is_named_and_heals(
     assert extraction.retry().exit_code == 4
     capped(monkeypatch, "uut_reports", 1000)
     assert extraction.retry().exit_code == 0
+    assert all(window["complete"] for window in extraction.table("_wats_windows"))
     assert len(extraction.table("uut_reports")) == len(held(app, "T"))
