@@ -248,8 +248,11 @@ def test_five_percent_failing_and_ten_broken_for_good(kind: str, server: Server,
     report = extraction.run()
     assert (report.status, report.exit_code, report.failures) == ("failures", 3, 10)
     failed = {row["key"]: row for row in extraction.table("_wats_failures")}
-    assert {key: row["error_code"] for key, row in failed.items()} == {
-        uuid: codes[how] for uuid, how in broken.items()
+    cut_off = {uuid for uuid, how in broken.items() if how == "truncated"}
+    # a fault among its tries leaves it open whether the document or the transfer is cut off
+    assert {failed[uuid]["error_code"] for uuid in cut_off} <= {"INVALID_RECORD", "INVALID_RESPONSE"}
+    assert {key: row["error_code"] for key, row in failed.items() if key not in cut_off} == {
+        uuid: codes[how] for uuid, how in broken.items() if uuid not in cut_off
     }
     assert {row["status"] for row in failed.values()} == {"open"}
     tables = expected_tables(plant)
