@@ -174,8 +174,9 @@ def _documents() -> Iterator[Document]:
         size = len(_text(document))
         while size < DOCUMENT_BYTES:
             step = next(steps)
-            document["root"].setdefault("steps", []).append(step)
-            size += len(_text(step))
+            if (larger := size + len(_text(step))) < 1.05 * DOCUMENT_BYTES:
+                document["root"].setdefault("steps", []).append(step)
+                size = larger
         _number_steps(document["root"])
         yield Document(_text(document | {"id": "<uuid>", "sn": "<serial>"}))
 
