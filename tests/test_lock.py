@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -9,36 +10,63 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from wats_extract.errors import DestinationError, PipelineLocked
-from wats_extract.lock import only_run
+from tests.extraction import Extraction
+from wats_extract import events, lock
+from wats_extract.errors import DestinationError, Interrupted, PipelineLocked
+from wats_extract.fake.data import Plant
+from wats_extract.lock import only_run, sighted
+from wats_extract.runner import execute
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="processes are suspended, and flock is, on POSIX")
 
 HOLD = """
 import sys
 from pathlib import Path
-from wats_extract.lock import only_run
+from wats_extract import lock
+from wats_extract.errors import PipelineLocked
 
-with only_run(Path(sys.argv[1]), "reports"):
+lock.BEAT_SECONDS = 0.05
+with lock.only_run(Path(sys.argv[1]), "reports") as hold:
     print("held", flush=True)
-    sys.stdin.readline()
+    for _ in sys.stdin:
+        try:
+            hold.check()
+        except PipelineLocked as error:
+            print(error.message, flush=True)
+        else:
+            print("still held", flush=True)
 """
-Hold = Callable[[Path], "subprocess.Popen[str]"]
+ELSEWHERE = """
+import errno, fcntl, socket
+
+def no_lock(*_):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+fcntl.flock = no_lock
+socket.gethostname = lambda: "elsewhere"
+"""
+"""Another machine, with which this one shares files and no locks."""
+
+Hold = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def hold() -> Iterator[Hold]:
-    """Start a process that holds a lock until it reads a line."""
+    """Start a process that holds a lock until its input ends; each line is answered."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(path: Path) -> subprocess.Popen[str]:
+    def start(path: Path, *, before: str = "") -> subprocess.Popen[str]:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(path)],
+            [sys.executable, "-c", before + HOLD, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -55,10 +83,30 @@ def hold() -> Iterator[Hold]:
         process.communicate()
 
 
-def refused(path: Path) -> PipelineLocked:
-    with pytest.raises(PipelineLocked) as told, only_run(path, "reports"):
+def refused(path: Path, **more: Any) -> PipelineLocked:
+    with pytest.raises(PipelineLocked) as told, only_run(path, "reports", **more):
         pass
     return told.value
+
+
+def holder_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.holder")
+
+
+def asked(process: subprocess.Popen[str]) -> str:
+    """What a process that holds the lock finds when it checks that."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("?\n")
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 40
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_process_that_holds_it_is_named(tmp_path: Path, hold: Hold) -> None:
@@ -70,11 +118,12 @@ def test_a_process_that_holds_it_is_named(tmp_path: Path, hold: Hold) -> None:
     assert f"process {process.pid} on {socket.gethostname()}, since " in error.message
     assert "'reports'" in error.message
     assert str(path) in error.hint
-    since = re.search(r"since (\S+)", error.message)
+    since = re.search(r"since (\S+), last sign of life \d+ s ago$", error.message)
     assert since is not None
     assert before <= datetime.fromisoformat(since[1]) <= datetime.now(UTC)
 
-    process.communicate("go\n")
+    assert asked(process) == "still held\n"
+    process.communicate()
     assert process.returncode == 0
     with only_run(path, "reports"):
         assert f"process {os.getpid()} " in refused(path).message
@@ -144,3 +193,153 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, obstacle: str) 
         ):
             pass
         kept.append(told)
+
+
+# ── signs of life ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_holder_gives_signs_of_life(tmp_path: Path, hold: Hold) -> None:
+    path = tmp_path / "reports.lock"
+    process = hold(path)
+    holder = holder_of(path)
+    for _ in range(3):
+        os.utime(holder, (0, 0))
+        until(lambda: holder.stat().st_mtime > 0)
+    seen = sighted(holder)
+    assert seen is not None
+    assert seen.beats
+    process.communicate()
+    assert sighted(holder) is None
+
+
+@POSIX
+def test_a_suspended_process_keeps_the_lock_and_is_said_to_be_suspended(tmp_path: Path, hold: Hold) -> None:
+    path = tmp_path / "reports.lock"
+    process = hold(path)
+    suspend(process)
+    hour_ago = time.time() - 3600
+    os.utime(holder_of(path), (hour_ago, hour_ago))
+    assert re.search(r"last sign of life 3,6\d\d s ago: it is suspended, or hangs$", refused(path).message)
+    process.send_signal(signal.SIGCONT)
+    assert asked(process) == "still held\n"
+
+
+@POSIX
+def test_one_that_lives_on_another_machine_is_not_disturbed(tmp_path: Path, hold: Hold) -> None:
+    path = tmp_path / "reports.lock"
+    process = hold(path, before=ELSEWHERE)
+    assert f"process {process.pid} on elsewhere, since " in refused(path).message
+    assert asked(process) == "still held\n"
+
+
+@POSIX
+@pytest.mark.parametrize("no_locks_here", [False, True])
+def test_one_that_crashed_on_another_machine_is_followed(
+    tmp_path: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch, no_locks_here: bool
+) -> None:
+    monkeypatch.setattr(lock, "DEAD_SECONDS", 0.5)
+    path = tmp_path / "reports.lock"
+    process = hold(path, before=ELSEWHERE)
+    process.kill()
+    process.wait()
+    if no_locks_here:
+        without_locks(monkeypatch)
+    told: list[events.Event] = []
+    with only_run(path, "reports", listen=told.append) as held:
+        held.check()
+        seen = sighted(holder_of(path))
+        assert seen is not None
+        assert seen.holder is not None
+        assert seen.holder.pid == os.getpid()
+    waiting, over = told
+    assert isinstance(waiting, events.Waiting)
+    assert waiting.seconds == 0.5
+    assert f"process {process.pid} on elsewhere" in waiting.reason
+    assert over == events.Waiting(waiting.reason, 0)
+    assert sighted(holder_of(path)) is None
+
+
+@POSIX
+def test_one_that_was_suspended_on_another_machine_finds_itself_replaced(
+    tmp_path: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "DEAD_SECONDS", 0.5)
+    path = tmp_path / "reports.lock"
+    process = hold(path, before=ELSEWHERE)
+    suspend(process)
+    with only_run(path, "reports") as held:
+        process.send_signal(signal.SIGCONT)
+        said = asked(process)
+        assert "'reports' was taken over" in said
+        assert f"process {os.getpid()} on {socket.gethostname()}, since " in said
+        process.communicate()
+        held.check()  # and it has left the lock alone
+
+
+def suspend(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGSTOP)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+
+
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+
+
+@POSIX
+def test_where_there_are_no_locks_the_heartbeat_decides(
+    tmp_path: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_locks(monkeypatch)
+    path = tmp_path / "reports.lock"
+    process = hold(path)
+    assert f"process {process.pid} on {socket.gethostname()}" in refused(path).message
+    process.communicate()
+    with only_run(path, "reports") as held:
+        held.check()
+
+
+@POSIX
+def test_the_wait_for_a_sign_of_life_can_be_interrupted(tmp_path: Path, hold: Hold) -> None:
+    path = tmp_path / "reports.lock"
+    process = hold(path, before=ELSEWHERE)
+    process.kill()
+    process.wait()
+
+    def stopped() -> None:
+        raise Interrupted("interrupted")
+
+    began = time.monotonic()
+    with pytest.raises(Interrupted), only_run(path, "reports", check=stopped):
+        pass
+    assert time.monotonic() - began < 2
+    with pytest.raises(Interrupted), only_run(path, "reports", check=stopped):
+        pass  # the lock was let go: this came to its holder again
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_a_run_that_was_taken_over_commits_nothing_more(kind: str, server: Any, tmp_path: Path) -> None:
+    _, url = server(Plant(30))
+    extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 5})
+    path = extraction.destination().lock_path("test")
+
+    def taken_over(event: events.Event) -> None:
+        if isinstance(event, events.Committed):
+            holder_of(path).write_text('{"pid": 1, "host": "elsewhere", "since": "now", "mark": "x"}')
+
+    with (
+        pytest.raises(PipelineLocked, match=r"taken over.*process 1 on elsewhere, since now") as told,
+        extraction.client() as client,
+    ):
+        execute(extraction.job(), client, listen=taken_over)
+    assert told.value.exit_code == 6
+    assert len(extraction.table("reports")) == 5
+    assert holder_of(path).exists(), "it is the other one's"
+    holder_of(path).unlink()
+    assert extraction.run().status == "succeeded"
+    assert len(extraction.table("reports")) == 30

@@ -29,7 +29,7 @@ from wats_extract.flow import (
     Table,
     Window,
 )
-from wats_extract.lock import only_run
+from wats_extract.lock import Hold, only_run
 from wats_extract.patience import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
@@ -260,8 +260,10 @@ class _Run:
         command: str,
         listen: events.Listener,
         now: Callable[[], datetime],
+        hold: Hold,
     ) -> None:
         self.job, self.client, self.listen, self.now = job, client, listen, now
+        self._hold = hold
         self.command = command
         self.started = now()
         # to the microsecond: ids sort in the order of their runs
@@ -348,7 +350,12 @@ class _Run:
 
     def _book(self, step: str, book: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
         label = f"{self.report.run_id}-{step}"
-        self.job.destination.commit(Commit(label, {}, {}, frozenset(), book))
+        self._land(Commit(label, {}, {}, frozenset(), book))
+
+    def _land(self, commit: Commit) -> None:
+        """Commit, unless another process runs the pipeline by now, for this one seemed dead."""
+        self._hold.check()
+        self.job.destination.commit(commit)
 
     # ── one resource ──
 
@@ -432,7 +439,7 @@ class _Run:
         book = {**book, FAILURES: failed} if failed else book
         if not (chunk.landed or book):
             return
-        self.job.destination.commit(
+        self._land(
             Commit(
                 label=f"{self.job.pipeline}-{name}-{chunk.label}",
                 rows=self._stamped(task, chunk.rows, now) if chunk.landed else {},
@@ -478,7 +485,7 @@ class _Run:
             return
         unread = self._unread(task, place)
         sweep = place.pass_started if place.whole and unread is not None else None
-        self.job.destination.commit(
+        self._land(
             Commit(
                 label=f"{self.job.pipeline}-{task.resource.name}-{self.report.run_id}-end",
                 rows={table: [] for table in task.resource.tables} if sweep else {},
@@ -630,13 +637,14 @@ def _opened(
     job: Job, client: Client, command: str, listen: events.Listener, now: Callable[[], datetime]
 ) -> Iterator[_Run]:
     destination = job.destination
-    with only_run(destination.lock_path(job.pipeline), job.pipeline):
+    lock = destination.lock_path(job.pipeline)
+    with only_run(lock, job.pipeline, check=client.check, listen=listen) as hold:
         destination.open()
         try:
             destination.prepare(
                 [*BOOKKEEPING, *(table for task in job.tasks for table in task.resource.tables)]
             )
-            yield _Run(job, client, command, listen, now)
+            yield _Run(job, client, command, listen, now, hold)
         finally:
             destination.close()
 
