@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests import expected
 from tests.shred.documents import MOMENTS, TREES, UUID, Path, documents, leaves, records
@@ -79,6 +79,7 @@ def expected_cells(path: Path, value: Any) -> list[list[str]]:
 
 @settings(deadline=None)
 @given(documents())
+@example({"id": UUID, "binaryData": [{"id": ""}]})
 def test_no_leaf_of_a_document_is_lost(document: dict[str, Any]) -> None:
     found = cells(shred([decode(UUID, 7, encoded(document))], EVERYTHING))
     for path, value in leaves(document):

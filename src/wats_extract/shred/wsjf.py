@@ -230,7 +230,7 @@ class Sheets:
             size, sha256 = len(content), hashlib.sha256(content).hexdigest()
         kept = content if self.options.attachments == "content" else None
         sheet.add(attachment, *place, size, sha256, kept)
-        sheet.add_extra(dict(belongs) | ({"id": attachment.id} if attachment.id else {}))
+        sheet.add_extra(dict(belongs) | ({} if attachment.id is None else {"id": attachment.id}))
 
 
 class _Walk:
