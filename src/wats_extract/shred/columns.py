@@ -7,13 +7,15 @@ Whole columns at a time, in C wherever there is a way. That ``pa.array([1.5], pa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import cache
 from math import inf, isinf
 from operator import attrgetter
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 import pyarrow as pa
-from msgspec.structs import astuple
+import pyarrow.compute as pc
 
 from wats_extract.errors import RecordError
 from wats_extract.flow import EXTRA, TIMESTAMP, Column, Table
@@ -36,6 +38,9 @@ LARGEST_LIMIT = 1.79e308
 
 REPORT_TYPES = {"T": "UUT", "R": "UUR"}
 
+Path: TypeAlias = tuple[str, str]
+"""A field of a record; and where that holds a block, a field of the block, or empty."""
+
 
 def array(values: Sequence[Any], column: Column) -> pa.Array:
     """The values as the column's type.
@@ -43,7 +48,11 @@ def array(values: Sequence[Any], column: Column) -> pa.Array:
     Raises:
         RecordError: one of them does not fit; the message names the column.
     """
+    if all_null(values):
+        return pa.nulls(len(values), column.type)
     try:
+        if column.kind == "limit":
+            return _limits(values, column.type)
         return _WAYS.get(column.type, _texts)(_KINDS[column.kind](values), column.type)
     except RecordError as error:
         raise RecordError(f"{column.name}: {error.message}") from error
@@ -68,6 +77,20 @@ def number(value: float | str | None) -> float | None:
     return found
 
 
+def coordinates(text: str | None) -> list[float | None] | None:
+    """Chart coordinates: numbers joined by semicolons; an empty place between two is null.
+
+    Raises:
+        RecordError: one of them is no number.
+    """
+    if text is None:
+        return None
+    places = text.split(";")
+    if places[-1].strip() == "":
+        places.pop()
+    return [number(place) if place.strip() else None for place in places]
+
+
 class Layout:
     """How records of one type become rows of one table.
 
@@ -83,27 +106,21 @@ class Layout:
 
     def __init__(self, table: Table, record: type[Record], *, apart: Sequence[str] = ()) -> None:
         self.table = table
-        places = {name: place for place, name in enumerate(record.__struct_fields__)}
         sources = {column: column.source.split() for column in table.columns if column.source}
         used = {*apart, *(path for paths in sources.values() for path in paths)}
         self.placed = [column for column in table.columns if not column.source]
-        self.taken: list[tuple[Column, list[tuple[int, str]]]] = [
-            (column, [(places[path.partition(".")[0]], path.partition(".")[2]) for path in paths])
-            for column, paths in sources.items()
+        self.taken: list[tuple[Column, list[Path]]] = [
+            (column, [_split(path) for path in paths]) for column, paths in sources.items()
         ]
         blocks = {path.partition(".")[0] for path in used if "." in path}
-        names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
-        self.rest = [(places[a], n) for a, n in names.items() if a not in used | blocks | {"extra"}]
-        self.unknown = places["extra"]
+        self._names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
+        self.rest = [name for name in self._names if name not in used | blocks | {"extra"}]
         types = {field.name: field.type for field in msgspec.structs.fields(record)}
         self.blocks = [
-            (places[block], names[block], leftovers(_record_in(types[block]), _within(block, used)))
-            for block in sorted(blocks)
+            (block, leftovers(_record_in(types[block]), _within(block, used))) for block in sorted(blocks)
         ]
 
-        self._names = list(names.values())
-
-    def written(self, path: tuple[int, str]) -> list[str]:
+    def written(self, path: Path) -> list[str]:
         """Where a document has what the record has at a path."""
         return [self._names[path[0]], *filter(None, [path[1]])]
 
@@ -140,10 +157,10 @@ class Sheet:
         owners += [owner] * len(records)
         places += range(len(records))
 
-    def add_extra(self, extra: dict[str, Any]) -> None:
-        """More for ``_extra`` of the row that was added last."""
+    def add_extra(self, extra: dict[str, Any], *, row: int = -1) -> None:
+        """More for ``_extra`` of a row, by default of the one that was added last."""
         if extra:
-            self.extras[len(self.records) - 1] = extra
+            self.extras.setdefault(row % len(self.records), {}).update(extra)
 
     def batch(self) -> pa.RecordBatch:
         """All rows, in the order they were gathered (schema: ``table.shredded_schema``).
@@ -151,61 +168,94 @@ class Sheet:
         Raises:
             RecordError: a value does not fit its column.
         """
-        fields = list(zip(*map(astuple, self.records), strict=True))
-        columns = {c.name: array(_values(fields, paths), c) for c, paths in self.layout.taken}
+        fields = _Fields(self.records)
+        columns = {c.name: array(fields.first(paths), c) for c, paths in self.layout.taken}
         columns |= {c.name: array(self.placed[c.name], c) for c in self.layout.placed}
         columns[EXTRA.name] = array(self._extras(fields), EXTRA)
         schema = self.layout.table.shredded_schema
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
-    def _extras(self, fields: list[tuple[Any, ...]]) -> list[str | None]:
+    def _extras(self, fields: _Fields) -> list[str | None]:
         """The JSON of what has no column, row by row; looks at whole columns first, for most are empty."""
         found = {row: dict(extra) for row, extra in self.extras.items()}
         self._add_second_values(fields, found)
-        for place, name in self.layout.rest:
-            for row, value in _filled(fields[place]):
-                found.setdefault(row, {})[name] = value
-        for place, name, left_over in self.layout.blocks:
-            if any(map(left_over, filter(None, fields[place]))):
-                for row, block in _filled(fields[place]):
-                    if left := left_over(block):
-                        extra = found.setdefault(row, {})
-                        extra[name] = left | extra.get(name, {})
-        for row, unknown in _filled(fields[self.layout.unknown]):
+        for name in self.layout.rest:
+            for row, value in filled(fields[name]):
+                _put(found.setdefault(row, {}), self.layout.written((name, "")), value)
+        for name, left_over in self.layout.blocks:
+            for row, block in filled(fields[name]):
+                if left := left_over(block):
+                    extra = found.setdefault(row, {})
+                    (written,) = self.layout.written((name, ""))
+                    extra[written] = left | extra.get(written, {})
+        for row, unknown in filled(fields["extra"]):
             found.setdefault(row, {}).update(unknown)
         texts: list[str | None] = [None] * len(self.records)
         for row, extra in found.items():
             texts[row] = json_text(extra)
         return texts
 
-    def _add_second_values(self, fields: list[tuple[Any, ...]], found: dict[int, dict[str, Any]]) -> None:
+    def _add_second_values(self, fields: _Fields, found: dict[int, dict[str, Any]]) -> None:
         """Where a column has several fields to be taken from: what those after the first one hold."""
         for _, paths in self.layout.taken:
             for place, path in enumerate(paths[1:], start=1):
-                taken = _values(fields, paths[:place])
-                for row, value in _filled(_values(fields, [path])):
+                taken = fields.first(paths[:place])
+                for row, value in filled(fields.at(path)):
                     if taken[row] not in (None, value):
                         _put(found.setdefault(row, {}), self.layout.written(path), value)
 
 
-def _values(fields: list[tuple[Any, ...]], paths: list[tuple[int, str]]) -> Sequence[Any]:
-    """A column's values: of a field, of a block's field, or the first of several that is not null."""
-    (place, within), *others = paths
-    values: Sequence[Any] = fields[place]
-    if within and values.count(None) < len(values):
+class _Fields:
+    """What records hold, field by field; each is looked up once."""
+
+    def __init__(self, records: Sequence[Any]) -> None:
+        self._records = records
+        self._found: dict[str, Sequence[Any]] = {}
+
+    def __getitem__(self, name: str) -> Sequence[Any]:
+        if name not in self._found:
+            self._found[name] = field_of(name)(self._records)
+        return self._found[name]
+
+    def at(self, path: Path) -> Sequence[Any]:
+        """The values of a field, or of a field of a block."""
+        values, within = self[path[0]], path[1]
+        if not within or all_null(values):
+            return values
         get = attrgetter(within)
-        values = [None if block is None else get(block) for block in values]
-    for other in others:
-        second = _values(fields, [other])
-        values = [two if one is None else one for one, two in zip(values, second, strict=True)]
-    return values
+        return [None if block is None else get(block) for block in values]
+
+    def first(self, paths: Sequence[Path]) -> Sequence[Any]:
+        """The values at a path, or at the first of several that is not null."""
+        values = self.at(paths[0])
+        for path in paths[1:]:
+            second = self.at(path)
+            values = [two if one is None else one for one, two in zip(values, second, strict=True)]
+        return values
 
 
-def _filled(values: Sequence[Any]) -> Iterable[tuple[int, Any]]:
+@cache
+def field_of(name: str) -> Callable[[Sequence[Any]], list[Any]]:
+    """A function that gives one field of many records; compiled, for that halves the time."""
+    found: Callable[[Sequence[Any]], list[Any]] = eval(f"lambda records: [r.{name} for r in records]")  # noqa: S307
+    return found
+
+
+def all_null(values: Sequence[Any]) -> bool:
+    """Whether there is nothing but null; most columns say with their first value that there is."""
+    return not values or (values[0] is None and values.count(None) == len(values))
+
+
+def filled(values: Sequence[Any]) -> Iterable[tuple[int, Any]]:
     """The rows that are not null."""
-    if values.count(None) == len(values):
+    if all_null(values):
         return ()
     return [(row, value) for row, value in enumerate(values) if value is not None]
+
+
+def _split(path: str) -> Path:
+    field, _, within = path.partition(".")
+    return field, within
 
 
 def _put(extra: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -254,13 +304,29 @@ def _numbers(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
         return pa.array([number(value) for value in values], type_)
 
 
+def _limits(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    limits = _numbers(values, type_)
+    unset = pc.and_(pc.is_finite(limits), pc.greater(pc.abs(limits), LARGEST_LIMIT))
+    return pc.if_else(unset, None, limits) if pc.any(unset).as_py() else limits
+
+
 def _moments(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     if int in set(map(type, values)):
         return pa.array(values, pa.int64()).cast(type_)
     return instants(values)
 
 
+def _coordinates(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    """All at once where they are plain numbers; Arrow knows neither blanks nor places without a number."""
+    with suppress(pa.ArrowInvalid):
+        found = pc.split_pattern(pa.array(values, pa.string()), ";").cast(type_)
+        if not pc.any(pc.is_inf(found.flatten())).as_py():  # 1e400 has no room, which Arrow does not mind
+            return found
+    return pa.array([coordinates(text) for text in values], type_)
+
+
 _WAYS: dict[pa.DataType, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
+    pa.list_(pa.float64()): _coordinates,
     pa.float64(): _numbers,
     TIMESTAMP: _moments,
 }
@@ -268,12 +334,6 @@ _WAYS: dict[pa.DataType, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
 
 def _words(words: dict[str, str]) -> Callable[[Sequence[Any]], list[Any]]:
     return lambda values: list(map(words.get, values, values))
-
-
-def _limits(values: Sequence[Any]) -> list[Any]:
-    if str in set(map(type, values)):
-        values = [number(value) for value in values]
-    return [None if value is not None and LARGEST_LIMIT < abs(value) < inf else value for value in values]
 
 
 def _json_texts(values: Sequence[Any]) -> list[Any]:
@@ -290,6 +350,5 @@ _KINDS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
     "uuid": _lower,
     "result": _words(RESULTS),
     "report_type": _words(REPORT_TYPES),
-    "limit": _limits,
     "json": _json_texts,
 }

@@ -18,7 +18,7 @@ from wats_extract.errors import RecordError
 from wats_extract.flow import Table
 from wats_extract.shred import wsjf_document as wsjf
 from wats_extract.shred import wsjf_tables as tables
-from wats_extract.shred.columns import Layout, Sheet, leftovers, number
+from wats_extract.shred.columns import Layout, Sheet, all_null, field_of, filled, leftovers
 from wats_extract.shred.instants import has_zone, instant, microseconds
 from wats_extract.shred.records import Record, read
 
@@ -44,7 +44,7 @@ _LAYOUTS = {
         Layout(tables.NUMERIC_MEASUREMENTS, wsjf.NumericMeasurement),
         Layout(tables.STRING_MEASUREMENTS, wsjf.StringMeasurement),
         Layout(tables.BOOLEAN_MEASUREMENTS, wsjf.BooleanMeasurement),
-        Layout(tables.CHART_SERIES, wsjf.ChartSeries, apart=("xdata", "ydata")),
+        Layout(tables.CHART_SERIES, wsjf.ChartSeries),
         Layout(tables.MISC_INFOS, wsjf.MiscInfo),
         Layout(tables.SUB_UNITS, wsjf.SubUnit, apart=("failures",)),
         Layout(tables.REPAIR_FAILURES, wsjf.RepairFailure, apart=("attachments",)),
@@ -154,52 +154,49 @@ class Sheets:
         except RecursionError as error:
             raise RecordError("its steps are nested too deeply") from error
         steps = sheet.records[begin:]
-        count = len(steps)
-        sheet.placed["report_uuid"] += [uuid] * count
-        sheet.placed["step_index"] += range(count)
-        loops = [step.loop for step in steps]
-        sheet.placed["loop_role"] += map(_loop_role, loops) if any(loops) else ["none"] * count
-        self._add_measurements("numeric_measurements", uuid, [step.numericMeas for step in steps])
-        self._add_measurements("string_measurements", uuid, [step.stringMeas for step in steps])
-        self._add_measurements("boolean_measurements", uuid, [step.booleanMeas for step in steps])
-        for index, step in enumerate(steps):
-            if step.loop or step.chart or step.attachment or step.additionalResults:
-                self._add_step_parts(uuid, begin, index, step)
+        sheet.placed["report_uuid"] += [uuid] * len(steps)
+        sheet.placed["step_index"] += range(len(steps))
+        self._add_measurements("numeric_measurements", uuid, _NUMERIC(steps))
+        self._add_measurements("string_measurements", uuid, _STRING(steps))
+        self._add_measurements("boolean_measurements", uuid, _BOOLEAN(steps))
+        self._add_loops(begin, _LOOPS(steps))
+        for index, chart in filled(_CHARTS(steps)) if self.options.charts else ():
+            self._add_chart(uuid, begin, index, chart)
+        self._attached += [(index, attachment, {}) for index, attachment in filled(_ATTACHMENTS(steps))]
+        self._additional += [(i, data) for i, found in filled(_ADDITIONAL(steps)) for data in found]
 
     def _add_measurements(self, name: str, uuid: str, found: Sequence[Sequence[Record] | None]) -> None:
         sheet = self.by_name[name]
-        before = len(sheet.records)
-        indexes, places = sheet.placed["step_index"], sheet.placed["measurement_index"]
-        for index, measurements in enumerate(found):
-            if measurements:
-                sheet.records += measurements
-                indexes += [index] * len(measurements)
-                places += range(len(measurements))
-        sheet.placed["report_uuid"] += [uuid] * (len(sheet.records) - before)
+        there = [(index, measurements) for index, measurements in enumerate(found) if measurements]
+        records = [measurement for _, measurements in there for measurement in measurements]
+        sheet.records += records
+        sheet.placed["report_uuid"] += [uuid] * len(records)
+        if len(records) == len(there):  # one each, as most steps have
+            sheet.placed["step_index"] += [index for index, _ in there]
+            sheet.placed["measurement_index"] += [0] * len(records)
+        else:
+            sheet.placed["step_index"] += [i for i, measurements in there for _ in measurements]
+            sheet.placed["measurement_index"] += [place for _, some in there for place in range(len(some))]
 
-    def _add_step_parts(self, uuid: str, begin: int, index: int, step: wsjf.Step) -> None:
-        """What only a few steps have."""
-        extra: dict[str, Any] = {}
-        if step.loop and step.loop.endingIndex not in (None, step.loop.num):
-            extra["loop"] = {"endingIndex": step.loop.endingIndex}
-        if step.chart and self.options.charts:
-            self._add_chart(uuid, index, step.chart)
-            left = _CHART_LEFT(step.chart) if step.chart.series else _CHART_ALL(step.chart)
-            extra |= {"chart": left} if left else {}
-        if step.attachment is not None:
-            self._attached.append((index, step.attachment, {}))
-        if step.additionalResults:
-            self._additional += [(index, data) for data in step.additionalResults]
-        if extra:
-            self.by_name["steps"].extras[begin + index] = extra
+    def _add_loops(self, begin: int, loops: Sequence[wsjf.Loop | None]) -> None:
+        sheet = self.by_name["steps"]
+        if all_null(loops):
+            sheet.placed["loop_role"] += ["none"] * len(loops)
+            return
+        sheet.placed["loop_role"] += [
+            "none" if loop is None else "header" if loop.idx is None else "iteration" for loop in loops
+        ]
+        for index, loop in filled(loops):
+            if loop.endingIndex not in (None, loop.num):
+                sheet.add_extra({"loop": {"endingIndex": loop.endingIndex}}, row=begin + index)
 
-    def _add_chart(self, uuid: str, index: int, chart: wsjf.Chart) -> None:
+    def _add_chart(self, uuid: str, begin: int, index: int, chart: wsjf.Chart) -> None:
         sheet = self.by_name["chart_series"]
+        if left := _CHART_LEFT(chart) if chart.series else _CHART_ALL(chart):
+            self.by_name["steps"].add_extra({"chart": left}, row=begin + index)
         about = (chart.chartType, chart.label, chart.xLabel, chart.xUnit, chart.yLabel, chart.yUnit)
         for place, series in enumerate(chart.series or ()):
-            sheet.add(
-                series, uuid, index, place, *about, coordinates(series.xdata), coordinates(series.ydata)
-            )
+            sheet.add(series, uuid, index, place, *about)
 
     def _add_additional_data(self, uuid: str) -> None:
         sheet = self.by_name["additional_data"]
@@ -245,15 +242,23 @@ class _Walk:
 
     def down(self, siblings: Sequence[wsjf.Step], parent: int | None, depth: int, above: str) -> None:
         """Siblings, and what is below each of them (trees that are too deep for this cannot be decoded)."""
-        for step in siblings:
-            name = step.name or ""
-            path = above + (name.replace("/", "//") if "/" in name else name)
-            self._steps.append(step)
-            self._parents.append(parent)
-            self._depths.append(depth)
-            self._paths.append(path)
-            if step.steps:
-                self.down(step.steps, len(self._steps) - 1 - self._begin, depth + 1, path + "/")
+        begin = 0
+        for place, below in filled(_BELOW(siblings)):
+            if below:
+                self._put(siblings[begin : place + 1], parent, depth, above)
+                self.down(below, len(self._steps) - 1 - self._begin, depth + 1, self._paths[-1] + "/")
+                begin = place + 1
+        self._put(siblings[begin:], parent, depth, above)
+
+    def _put(self, steps: Sequence[wsjf.Step], parent: int | None, depth: int, above: str) -> None:
+        """Siblings of which at most the last has steps below it."""
+        self._steps += steps
+        self._parents += [parent] * len(steps)
+        self._depths += [depth] * len(steps)
+        self._paths += [
+            above + (name.replace("/", "//") if "/" in name else name)
+            for name in [step.name or "" for step in steps]
+        ]
 
 
 def started(report: wsjf.Report) -> tuple[int | None, int | None]:
@@ -273,25 +278,8 @@ def started(report: wsjf.Report) -> tuple[int | None, int | None]:
     return utc, round((microseconds(local) - utc) / 60_000_000)
 
 
-def coordinates(text: str | None) -> list[float | None] | None:
-    """Chart coordinates: numbers joined by semicolons; an empty place between two is null.
-
-    Raises:
-        RecordError: one of them is no number.
-    """
-    if text is None:
-        return None
-    places = text.split(";")
-    if places[-1].strip() == "":
-        places.pop()
-    return [number(place) if place.strip() else None for place in places]
-
-
-def _loop_role(loop: wsjf.Loop | None) -> str:
-    if loop is None:
-        return "none"
-    return "header" if loop.idx is None else "iteration"
-
-
+_BELOW, _LOOPS, _CHARTS = field_of("steps"), field_of("loop"), field_of("chart")
+_NUMERIC, _STRING, _BOOLEAN = field_of("numericMeas"), field_of("stringMeas"), field_of("booleanMeas")
+_ATTACHMENTS, _ADDITIONAL = field_of("attachment"), field_of("additionalResults")
 _CHART_LEFT = leftovers(wsjf.Chart, {"chartType", "label", "xLabel", "xUnit", "yLabel", "yUnit", "series"})
 _CHART_ALL = leftovers(wsjf.Chart, {"series"})

@@ -154,8 +154,8 @@ CHART_SERIES = _child(
         Column("y_unit", _TEXT),
         Column("name", _TEXT, "name"),
         Column("data_type", _TEXT, "dataType"),
-        Column("x", _DOUBLES),
-        Column("y", _DOUBLES, doc="usually as long as x; not guaranteed"),
+        Column("x", _DOUBLES, "xdata"),
+        Column("y", _DOUBLES, "ydata", "usually as long as x; not guaranteed"),
     ),
     "one row a series of a chart",
 )
