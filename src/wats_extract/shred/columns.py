@@ -51,9 +51,8 @@ def array(values: Sequence[Any], column: Column) -> pa.Array:
     if all_null(values):
         return pa.nulls(len(values), column.type)
     try:
-        if column.kind == "limit":
-            return _limits(values, column.type)
-        return _WAYS.get(column.type, _texts)(_KINDS[column.kind](values), column.type)
+        way = _KINDS.get(column.kind) or _WAYS.get(column.type, pa.array)
+        return way(values, column.type)
     except RecordError as error:
         raise RecordError(f"{column.name}: {error.message}") from error
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
@@ -274,6 +273,9 @@ def _record_in(hint: Any) -> type[Record]:
     return found
 
 
+_NOTHING = (None, msgspec.Raw(b"null"))
+
+
 def leftovers(record: type[Record], used: set[str]) -> Callable[[Any], dict[str, Any] | None]:
     """A function that gives what a record holds in fields other than ``used``, or ``None``."""
     names = zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True)
@@ -288,13 +290,9 @@ def leftovers(record: type[Record], used: set[str]) -> Callable[[Any], dict[str,
         if values == nothing:
             return None
         held = zip(rest.values(), values[1:], strict=True)
-        return {name: value for name, value in held if value is not None} | (values[0] or {})
+        return {name: value for name, value in held if value not in _NOTHING} | (values[0] or {})
 
     return left
-
-
-def _texts(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
-    return pa.array(values, type_)
 
 
 def _numbers(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
@@ -306,8 +304,11 @@ def _numbers(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
 
 def _limits(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     limits = _numbers(values, type_)
+    least, most = pc.min_max(limits).as_py().values()
+    if least is None or -LARGEST_LIMIT <= least <= most <= LARGEST_LIMIT:
+        return limits
     unset = pc.and_(pc.is_finite(limits), pc.greater(pc.abs(limits), LARGEST_LIMIT))
-    return pc.if_else(unset, None, limits) if pc.any(unset).as_py() else limits
+    return pc.if_else(unset, None, limits)
 
 
 def _moments(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
@@ -332,8 +333,13 @@ _WAYS: dict[pa.DataType, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
 }
 
 
-def _words(words: dict[str, str]) -> Callable[[Sequence[Any]], list[Any]]:
-    return lambda values: list(map(words.get, values, values))
+def _words(words: dict[str, str]) -> Callable[[Sequence[Any], pa.DataType], pa.Array]:
+    def in_words(codes: Sequence[Any], type_: pa.DataType) -> pa.Array:
+        encoded = pa.array(codes, type_).dictionary_encode()
+        meant = [words.get(code, code) for code in encoded.dictionary.to_pylist()]
+        return pa.array(meant, type_).take(encoded.indices)
+
+    return in_words
 
 
 def _json_texts(values: Sequence[Any]) -> list[Any]:
@@ -345,10 +351,10 @@ def _lower(values: Sequence[Any]) -> list[Any]:
     return [None if value is None else value.lower() for value in values]
 
 
-_KINDS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
-    "": lambda values: values,
-    "uuid": _lower,
+_KINDS: dict[str, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
+    "uuid": lambda values, type_: pa.array(_lower(values), type_),
     "result": _words(RESULTS),
     "report_type": _words(REPORT_TYPES),
-    "json": _json_texts,
+    "limit": _limits,
+    "json": lambda values, type_: pa.array(_json_texts(values), type_),
 }

@@ -1,12 +1,16 @@
 """The WSJF document as typed records, field names as in the document.
 
+Fields that the server leaves out when it exports are not declared where there are many of them (formats of
+numbers, in steps and measurements): every declared one costs time in every record. Where a document has
+them, the patient way puts them into ``_extra``.
+
 Shape: the schemas ``Virinco.WATS.Schemas.WSJF.*`` of WATS's own API description; what each field means
 stands with the column that it fills, in ``wsjf_tables``.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -25,9 +29,6 @@ class NumericMeasurement(Record):
     value: Number = None
     lowLimit: Number = None
     highLimit: Number = None
-    valueFormat: str | None = None
-    lowLimitFormat: str | None = None
-    highLimitFormat: str | None = None
 
 
 class StringMeasurement(Record):
@@ -143,10 +144,6 @@ class Step(Record):
     messagePopup: MessagePopup | None = None
     chart: Chart | None = None
     attachment: Attachment | None = None
-    interactiveExeNum: int | None = None
-    interactiveExeNumFormat: str | None = None
-    errorCodeFormat: str | None = None
-    totTimeFormat: str | None = None
     tsGuid: str | None = None
 
 
@@ -169,7 +166,7 @@ class Test(Record):
     batchLoopIndex: int | None = None
     batchLoopIndexFormat: str | None = None
     stepIdCausedUUTFailure: int | None = None
-    refUURs: Any = None
+    refUURs: msgspec.Raw = None  # type: ignore[assignment]
 
 
 class Repair(Record):
@@ -185,7 +182,7 @@ class Repair(Record):
     finalizeDate: str | None = None
     execTime: Number = None
     parent: str | None = None
-    children: Any = None
+    children: msgspec.Raw = None  # type: ignore[assignment]
 
 
 class MiscInfo(Record):
