@@ -11,7 +11,7 @@ PYTHON :=
 CANDIDATES := $(strip $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fuzz format docs notebook constraints clean
+.PHONY: help demo test chaos lint fuzz bench format docs notebook constraints clean
 
 help:
 	@echo "make demo         extract from the embedded demo server into data/wats.duckdb, and look at it"
@@ -19,6 +19,7 @@ help:
 	@echo "make chaos        kill and fault real extractions, hundreds of times (some 10 minutes)"
 	@echo "make lint         the same without the tests"
 	@echo "make fuzz         search for input that breaks what reads it; SECONDS=30 for each target"
+	@echo "make bench        measure speed and memory, alone and against others (20 minutes); QUICK=1: two minutes"
 	@echo "make format       let ruff put the code in order"
 	@echo "make docs         write docs/resources.md and docs/tables.md again, from the declarations"
 	@echo "make notebook     open notebooks/ in JupyterLab"
@@ -52,6 +53,11 @@ fuzz: $(VENV)/.installed-for-tests
 	@$(BIN)/python -m tests.fuzz.search --seconds $(SECONDS)
 	@echo "Testing the laws of shredding with more examples"
 	@$(BIN)/pytest --quiet --numprocesses auto --hypothesis-profile=thorough tests/shred tests/fuzz
+
+# What it is compared with goes into environments of its own, beside this one.
+QUICK :=
+bench: $(VENV)/.installed-for-tests
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick,--real-budget)
 
 format: $(VENV)/.installed-for-tests
 	@$(BIN)/ruff check --fix
@@ -110,4 +116,4 @@ constraints: $(VENV)/.made
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,143 @@
+"""Who takes part: wats-extract itself, and what it is compared with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from benchmarks.environments import python
+from benchmarks.measure import BIN
+
+PEERS = Path(__file__).parent / "peers"
+
+Kind: TypeAlias = Literal["wats-extract", "another extractor", "downloads and parses only"]
+
+Command: TypeAlias = list[str | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What there is to do: the server to ask, how many reports it has, and a folder that is empty."""
+
+    url: str
+    reports: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A program that does a job.
+
+    Attributes:
+        name: What tables and plots call it.
+        kind: What it does of the job.
+        command: Its command line for a job.
+        needs: The environment that it runs in, where that is not ours.
+        twice: Whether it has done the job before; then there is nothing new, and the second time counts.
+        cores: As many as it may use; all, by default.
+    """
+
+    name: str
+    command: Callable[[Job], Command]
+    kind: Kind = "wats-extract"
+    needs: str = ""
+    twice: bool = False
+    cores: int | None = None
+
+
+# ── wats-extract ──
+
+DESTINATIONS = {"DuckDB": "duckdb", "Parquet": "parquet"}
+
+PIPELINE = """\
+version: 1
+name: benchmark
+source: {{url: "{url}", token: "${{WATS_TOKEN}}", max_in_flight: 10{source}}}
+destination: {{type: {destination}, path: "{path}"}}
+resources: [{{name: {resource}}}]
+"""
+
+
+def _run(resource: str, destination: str, *, source: str = "") -> Callable[[Job], Command]:
+    """``wats-extract run`` of a pipeline with one resource."""
+
+    def command(job: Job) -> Command:
+        pipeline = job.folder / "pipeline.yaml"
+        path = (job.folder / f"wats.{destination}").as_posix()
+        text = PIPELINE.format(
+            url=job.url, source=source, destination=destination, path=path, resource=resource
+        )
+        pipeline.write_text(text, encoding="utf-8")
+        return [BIN / "wats-extract", "run", pipeline, "--json", "--quiet"]
+
+    return command
+
+
+def _ours(module: str, *arguments: str) -> Callable[[Job], Command]:
+    """A program in ``benchmarks/ours``."""
+
+    def command(job: Job) -> Command:
+        return [sys.executable, "-m", f"benchmarks.ours.{module}", str(job.reports), job.folder, *arguments]
+
+    return command
+
+
+def wats_extract(resource: str) -> tuple[Contestant, ...]:
+    """wats-extract, into DuckDB and into Parquet."""
+    return tuple(
+        Contestant(f"wats-extract, {place}", _run(resource, destination))
+        for place, destination in DESTINATIONS.items()
+    )
+
+
+NOTHING_NEW = tuple(replace(each, twice=True) for each in wats_extract("reports"))
+HELP = Contestant("wats-extract --help", lambda job: [BIN / "wats-extract", "--help"])
+WITHIN_BUDGET = Contestant("wats-extract", _run("reports", "duckdb", source=", requests_per_minute: 500"))
+SHREDDING = Contestant("decode and shred", _ours("shredding"))
+COMMITS = tuple(
+    Contestant(f"commit, {place}", _ours("commits", destination))
+    for place, destination in DESTINATIONS.items()
+)
+ON_CORES = tuple(
+    Contestant(f"{cores} core{'s'[: cores - 1]}", _ours("simulated"), cores=cores) for cores in (1, 2)
+)
+
+
+# ── the others ──
+
+
+def _peer(script: str, environment: str, *arguments: str) -> Callable[[Job], Command]:
+    """A program in ``benchmarks/peers``."""
+    return lambda job: [python(environment), PEERS / script, job.url, job.folder, *arguments]
+
+
+def dlt(what: str) -> tuple[Contestant, ...]:
+    """dlt, into DuckDB and into Parquet."""
+    return tuple(
+        Contestant(
+            f"dlt, {place}",
+            _peer("dlt_rest_api.py", "dlt", what, destination),
+            "another extractor",
+            needs="dlt",
+        )
+        for place, destination in DESTINATIONS.items()
+    )
+
+
+def pywats(what: str) -> Contestant:
+    """pyWATS, into its own models in memory."""
+    command = _peer("pywats_async.py", "pywats", what)
+    return Contestant("pyWATS, in memory", command, "another extractor", needs="pywats")
+
+
+DOWNLOADS = tuple(
+    Contestant(name, _peer(script, "downloads", *how), "downloads and parses only", needs="downloads")
+    for name, script, *how in (
+        ("httpx, asyncio", "httpx_async.py"),
+        ("httpx, threads", "threads.py", "httpx"),
+        ("urllib3, threads", "threads.py", "urllib3"),
+    )
+)

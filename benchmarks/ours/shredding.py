@@ -1,0 +1,36 @@
+"""Decodes and shreds full reports in one thread, without a server or a destination.
+
+``python -m benchmarks.ours.shredding REPORTS FOLDER``
+"""
+
+import json
+import sys
+import time
+from itertools import count, islice
+
+from benchmarks.server import Reports
+from wats_extract.readers.by_key import SHREDDED_TOGETHER
+from wats_extract.shred.wsjf import WsjfOptions, decode, shred
+
+SECONDS = 3.0
+
+
+def main() -> None:
+    reports = Reports(int(sys.argv[1]))
+    documents = [
+        (reports.uuid(number), reports.document(number, gzip=False)) for number in range(reports.count)
+    ]
+    size = done = 0
+    began = time.perf_counter()
+    for first in count(step=SHREDDED_TOGETHER):
+        start = first % len(documents)
+        group = list(islice(documents, start, start + SHREDDED_TOGETHER))
+        shred([decode(uuid, None, body) for uuid, body in group], WsjfOptions())
+        size += sum(len(body) for _, body in group)
+        done += len(group)
+        if (seconds := time.perf_counter() - began) > SECONDS:
+            break
+    print(json.dumps({"megabytes_a_second": size / seconds / 1e6, "reports_a_second": done / seconds}))
+
+
+main()

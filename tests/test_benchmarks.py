@@ -1,0 +1,78 @@
+"""Benchmarks run, and say what they measured; how fast anything is, no test asks."""
+
+from pathlib import Path
+
+import pytest
+from benchmarks import report
+from benchmarks.measure import ChildFailed, Took, run
+from benchmarks.parts import PARTS, Part
+from benchmarks.race import Race
+from benchmarks.rows import ROWS
+from benchmarks.samples import Sample, Samples
+
+BY_NAME = {part.name: part for part in PARTS}
+
+
+def made_up() -> Samples:
+    """Samples as if every contestant had done everything in one second."""
+    said = {
+        "seconds": 1.0,
+        "megabytes_a_second": 100.0,
+        "growth": {"new": 1.0, "replaced": 1.0},
+    }
+    return Samples(
+        Sample(part.name, contestant.name, size, Took(2.0, 1.0, 10**8, said), requests=size + 1)
+        for part in PARTS
+        for contestant in part.contestants
+        for size in part.sizes
+    )
+
+
+def test_a_small_race(tmp_path: Path) -> None:
+    reports = BY_NAME["reports"]
+    race = Race(with_peers=False)
+
+    race.run(Part("reports", reports.contestants, sizes={12: 1}, quick={}))
+
+    assert race.absent == {}
+    names = race.samples.contestants("reports")
+    assert names == ["wats-extract, DuckDB", "wats-extract, Parquet"]
+    for name in names:
+        (sample,) = race.samples.of("reports", name)
+        assert sample.items == 12
+        assert 12 < sample.requests <= 12 + 3
+        assert sample.took.cpu > 0
+        assert sample.took.memory > 10**7
+    assert "| full reports into DuckDB, against dlt | ≥ 10 × | not measured |  |  |" in report.page(race)
+
+
+def test_every_row_has_its_figure() -> None:
+    samples = made_up()
+
+    assert [row.what for row in ROWS if not row.figures(samples)] == []
+
+
+def test_what_misses_its_target_says_so() -> None:
+    cells = {row.what: report.target_cells(row, made_up()) for row in ROWS}
+
+    assert cells["decoding and shredding alone, one core"][1:] == ("≥ 150 MB/s", "100 MB/s", "", "**missed**")
+    assert cells["`wats-extract --help`"][-1] == "**missed**"
+    assert cells["of them refused"][-1] == "reached"
+    assert cells["the same, against urllib3 in threads"][-1] == ""
+
+
+def test_who_cannot_take_part_is_named() -> None:
+    race = Race(samples=made_up(), absent={("headers", "dlt, DuckDB"): "no network"})
+
+    assert "- dlt, DuckDB did not take part in headers: no network\n" in report.page(race)
+
+
+def test_a_child_that_fails_is_no_figure() -> None:
+    with pytest.raises(ChildFailed, match="ended with 3: no luck"):
+        run(["sh", "-c", "echo no luck >&2; exit 3"])
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_a_quick_run_is_smaller(part: Part) -> None:
+    assert set(part.quick) <= set(part.sizes) | set(range(max(part.sizes) + 1))
+    assert sum(part.quick.values()) <= sum(part.sizes.values())
