@@ -205,11 +205,11 @@ def test_a_holder_gives_signs_of_life(tmp_path: Path, hold: Hold) -> None:
     for _ in range(3):
         os.utime(holder, (0, 0))
         until(lambda: holder.stat().st_mtime > 0)
-    seen = sighted(holder)
+    seen = sighted(path)
     assert seen is not None
     assert seen.beats
     process.communicate()
-    assert sighted(holder) is None
+    assert sighted(path) is None
 
 
 @POSIX
@@ -247,7 +247,7 @@ def test_one_that_crashed_on_another_machine_is_followed(
     told: list[events.Event] = []
     with only_run(path, "reports", listen=told.append) as held:
         held.check()
-        seen = sighted(holder_of(path))
+        seen = sighted(path)
         assert seen is not None
         assert seen.holder is not None
         assert seen.holder.pid == os.getpid()
@@ -256,7 +256,7 @@ def test_one_that_crashed_on_another_machine_is_followed(
     assert waiting.seconds == 0.5
     assert f"process {process.pid} on elsewhere" in waiting.reason
     assert over == events.Waiting(waiting.reason, 0)
-    assert sighted(holder_of(path)) is None
+    assert sighted(path) is None
 
 
 @POSIX

@@ -76,22 +76,26 @@ class Sighting:
 
     @property
     def beats(self) -> bool:
-        """Whether it is alive, as far as clocks agree."""
-        return self.silent < DEAD_SECONDS
+        """Whether it is alive, as far as clocks agree and this machine knows its process."""
+        return self.silent < DEAD_SECONDS and not (self.is_here and _is_gone(self.holder))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine, where clocks agree."""
+        return self.holder is not None and self.holder.host == socket.gethostname()
 
     def __str__(self) -> str:
         if self.holder is None:
             return "which process is not known"
-        here = self.holder.host == socket.gethostname()  # clocks of other machines may be others
-        suspended = ": it is suspended, or hangs" if here and not self.beats else ""
-        return f"{self.holder}, last sign of life {self.silent:,.0f} s ago{suspended}"
+        return f"{self.holder}, last sign of life {self.silent:,.0f} s ago"
 
 
 class Hold:
     """A pipeline's lock while it is held."""
 
-    def __init__(self, path: Path, pipeline: str, me: Holder) -> None:
-        self._path, self._pipeline, self._me = path, pipeline, me
+    def __init__(self, lock: Path, pipeline: str, me: Holder) -> None:
+        self._lock, self._pipeline, self._me = lock, pipeline, me
+        self._path = _beside(lock)
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -102,7 +106,7 @@ class Hold:
             PipelineLocked: it was taken for dead, and another process runs the pipeline by now.
         """
         if not self._is_mine():
-            seen = sighted(self._path)
+            seen = sighted(self._lock)
             raise PipelineLocked(
                 f"pipeline {self._pipeline!r} was taken over, for this process gave no sign of life for a "
                 f"while: {seen or 'its lock is gone'}",
@@ -156,16 +160,15 @@ def only_run(
         PipelineLocked: another process holds it.
         DestinationError: the folder of the lock cannot be written.
     """
-    holder = path.with_name(path.name + ".holder")
     lock = FileLock(path, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         certain = _acquired(lock)
-        _wait_for_a_sign(holder, pipeline, certain=certain, check=check, listen=listen)
-        hold = Hold(holder, pipeline, _claimed(holder))
+        _wait_for_a_sign(path, pipeline, certain=certain, check=check, listen=listen)
+        hold = Hold(path, pipeline, _claimed(_beside(path)))
     except Timeout:
         lock.release()
-        raise _locked(pipeline, sighted(holder), path) from None
+        raise _locked(pipeline, path) from None
     except OSError as error:
         lock.release()
         raise DestinationError(f"{path.parent} cannot be written: {error.strerror or error}") from error
@@ -180,15 +183,20 @@ def only_run(
         lock.release()
 
 
-def sighted(holder: Path) -> Sighting | None:
-    """Who holds a lock, by what stands beside it; ``None`` where nobody does."""
+def sighted(path: Path) -> Sighting | None:
+    """Who holds the lock at a path, by what stands beside it; ``None`` where nobody does."""
     try:
-        with holder.open(encoding="utf-8") as file:  # opened, for only then network shares look again
+        with _beside(path).open(encoding="utf-8") as file:  # only then do network shares look again
             return Sighting(_told(file.read()), os.fstat(file.fileno()).st_mtime_ns)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError):
         return Sighting(None, 0)
+
+
+def _beside(path: Path) -> Path:
+    """Where the holder of the lock at a path stands."""
+    return path.with_name(path.name + ".holder")
 
 
 def _acquired(lock: FileLock) -> bool:
@@ -207,7 +215,7 @@ def _acquired(lock: FileLock) -> bool:
 
 
 def _wait_for_a_sign(
-    holder: Path, pipeline: str, *, certain: bool, check: Callable[[], None], listen: events.Listener
+    path: Path, pipeline: str, *, certain: bool, check: Callable[[], None], listen: events.Listener
 ) -> None:
     """Watch a holder that the lock says nothing of: one on another machine, or where there are no locks.
 
@@ -216,8 +224,8 @@ def _wait_for_a_sign(
     Raises:
         PipelineLocked: it is alive.
     """
-    first = sighted(holder)
-    if first is None or (certain and (first.holder is None or first.holder.host == socket.gethostname())):
+    first = sighted(path)
+    if first is None or (certain and (first.holder is None or first.is_here)):
         return
     reason = f"{first.holder or 'another process'} held pipeline {pipeline!r}: is it alive?"
     listen(events.Waiting(reason, DEAD_SECONDS))
@@ -225,11 +233,11 @@ def _wait_for_a_sign(
     while time.monotonic() < end:
         check()
         time.sleep(_NAP_SECONDS)
-        now = sighted(holder)
+        now = sighted(path)
         if now is None:
             break  # it has just ended
         if now != first:
-            raise _locked(pipeline, now, holder)
+            raise _locked(pipeline, path)
     listen(events.Waiting(reason, 0))
 
 
@@ -254,6 +262,18 @@ def _claimed(holder: Path) -> Holder:
     return me
 
 
+def _is_gone(holder: Holder | None) -> bool:
+    if holder is None or os.name != "posix":
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # somebody else's
+    return False
+
+
 def _told(text: str) -> Holder | None:
     try:
         told = json.loads(text)
@@ -262,9 +282,10 @@ def _told(text: str) -> Holder | None:
         return None
 
 
-def _locked(pipeline: str, holder: Sighting | None, lock: Path) -> PipelineLocked:
-    who = holder or Sighting(None, 0)
+def _locked(pipeline: str, path: Path) -> PipelineLocked:
+    seen = sighted(path) or Sighting(None, 0)
+    suspended = ": it is suspended, or hangs" if seen.is_here and not seen.beats else ""
     return PipelineLocked(
-        f"another process runs pipeline {pipeline!r}: {who}",
-        hint=f"Wait for it, or end it. The lock is {lock}.",
+        f"another process runs pipeline {pipeline!r}: {seen}{suspended}",
+        hint=f"Wait for it, or end it. The lock is {path}.",
     )

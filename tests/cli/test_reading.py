@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -117,6 +118,41 @@ def test_status_after_a_run_that_stopped(desk: Desk, serving: Serving) -> None:
     out = desk.wats("status", file).out
     assert "✗ The last run was not complete: incomplete" in out
     assert "max_requests (10) is reached" in out
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_status_while_a_run_is_under_way_and_after_it_was_killed(
+    desk: Desk, serving: Serving, kind: str
+) -> None:
+    app = serving(60, latency=0.05)
+    place = {"duckdb": "data/wats.duckdb", "parquet": "data/wats"}[kind]
+    file = desk.pipeline(kind=kind, path=place, source=", max_in_flight: 1")
+    run = desk.start("run", file, "-q")
+    while app.total < 3:
+        assert run.poll() is None
+        time.sleep(0.01)
+    said = desk.wats("status", file)
+    assert f"process {run.pid} on " in said.out + said.err
+    assert re.search(r"last sign of life \d s ago", said.out + said.err)
+    if kind == "duckdb":
+        assert said.code == 6
+        assert "Until it ends nobody else can read data/wats.duckdb" in said.err
+    else:
+        assert said.code == 0
+        assert said.out.splitlines()[1].startswith("- The last run is under way: ")
+    assert run.poll() is None
+
+    run.kill()
+    run.communicate()
+    out = desk.wats("status", file).out
+    assert "The last run was not complete: its process was killed" in out
+    assert "goes on from its last commit" in out
+    desk.wats("run", file, "-q")
+    lines = desk.wats("status", file).out.splitlines()
+    assert "The last run was complete." in lines[1]
+    assert [line.split()[3:5] for line in lines if " run " in line and "killed" in line] == [
+        ["killed", "the"]
+    ]
 
 
 # ── failures ────────────────────────────────────────────────────────────────────────────────────

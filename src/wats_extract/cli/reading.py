@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from wats_extract.errors import DestinationError, PipelineLocked
+
 if TYPE_CHECKING:
     from wats_extract.flow import Destination
     from wats_extract.pipeline import Pipeline
@@ -16,12 +18,23 @@ def reading(pipeline: Pipeline) -> Iterator[Destination]:
     """The pipeline's destination, open for reading; one that does not exist yet is empty.
 
     Raises:
-        DestinationError: it cannot be read, such as a DuckDB file that another process writes.
+        PipelineLocked: a run is under way, and lets nobody read meanwhile.
+        DestinationError: it cannot be read, such as a DuckDB file that another program writes.
     """
+    from wats_extract.lock import sighted
     from wats_extract.session import destination_of
 
     destination = destination_of(pipeline)
-    destination.open(read_only=True)
+    try:
+        destination.open(read_only=True)
+    except DestinationError:
+        running = sighted(destination.lock_path(pipeline.name))
+        if running is None or not running.beats:
+            raise
+        raise PipelineLocked(
+            f"a run of pipeline {pipeline.name!r} is under way: {running}",
+            hint=f"Until it ends nobody else can read {destination.place}.",
+        ) from None
     try:
         yield destination
     finally:

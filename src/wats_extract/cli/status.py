@@ -17,6 +17,7 @@ from wats_extract.cli.pipeline_file import file_argument, loaded
 
 if TYPE_CHECKING:
     from wats_extract.flow import Destination
+    from wats_extract.lock import Sighting
     from wats_extract.pipeline import Pipeline
 
 RUNS_SHOWN = 10
@@ -32,6 +33,7 @@ def command(file: Path) -> None:
     They are read from the destination of FILE. Nothing is asked of the server, nothing is changed.
     """
     from wats_extract.cli.reading import reading
+    from wats_extract.lock import sighted
     from wats_extract.state import FAILURES, RUNS, STATE
 
     pipeline = loaded(file)
@@ -43,7 +45,7 @@ def command(file: Path) -> None:
         runs.sort(key=lambda run: run["started_at"], reverse=True)
         failures = destination.read(FAILURES, pipeline=pipeline.name, status="open").to_pylist()
         output.say(f"Pipeline {pipeline.name}, tables in {destination.place}", "bold")
-        _at_a_glance(runs[0], len(failures))
+        _at_a_glance(runs[0], len(failures), sighted(destination.lock_path(pipeline.name)))
         _show_runs(runs)
         _show_cursors(destination.read(STATE, pipeline=pipeline.name).to_pylist())
         _show_tables(destination, pipeline)
@@ -55,14 +57,24 @@ def _nothing_yet(destination: Destination, file: Path) -> None:
     output.say_exactly(f"  {output.shell('wats-extract', 'run', str(file))}", "cyan")
 
 
-def _at_a_glance(run: dict[str, Any], failures: int) -> None:
+def _at_a_glance(run: dict[str, Any], failures: int, holder: Sighting | None) -> None:
     good = run["status"] in _COMPLETE
+    if run["status"] == "running":
+        _not_ended(run["command"], holder)
+        return
     but = f", but for {output.several(failures, 'open failure')}" if good and failures else ""
     words = "was complete" if good else f"was not complete: {run['status']}"
-    if run["status"] == "running":
-        words = "has not ended: it is under way, or its process was killed"
     style = "yellow" if but else "green" if good else "red"
     output.say(f"{output.mark(good=good)} The last {run['command']} {words}{but}.", style)
+
+
+def _not_ended(command: str, holder: Sighting | None) -> None:
+    if holder is not None and holder.beats:
+        output.say(f"- The last {command} is under way: {holder}.", "yellow")
+        return
+    silent = f" or is suspended ({holder})" if holder else ""
+    words = f"was not complete: its process was killed{silent}; the next run goes on from its last commit"
+    output.say(f"{output.mark(good=False)} The last {command} {words}.", "red")
 
 
 def _show_runs(runs: Sequence[dict[str, Any]]) -> None:
@@ -82,7 +94,9 @@ def _show_runs(runs: Sequence[dict[str, Any]]) -> None:
 
 def _run_row(run: dict[str, Any]) -> list[object]:
     seconds = "" if run["seconds"] is None else f"{run['seconds']:,.1f}"
-    numbers = [output.number(run[name] or 0) for name in ("rows", "failures")]
+    # the row of a run that did not come to its end is that of its beginning
+    counted = run["status"] not in ("running", "killed")
+    numbers = [output.number(run[name] or 0) if counted else "" for name in ("rows", "failures")]
     return [
         output.moment(run["started_at"]),
         run["command"],
