@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import destination_samples as samples
+import filelock
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
+from wats_extract.destinations import parquet
 from wats_extract.destinations.parquet import Parquet
 from wats_extract.destinations.parquet_files import GRACE, SCHEMA_FILE
 from wats_extract.errors import DestinationError
@@ -255,3 +257,18 @@ def test_a_table_that_was_not_prepared(tmp_path: Path) -> None:
     with pytest.raises(DestinationError, match="commit") as error:
         destination.commit(samples.first_commit())
     assert "prepare" in error.value.hint
+
+
+def test_a_lock_that_cannot_be_made_is_not_said_to_be_held(tmp_path: Path) -> None:
+    (tmp_path / "_wats" / ".commit.lock").mkdir(parents=True)
+    with pytest.raises(DestinationError) as error:
+        Parquet(tmp_path).open()
+    assert "committing" not in error.value.hint
+
+
+def test_a_lock_that_another_process_holds_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_LOCK_PATIENCE", 0.1)
+    (tmp_path / "_wats").mkdir()
+    with filelock.FileLock(tmp_path / "_wats" / ".commit.lock"), pytest.raises(DestinationError) as error:
+        Parquet(tmp_path).open()
+    assert "committing into this folder" in error.value.hint

@@ -33,7 +33,10 @@ _LOCK_PATIENCE = 600.0
 """Seconds to wait for the commit of another pipeline in the same folder."""
 
 _HINTS = (
-    (r"\.commit\.lock", "another process has been committing into this folder for minutes; is it alive?"),
+    (
+        r"\.commit\.lock. could not be acquired",
+        "another process has been committing into this folder for minutes; is it alive?",
+    ),
     (r"Permission denied|Access is denied|Read-only file system", "make the folder and its files writable"),
     (
         r"No space left|not enough space|disk full|disk is full|disk I/O error|File too large",
