@@ -146,7 +146,7 @@ def test_status_while_a_run_is_under_way_and_after_it_was_killed(
     run.communicate()
     out = desk.wats("status", file).out
     assert "The last run was not complete: its process was killed" in out
-    assert "goes on from its last commit" in out
+    assert "The next run goes on from its last commit." in out
     desk.wats("run", file, "-q")
     lines = desk.wats("status", file).out.splitlines()
     assert "The last run was complete." in lines[1]

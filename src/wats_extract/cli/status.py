@@ -72,9 +72,10 @@ def _not_ended(command: str, holder: Sighting | None) -> None:
     if holder is not None and holder.beats:
         output.say(f"- The last {command} is under way: {holder}.", "yellow")
         return
-    silent = f" or is suspended ({holder})" if holder else ""
-    words = f"was not complete: its process was killed{silent}; the next run goes on from its last commit"
+    suspended = f", or is suspended ({holder})" if holder else ""
+    words = f"was not complete: its process was killed, or could write nothing more{suspended}"
     output.say(f"{output.mark(good=False)} The last {command} {words}.", "red")
+    output.say("The next run goes on from its last commit.")
 
 
 def _show_runs(runs: Sequence[dict[str, Any]]) -> None:
