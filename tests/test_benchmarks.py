@@ -1,15 +1,20 @@
 """Benchmarks run, and say what they measured; how fast anything is, no test asks."""
 
+import json
 from pathlib import Path
 
 import pytest
-from benchmarks import report
+from benchmarks import report, scale
 from benchmarks.measure import ChildFailed, Took, run
 from benchmarks.parts import PARTS, Part
 from benchmarks.race import Race
 from benchmarks.rows import ROWS
 from benchmarks.samples import Sample, Samples
 
+from wats_extract.fake.data import Plant
+from wats_extract.shred.wsjf import WsjfOptions, decode, shred
+
+PLANT = Plant(400, seed=7)
 BY_NAME = {part.name: part for part in PARTS}
 
 
@@ -76,3 +81,32 @@ def test_a_child_that_fails_is_no_figure() -> None:
 def test_a_quick_run_is_smaller(part: Part) -> None:
     assert set(part.quick) <= set(part.sizes) | set(range(max(part.sizes) + 1))
     assert sum(part.quick.values()) <= sum(part.sizes.values())
+
+
+# ── docs/scale.md ──
+
+
+def test_the_page_on_scale_is_fresh() -> None:
+    page = scale.PAGE.read_text(encoding="utf-8")
+
+    assert page == scale.embedded(page, scale.DEFAULT), "python -m benchmarks.scale"
+    assert scale.PLOT.is_file()
+
+
+def test_ten_million_reports() -> None:
+    plan = scale.DEFAULT
+
+    assert plan.list_requests == 1_000 + 2
+    assert plan.hours(plan.requests) == pytest.approx(10_002_004 / 500 / 60)
+    assert plan.hours(plan.requests, tokens=4) == pytest.approx(plan.hours(plan.requests) / 4)
+
+
+def test_what_a_report_of_the_demo_takes_is_still_so() -> None:
+    bodies = {uuid: json.dumps(PLANT.document(uuid)).encode() for uuid in PLANT.uuids()}
+    shredded = shred([decode(uuid, None, body) for uuid, body in bodies.items()], WsjfOptions())
+    rows = {table.name: batch.num_rows / len(bodies) for table, batch in shredded.items()}
+    measured = dict(scale.DEFAULT.measured.rows)
+
+    assert set(rows) == set(measured) - {"report_headers"}
+    for table in ("steps", "numeric_measurements", "boolean_measurements"):
+        assert rows[table] == pytest.approx(measured[table], rel=0.15)
