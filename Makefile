@@ -88,7 +88,7 @@ $(VENV)/.made:
 	echo "Install one, or say where it is: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
 	exit 1
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt src/wats_extract/shred/_steps.c
 	@echo "Installing wats-extract into $(VENV)"
 	@$(INSTALL) pip
 	@$(INSTALL) --build-constraint constraints.txt -e .
@@ -106,9 +106,9 @@ constraints: $(VENV)/.made
 	@rm -rf $(VENV)/fresh
 	@$(BIN)/python -m venv $(VENV)/fresh
 	@$(VENV)/fresh/bin/python -m pip install -qq --upgrade pip
-	@$(VENV)/fresh/bin/python -m pip install -qq -e '.[notebook]' --group test --group lint hatchling editables
+	@$(VENV)/fresh/bin/python -m pip install -qq -e '.[notebook]' --group test --group lint hatchling editables setuptools
 	@{ sed '/^[^#]/,$$d' constraints.txt; \
-		$(VENV)/fresh/bin/python -m pip freeze --all --exclude-editable --exclude setuptools; \
+		$(VENV)/fresh/bin/python -m pip freeze --all --exclude-editable; \
 		sed -n '/^# Elsewhere/,$$p' constraints.txt; \
 	} > $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt

@@ -144,7 +144,7 @@ def written_files() -> Iterator[Path]:
     folders = ("src", "tests", "docs", "pipelines", "notebooks", "benchmarks", ".ci")
     inside = (path for folder in folders for path in (ROOT / folder).rglob("*"))
     for path in (*ROOT.iterdir(), *inside):
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".pyc", ".pyd", ".so"):
             yield path
 
 

@@ -1,6 +1,7 @@
 """Shred full reports: from a WSJF document (a tree) to rows of several tables.
 
-Every leaf of a document lands: in a column, or in ``_extra`` of the row it belongs to. Documents are
+Every leaf of a document lands: in a column, or in ``_extra`` of the row it belongs to. The steps of most
+documents are read natively (``wsjf_steps``); where that cannot be, all is done here. Documents are
 shredded a few at a time, so that they are still in the processor's cache when columns are built
 (feasibility: eight at a time are twice as fast as four hundred).
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +23,7 @@ from wats_extract.shred import wsjf_tables as tables
 from wats_extract.shred.columns import Layout, Sheet, all_null, field_of, filled, leftovers
 from wats_extract.shred.instants import has_zone, instant, microseconds
 from wats_extract.shred.records import Record, read
+from wats_extract.shred.wsjf_steps import Gathered, Steps, read_natively
 
 _LAYOUTS = {
     layout.table.name: layout
@@ -59,12 +62,21 @@ _LAYOUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A report that was fetched and decoded, not yet shredded."""
+    """A report that was fetched and decoded, not yet shredded.
+
+    Attributes:
+        uuid: Its key.
+        time_stamp: Its version, where the listing knows it.
+        report: The decoded document; without ``root`` where its steps were read natively.
+        raw: Its bytes.
+        steps: Its steps, where they were read natively.
+    """
 
     uuid: str
     time_stamp: int | None
     report: wsjf.Report
     raw: bytes
+    steps: Steps | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +101,10 @@ def decode(uuid: str, time_stamp: int | None, raw: bytes) -> Document:
         Unreadable: the bytes are not JSON.
         RecordError: they do not fit, or they are another report.
     """
-    report = read(raw, wsjf.REPORT_DECODER)
+    report, steps = read_natively(raw) or (read(raw, wsjf.REPORT_DECODER), None)
     if report.id is not None and report.id.lower() != uuid.lower():
         raise RecordError(f"$.id: asked for report {uuid}, got {report.id[:60]!r}")
-    return Document(uuid, time_stamp, report, raw)
+    return Document(uuid, time_stamp, report, raw, steps)
 
 
 def shred(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa.RecordBatch]:
@@ -101,10 +113,24 @@ def shred(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa
     Raises:
         RecordError: one of the documents does not fit; shred them one by one to learn which.
     """
+    parts = [
+        _shred_alike(list(alike), options)
+        for _, alike in groupby(documents, key=lambda document: document.steps is not None)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    found = {table: [part[table] for part in parts if table in part] for table in tables.TABLES}
+    return {table: pa.concat_batches(batches) for table, batches in found.items() if batches}
+
+
+def _shred_alike(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa.RecordBatch]:
+    """The rows of documents whose steps were all read in the same way."""
     sheets = Sheets(options)
     for document in documents:
         sheets.add(document)
-    return {sheet.layout.table: sheet.batch() for sheet in sheets.by_name.values() if sheet.records}
+    batches = {sheet.layout.table: sheet.batch() for sheet in sheets.by_name.values() if sheet.records}
+    batches |= sheets.native.batches()
+    return {table: batches[table] for table in tables.TABLES if table in batches}
 
 
 class Sheets:
@@ -115,6 +141,7 @@ class Sheets:
         self.by_name: dict[str, Sheet] = {name: layout.sheet() for name, layout in _LAYOUTS.items()}
         self._additional: list[tuple[int | None, wsjf.AdditionalData]] = []
         self._attached: list[tuple[int | None, wsjf.Attachment, Mapping[str, Any]]] = []
+        self.native = Gathered()
 
     def add(self, document: Document) -> None:
         """Spread one document over the sheets."""
@@ -122,7 +149,9 @@ class Sheets:
         self._additional = [(None, data) for data in report.additionalData or ()]
         self._attached = [(None, attachment, {}) for attachment in report.binaryData or ()]
         self._add_report(document)
-        if report.root is not None:
+        if document.steps is not None:
+            self._add_native(uuid, document.steps)
+        elif report.root is not None:
             self._add_steps(uuid, report.root)
         self.by_name["misc_infos"].add_all(report.miscInfos or (), uuid)
         self.by_name["assets_used"].add_all(report.assets or (), uuid)
@@ -161,9 +190,19 @@ class Sheets:
         self._add_measurements("boolean_measurements", uuid, _BOOLEAN(steps))
         self._add_loops(begin, _LOOPS(steps))
         for index, chart in filled(_CHARTS(steps)) if self.options.charts else ():
-            self._add_chart(uuid, begin, index, chart)
+            sheet.add_extra(self._add_chart(uuid, index, chart), row=begin + index)
         self._attached += [(index, attachment, {}) for index, attachment in filled(_ATTACHMENTS(steps))]
         self._additional += [(i, data) for i, found in filled(_ADDITIONAL(steps)) for data in found]
+
+    def _add_native(self, uuid: str, steps: Steps) -> None:
+        """The same for steps that were read natively: what native code leaves to Python."""
+        self.native.add(uuid, steps)
+        for index, chart in steps.charts if self.options.charts else ():
+            self.native.add_extra(index, self._add_chart(uuid, index, chart))
+        for index, guid in steps.guids:
+            self.native.add_extra(index, {"tsGuid": guid})
+        self._attached += [(index, attachment, {}) for index, attachment in steps.attachments]
+        self._additional += [(index, data) for index, found in steps.additional for data in found]
 
     def _add_measurements(self, name: str, uuid: str, found: Sequence[Sequence[Record] | None]) -> None:
         sheet = self.by_name[name]
@@ -190,13 +229,14 @@ class Sheets:
             if loop.endingIndex not in (None, loop.num):
                 sheet.add_extra({"loop": {"endingIndex": loop.endingIndex}}, row=begin + index)
 
-    def _add_chart(self, uuid: str, begin: int, index: int, chart: wsjf.Chart) -> None:
+    def _add_chart(self, uuid: str, index: int, chart: wsjf.Chart) -> dict[str, Any]:
+        """The series of a step's chart; what they have no column for, for ``_extra`` of the step."""
         sheet = self.by_name["chart_series"]
-        if left := _CHART_LEFT(chart) if chart.series else _CHART_ALL(chart):
-            self.by_name["steps"].add_extra({"chart": left}, row=begin + index)
         about = (chart.chartType, chart.label, chart.xLabel, chart.xUnit, chart.yLabel, chart.yUnit)
         for place, series in enumerate(chart.series or ()):
             sheet.add(series, uuid, index, place, *about)
+        left = _CHART_LEFT(chart) if chart.series else _CHART_ALL(chart)
+        return {"chart": left} if left else {}
 
     def _add_additional_data(self, uuid: str) -> None:
         sheet = self.by_name["additional_data"]
