@@ -299,7 +299,7 @@ OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
         (OK + b"Content-Length: 50\r\n\r\n[1, 2", "CONNECTION_ERROR", False),
         (OK + b"Content-Length: 3\r\n\r\n[1, 2]", "INVALID_RESPONSE", True),
         (OK + b"Content-Encoding: gzip\r\nContent-Length: 6\r\n\r\nno zip", "INVALID_RESPONSE", False),
-        (OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"[1, 2]")[:15], "INVALID_RESPONSE", True),
+        (OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"[1, 2]")[:15], "INVALID_RESPONSE", False),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n6\r\n[1, 2]\r\n", "CONNECTION_ERROR", False),
         (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "CONNECTION_ERROR", False),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "CONNECTION_ERROR", False),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from wats_extract.flow import (
 )
 from wats_extract.lock import Hold, only_run
 from wats_extract.patience import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
+from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
 from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
@@ -365,8 +366,9 @@ class _Run:
         reading = self._reading(task, place.cursor, place.known())
         with self._counted(task) as account:
             account.cursor = place.cursor
-            for chunk in task.resource.reader.read(reading):
-                self._commit(task, chunk, place.book(chunk))
+            with closing(_read_ahead(task, reading)) as chunks:
+                for chunk in chunks:
+                    self._commit(task, chunk, place.book(chunk))
             self._look_again(task)
             self._commit_end(task, place)
 
@@ -585,6 +587,17 @@ class _Place:
             "updated_at": self._run.now(),
             "run_id": self._run.report.run_id,
         }
+
+
+def _read_ahead(task: Task, reading: Reading) -> Generator[Chunk]:
+    """The chunks, each read while the one before it is committed, where that makes no difference.
+
+    Rows that are appended must not come twice, so what has landed is looked at before each page.
+    """
+    chunks = task.resource.reader.read(reading)
+    if task.resource.reader.waits_for_commits or task.disposition == "append":
+        return (chunk for chunk in chunks)
+    return in_background(chunks, ahead=1)
 
 
 def _may_have_passed(failure: Mapping[str, Any]) -> bool:

@@ -5,17 +5,22 @@ The only module beside ``fake`` that knows the HTTP library (docs/decisions/0003
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
+from wats_extract.connections import Connections, ConnectTimeout, Received
 from wats_extract.errors import ConfigurationError
 
 Transport: TypeAlias = httpx2.BaseTransport
@@ -41,8 +46,14 @@ LONGEST_REASON = 200
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-_FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.CookieConflict, RuntimeError, UnicodeError)
-"""Whatever the HTTP library may raise for a request; its stream errors are runtime errors."""
+_FOREIGN = (
+    *(httpx2.HTTPError, httpx2.InvalidURL, httpx2.CookieConflict, RuntimeError, UnicodeError),
+    *(OSError, HTTPException, zlib.error),
+)
+"""Whatever the HTTP library may raise for a request, whose stream errors are runtime errors; and what the
+straight way may."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 _UNTRUSTED = (
     "If the server's certificate comes from a private CA, name that CA's PEM file in source.ca_file. "
@@ -124,7 +135,6 @@ class Wire:
         try:
             self._http = httpx2.Client(
                 base_url=url,
-                headers={"Accept-Encoding": "gzip", "User-Agent": "wats-extract"},
                 timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
                 limits=httpx2.Limits(
                     max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0
@@ -136,12 +146,26 @@ class Wire:
             )
         except (ValueError, ImportError, httpx2.InvalidURL) as error:
             raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
-        if token:  # here, not above: so it is no variable of any function that a traceback may show
-            self._http.headers["Authorization"] = f"Basic {token}"
+        self._straight = None if transport or proxy or _has_proxy(url) else self._connections(url, ca_file)
+        for headers in (self._http.headers, *([self._straight.headers] if self._straight else ())):
+            headers |= {"Accept-Encoding": "gzip", "User-Agent": "wats-extract"}
+            if token:  # not above: so it is no variable of any function that a traceback may show
+                headers["Authorization"] = f"Basic {token}"
+
+    def _connections(self, url: str, ca_file: Path | None) -> Connections:
+        return Connections(
+            url,
+            context=_trusted(ca_file) if url.startswith("https:") else None,
+            timeout=self._timeout,
+            connect_timeout=min(self._timeout, CONNECT_SECONDS),
+            clock=self._clock,
+        )
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+        if self._straight:
+            self._straight.close()
 
     def ask(
         self,
@@ -162,39 +186,67 @@ class Wire:
             WireError: there is no whole answer; the errors of the HTTP library are translated here.
         """
         begun = self._clock()
+        method = method or ("GET" if body is None else "POST")
+        headers = {"Accept": accept}
+        if url.startswith("/api/internal/"):
+            headers["Referer"] = str(self._http.base_url)
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body, separators=(",", ":")).encode()
         try:
-            usual, content = ("GET", None) if body is None else ("POST", dict(body))
-            headers = {"Accept": accept}
-            if url.startswith("/api/internal/"):
-                headers["Referer"] = str(self._http.base_url)
-            request = self._http.build_request(method or usual, url, json=content, headers=headers)
-            with closing(self._followed(request)) as response:
-                return Answer(
-                    response.status_code,
-                    self._body(response, begun, check),
-                    response.headers.get("content-type", ""),
-                    response.headers.get("retry-after"),
-                    _closing(response),
-                )
+            answer = self._asked_straight(method, url, headers, content, begun, check)
+            if answer is None:
+                request = self._http.build_request(method, url, content=content, headers=headers)
+                with closing(self._followed(request)) as response:
+                    answer = Answer(
+                        response.status_code,
+                        self._whole(response.iter_bytes(), response.status_code, begun, check),
+                        response.headers.get("content-type", ""),
+                        response.headers.get("retry-after"),
+                        _closing(response),
+                    )
         except _FOREIGN as error:
             # Without its chain: foreign messages and their frames may hold the token.
             raise self._translated(error) from None
+        return answer
 
-    def _body(self, response: httpx2.Response, begun: float, check: Callable[[], None]) -> bytes:
+    def _asked_straight(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        begun: float,
+        check: Callable[[], None],
+    ) -> Answer | None:
+        """The answer by a connection of our own; ``None`` where it takes more than that."""
+        if self._straight is None:
+            return None
+        with closing(self._straight.ask(method, url, headers=headers, body=content)) as received:
+            if received.status in _REDIRECTS:
+                return None
+            return Answer(
+                received.status,
+                self._whole(_inflated(received, self._largest), received.status, begun, check),
+                received.header("content-type") or "",
+                received.header("retry-after"),
+                received.hang_up,
+            )
+
+    def _whole(self, pieces: Iterable[bytes], status: int, begun: float, check: Callable[[], None]) -> bytes:
         parts: list[bytes] = []
         size = 0
-        for part in response.iter_bytes():
+        for part in pieces:
             size += len(part)
             if size > self._largest:
                 raise WireError(
                     "INVALID_RESPONSE",
                     f"the answer has more than {self._largest / 1e6:,.0f} MB when inflated",
-                    status=response.status_code,
+                    status=status,
                 )
             if self._clock() > begun + self.longest + size / SLOWEST_RATE:
-                raise WireError(
-                    "TIMEOUT", f"no whole answer within {self.longest:g} s", status=response.status_code
-                )
+                raise WireError("TIMEOUT", f"no whole answer within {self.longest:g} s", status=status)
             parts.append(part)
             check()
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -258,20 +310,46 @@ class Wire:
                 hopeless=True,
             )
         match error:
-            case httpx2.ConnectTimeout():
+            case httpx2.ConnectTimeout() | ConnectTimeout():
                 return WireError("TIMEOUT", f"no connection within {min(self._timeout, CONNECT_SECONDS):g} s")
-            case httpx2.TimeoutException():
+            case httpx2.TimeoutException() | TimeoutError():
                 return WireError("TIMEOUT", f"no answer within {self._timeout:g} s")
-            case httpx2.DecodingError():
+            case httpx2.DecodingError() | zlib.error():
                 return WireError("INVALID_RESPONSE", f"the answer's compression is broken ({reason})")
             case httpx2.ProxyError():
                 return WireError(
                     "CONNECTION_ERROR", f"the proxy lets nothing through ({reason})", hint=_PROXY
                 )
-            case httpx2.HTTPError():
+            case httpx2.HTTPError() | OSError() | HTTPException():
                 return WireError("CONNECTION_ERROR", f"no connection, or it broke ({reason})")
             case _:
                 return WireError("UNKNOWN_ERROR", f"it cannot be asked for ({reason})")
+
+
+def _inflated(received: Received, largest: int) -> Iterator[bytes]:
+    """The body as it comes, inflated where it is compressed, and never much more than ``largest``."""
+    parts = received.parts()
+    if (received.header("content-encoding") or "").strip().lower() not in ("gzip", "x-gzip"):
+        yield from parts
+        return
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    for part in parts:
+        while part:
+            yield inflater.decompress(part, largest + 1)
+            part = inflater.unconsumed_tail or inflater.unused_data
+            if inflater.eof and part:  # several compressed texts, one behind the other
+                inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    if not inflater.eof:
+        raise zlib.error("it is cut off")
+
+
+def _has_proxy(url: str) -> bool:
+    """Whether the environment names a proxy on the way to a server; never on the way to this machine."""
+    place = urlsplit(url)
+    if place.hostname in _LOOPBACK:
+        return False
+    proxies = getproxies()
+    return bool(proxies.get(place.scheme) or proxies.get("all")) and not proxy_bypass(place.hostname or "")
 
 
 def _trusted(ca_file: Path | None) -> ssl.SSLContext:

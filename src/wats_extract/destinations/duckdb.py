@@ -99,7 +99,7 @@ class DuckDB:
         self.memory_limit = memory_limit
         self._on_step = on_step
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._database: str | None = None
+        self._database = ""
 
     @property
     def place(self) -> str:
@@ -128,6 +128,7 @@ class DuckDB:
             self._connection = duckdb.connect(self.path, read_only=read_only, config=self._config())
             # icu, which knows time zones, is linked in but not loaded yet while the file is opened
             self._connection.execute("SET TimeZone = 'UTC'")
+            [(self._database,)] = self._connection.execute("SELECT current_database()").fetchall()
 
     def _create(self) -> None:
         """Create an empty database under another name first: one that is cut off could never be opened."""
@@ -279,17 +280,23 @@ class DuckDB:
     # ── questions ───────────────────────────────────────────────────────────────────────────────
 
     def landed(self, table: Table, keys: Sequence[str]) -> dict[str, int | None]:
-        """Which of ``keys`` own rows in ``table``, with their (latest) version."""
-        if not keys or table.name not in self._present():
+        """Which of ``keys`` own rows in ``table``, with their (latest) version; also while a commit goes on."""
+        if not keys or self._connection is None:
             return {}
         owner = _quoted(table.owner)
         version = f"max({_quoted(table.version)})" if table.version else "NULL"
-        wanted = pa.table({"key": table.owners(keys)})
-        with self._explaining(f"table {table.name} cannot be read"), self._registered(wanted) as names:
+        with (
+            self._explaining(f"table {table.name} cannot be read"),
+            closing(self._connection.cursor()) as beside,
+        ):
+            found = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?"
+            if not beside.execute(found, [self.schema, table.name]).fetchall():
+                return {}
+            beside.register("_wats_incoming", pa.table({"key": table.owners(keys)}))
             return dict(
-                self._open_connection.execute(
+                beside.execute(
                     f"SELECT CAST({owner} AS VARCHAR), {version} FROM {self._name(table)} "  # noqa: S608
-                    f"WHERE {owner} IN (SELECT key FROM {names}) GROUP BY ALL"
+                    f"WHERE {owner} IN (SELECT key FROM temp._wats_incoming) GROUP BY ALL"
                 ).fetchall()
             )
 
@@ -348,8 +355,6 @@ class DuckDB:
     @property
     def _schema_name(self) -> str:
         """With the database's name in front: ``wats.duckdb`` may well have a schema ``wats``."""
-        if self._database is None:
-            [(self._database,)] = self._open_connection.execute("SELECT current_database()").fetchall()
         return f"{_quoted(self._database)}.{_quoted(self.schema)}"
 
     def _name(self, table: Table) -> str:

@@ -105,6 +105,8 @@ class ByKeyReader:
     accept: str = JSON
     body: Callable[[str, Selection], Query] | None = None
 
+    waits_for_commits = False
+
     @property
     def paging(self) -> str:
         """How the keys are listed; then each is asked for by itself."""

@@ -47,6 +47,8 @@ class PagedReader:
     listing: Listing
     shredder: PageShredder
 
+    waits_for_commits = False
+
     @property
     def paging(self) -> str:
         """How, in a word or two."""

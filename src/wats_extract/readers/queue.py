@@ -28,6 +28,9 @@ class QueueReader(PagedReader):
 
     most: int
 
+    waits_for_commits = True
+    """What has been committed is deleted from the queue before the next chunk is asked for."""
+
     @property
     def paging(self) -> str:
         """How, in a word."""

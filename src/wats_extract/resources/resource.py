@@ -21,6 +21,10 @@ class Reader(Protocol):
     def cap(self) -> int | None:
         """Rows that are asked for in one request; ``None`` where that is left to the server."""
 
+    @property
+    def waits_for_commits(self) -> bool:
+        """Whether a chunk must be committed before the next one is read."""
+
     def read(self, reading: Reading) -> Iterator[Chunk]:
         """Read on from the cursor, in its order; what has landed in the same version is left out."""
 
