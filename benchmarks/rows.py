@@ -46,8 +46,8 @@ class Row:
     def target(self) -> str:
         """The target as people write it."""
         if self.least is not None:
-            return f"≥ {self.least:g} {self.unit}"
-        return f"≤ {self.most:g} {self.unit}" if self.most is not None else ""
+            return f"≥ {self.least:g} {self.unit}".strip()
+        return f"≤ {self.most:g} {self.unit}".strip() if self.most is not None else ""
 
     def met(self, figure: float) -> bool | None:
         """Whether a figure reaches the target; ``None`` without one."""
