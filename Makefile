@@ -37,7 +37,7 @@ test: lint
 	@$(BIN)/pytest --quiet --numprocesses auto
 
 chaos: $(VENV)/.installed-for-tests
-	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python -m tests.chaos --write docs/reliability.md
 
 lint: $(VENV)/.installed-for-tests
 	@echo "Checking style, types and the directions of imports"

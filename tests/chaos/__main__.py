@@ -23,7 +23,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="at random instants, at least (default 200)")
     parser.add_argument("--only", default="", metavar="TEXT", help="just scenarios whose name has this")
     parser.add_argument("--at-once", type=int, default=2, metavar="N", help="scenarios at a time (default 2)")
+    parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="put the figures into this page, if all scenarios passed"
+    )
     given = parser.parse_args()
+    if given.write and given.only:
+        parser.error("--write wants all scenarios")
     console, figures, begun = Console(), Figures(), time.monotonic()
     console.print(f"seed {given.seed}", highlight=False)
     with tempfile.TemporaryDirectory(prog_name(), ignore_cleanup_errors=True) as folder:
@@ -38,7 +43,12 @@ def main() -> int:
         f"\n{len(wanted) - failed} of {len(wanted)} scenarios passed in {took:.0f} s, seed {given.seed}",
         highlight=False,
     )
-    return 1 if failed or not wanted else 0
+    if failed or not wanted:
+        return 1
+    if given.write:
+        figures.write(given.write, seed=given.seed, scenarios=len(wanted), seconds=took)
+        console.print(f"the figures stand in {given.write}", highlight=False)
+    return 0
 
 
 def prog_name() -> str:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.chaos import on_full_disk
 from tests.chaos.figures import Figures
 from tests.chaos.trial import KINDS, Reader, Trial
 from tests.chaos.world import CountedFaults, World
+from tests.shred.test_bad_input import DOCUMENTS, key
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import BROKEN_KINDS
 from wats_extract.fake.faults import KINDS as FAULTS
@@ -57,7 +58,7 @@ def random_kills(
     chance = random.Random(seed)
     with _world(seed, figures, rate=rate) as world:
         trial = Trial(world, folder, kind, figures)
-        with Reader(trial, steady=not moving) if kind == "parquet" else nullcontext():
+        with Reader(trial, steady=not moving):
             survived = 0
             while survived < kills:
                 survived += trial.kill_at_an_instant(chance, moving=moving)
@@ -151,6 +152,31 @@ def broken_documents(seed: int, folder: Path, figures: Figures, *, kind: str) ->
         world.faults.mend()
         assert trial.run_here(retry).exit_code == 0
         trial.finish()
+
+
+def odd_documents(seed: int, folder: Path, figures: Figures, *, kind: str, kills: int) -> None:
+    """Whatever we know that can be odd about a document, killed in between: each lands or is a failure."""
+    chance = random.Random(seed)
+    with _world(seed, figures) as world:
+        odd = {key(number): bad for number, bad in enumerate(DOCUMENTS.values())}
+        for uuid, bad in odd.items():
+            raw = bad.text if isinstance(bad.text, bytes) else bad.text.encode()
+            world.receive(uuid, raw.replace(b"UUID", uuid.encode()))
+        trial = Trial(world, folder, kind, figures, more="stop_at_failures: 100%")
+        survived = 0
+        while survived < kills:
+            survived += trial.kill_at_an_instant(chance)
+            world.grow()
+        assert trial.run().code == 3
+        trial.look()
+        failed, landed = trial.open_failures(), set(trial.committed)
+        assert not failed & landed
+        assert failed | landed == set(world.plant.uuids())
+        assert failed <= set(odd)
+        sure = {uuid for uuid, bad in odd.items() if bad.says and not bad.either}
+        assert sure <= failed, sure - failed
+        assert {uuid for uuid, bad in odd.items() if not bad.says} <= landed
+        figures.add("bad documents tried", kind, len(odd))
 
 
 def restarts(seed: int, folder: Path, figures: Figures, *, kind: str, times: int) -> None:
@@ -260,6 +286,7 @@ def everything(seed: int, kills: int, folder: Path) -> list[Scenario]:
         found += [
             Scenario(f"{kind}: 20% faults of all kinds", partial(faults, kind=kind, faults=FAULTS)),
             Scenario(f"{kind}: broken documents", partial(broken_documents, kind=kind)),
+            Scenario(f"{kind}: odd documents", partial(odd_documents, kind=kind, kills=3)),
             Scenario(f"{kind}: server restarts", partial(restarts, kind=kind, times=5)),
             Scenario(f"{kind}: server out of reach, token refused", partial(out_of_reach, kind=kind)),
         ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import scenarios
-from tests.chaos.figures import Figures
+from tests.chaos.figures import BEGIN, END, Figures
 from tests.chaos.trial import KINDS
 from wats_extract.fake.faults import KINDS as FAULTS
 
@@ -51,3 +51,20 @@ def test_one_request_in_five_goes_wrong(kind: str, tmp_path: Path, figures: Figu
 def test_full_disks(kind: str, tmp_path: Path, figures: Figures) -> None:
     scenarios.full_disk(5, tmp_path, figures, kind=kind)
     assert figures.of("full disks survived") >= 2
+
+
+def test_figures_stand_in_the_page_once(tmp_path: Path, figures: Figures) -> None:
+    real = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+    text = real.read_text(encoding="utf-8")
+    assert (text.count(BEGIN), text.count(END)) == (1, 1)
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    page = tmp_path / "page.md"
+    page.write_text(text, encoding="utf-8")
+    for rows in (1_000, 2_345):
+        figures.add("rows compared", "duckdb", rows)
+        figures.write(page, seed=7, scenarios=3, seconds=90)
+    written = page.read_text(encoding="utf-8")
+    assert "| rows compared | 3,345 | duckdb 3,345 |" in written
+    assert "1,000" not in written.removeprefix(before)
+    assert written.startswith(before)
+    assert written.endswith(after)

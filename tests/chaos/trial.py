@@ -52,7 +52,7 @@ PROMPT = 5.0
 PIPELINE = """\
 version: 1
 name: chaos
-source: {{url: "{url}", token: "${{WATS_TOKEN}}", timeout: 2s}}
+source: {{url: "{url}", token: "${{WATS_TOKEN}}", timeout: 2s, requests_per_minute: 100000}}
 destination: {{type: {kind}, path: '{path}'}}
 resources:
   - {{name: report_headers, expand: [subUnits, miscInfo, assets, attachments]}}
@@ -91,17 +91,19 @@ class Trial:
         kind: Of the destination.
         figures: Counts what is done.
         chunk_size: Reports that are committed together.
+        more: What else the pipeline file says.
     """
 
     def __init__(
-        self, world: World, folder: Path, kind: str, figures: Figures, *, chunk_size: int = 5
+        self, world: World, folder: Path, kind: str, figures: Figures, *, chunk_size: int = 5, more: str = ""
     ) -> None:
         self.world, self.folder, self.kind, self.figures = world, folder, kind, figures
         self.place = folder / ("wats.duckdb" if kind == "duckdb" else "wats")
         self.file = folder / "chaos.yaml"
         place = self.place.as_posix()
         self.file.write_text(
-            PIPELINE.format(url=world.url, kind=kind, path=place, chunk_size=chunk_size), encoding="utf-8"
+            PIPELINE.format(url=world.url, kind=kind, path=place, chunk_size=chunk_size) + more,
+            encoding="utf-8",
         )
         self.committed: dict[str, int] = {}
 
@@ -219,6 +221,8 @@ class Trial:
         if ended.killed:
             self.figures.add("kills survived", f"{self.kind}, {where}")
             self.look()
+        elif ended.code == 1 and "close the program that has it open" in ended.err:
+            self.figures.add("runs that a reader kept out", self.kind)
         else:
             assert ended.code in (0, 3), ended
         return ended.killed
@@ -344,16 +348,18 @@ def _is_left_over(path: Path) -> bool:
 
 
 class Reader:
-    """Somebody who reads Parquet files all the time, while others write and publish them.
+    """Somebody who reads the tables all the time, while others write and publish them.
 
     Args:
         trial: What is read.
-        steady: Whether rows only arrive. Where some are replaced, a scan that falls into a commit may see
-            an item twice, or not at all; that is counted.
+        steady: Whether rows only arrive. Where some are replaced, a scan of Parquet files that falls into a
+            commit may see an item twice, or not at all; that is counted.
     """
 
     def __init__(self, trial: Trial, *, steady: bool) -> None:
         self._trial, self._steady = trial, steady
+        self._look = self._at_files if trial.kind == "parquet" else self._at_database
+        self._most = dict.fromkeys(_KEYS, 0)
         self._done = threading.Event()
         self._problem: BaseException | None = None
         self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
@@ -369,25 +375,50 @@ class Reader:
 
     def _read(self) -> None:
         try:
-            most = {"reports": 0, "steps": 0}
-            while not self._done.wait(0.02):
-                most = {name: self._scan(name, rows) for name, rows in most.items()}
+            while not self._done.wait(_REST[self._trial.kind]):
+                self._look()
         except BaseException as problem:
             self._problem = problem
 
-    def _scan(self, name: str, most: int) -> int:
-        folder = self._trial.place / name
-        if not list(folder.glob("*.parquet")):
-            return most
-        rows = pl.scan_parquet(folder / "*.parquet").select(_KEYS[name]).collect()
+    def _at_files(self) -> None:
+        for name, keys in _KEYS.items():
+            folder = self._trial.place / name
+            if list(folder.glob("*.parquet")):
+                self._see(name, pl.scan_parquet(folder / "*.parquet").select(keys).collect())
+
+    def _at_database(self) -> None:
+        """DuckDB lets nobody read while a run has the file open, and lets no run in while somebody reads."""
+        if not self._trial.place.exists():
+            return
+        try:
+            tables = self._trial.tables()
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            self._trial.figures.add("readers turned away", self._trial.kind)
+            return
+        for name, keys in _KEYS.items():
+            if name in tables:
+                self._see(name, tables[name].select(keys))
+        if "steps" in tables:
+            orphans = tables["steps"].join(
+                tables["reports"], left_on="report_uuid", right_on="uuid", how="anti"
+            )
+            assert not orphans.height, "a reader saw half a commit"
+
+    def _see(self, name: str, rows: pl.DataFrame) -> None:
         self._trial.figures.add("scans by a reader meanwhile", self._trial.kind)
         twice = rows.n_unique() < rows.height
         if self._steady:
             assert not twice, f"a reader saw rows of {name} twice"
-            assert rows.height >= most, f"a reader saw rows of {name} go"
-        else:
+            assert rows.height >= self._most[name], f"a reader saw rows of {name} go"
+            self._most[name] = rows.height
+        elif self._trial.kind == "parquet":
             self._trial.figures.add("scans that saw an item in two versions", self._trial.kind, twice)
-        return rows.height
+        else:
+            assert not twice, f"a reader saw rows of {name} twice"
 
 
 _KEYS = {"reports": ["uuid"], "steps": ["report_uuid", "step_index"]}
+_REST = {"parquet": 0.02, "duckdb": 0.25}
+"""Seconds between two looks; while one looks into a DuckDB file, no run can begin."""

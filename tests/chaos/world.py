@@ -58,6 +58,7 @@ class World:
         )
         self.chance = random.Random(seed)
         self.gone: set[str] = set()
+        self.odd: set[str] = set()
         self._hidden: list[str] = []
         self._port = 0
         self._serving = ExitStack()
@@ -88,6 +89,11 @@ class World:
     def grow(self) -> None:
         """More reports arrive."""
         self.plant.grow(self.chance.randrange(8, 16))
+
+    def receive(self, uuid: str, document: bytes) -> None:
+        """A document arrives that is odd, or none at all."""
+        self.plant.receive(document, uuid=uuid)
+        self.odd.add(uuid)
 
     def move(self) -> None:
         """Whatever a plant does: reports arrive, come again, appear late, or are deleted."""
@@ -126,7 +132,9 @@ class World:
         return row.time_stamp if row else None
 
     def steps(self, uuid: str, version: int) -> int | None:
-        """How many steps the report has in this version, where it is the present one."""
+        """How many steps the report has in this version, where it is the present one and not odd."""
+        if uuid in self.odd:
+            return None
         if (uuid, version) not in self._steps:
             row = self.plant.find(uuid)
             if row is None or row.time_stamp != version:
