@@ -29,6 +29,7 @@ from wats_extract.errors import (
 from wats_extract.flow import Reply
 from wats_extract.masking import Mask, credentials, harmless
 from wats_extract.patience import RetryPolicy, retry_after, worth_another_try
+from wats_extract.shared_budget import SharedBudget
 from wats_extract.throttle import Throttle
 from wats_extract.wire import LARGEST_ANSWER, Answer, Transport, Wire, WireError
 
@@ -143,6 +144,7 @@ class Client:
         stopping: Once it is set, every wait and every further request raise ``Interrupted``.
         transport: An HTTP transport instead of the network, for tests.
         clock: Seconds that only go up.
+        budgets: The folder where the budget is shared with other processes, ``None`` where it is not.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class Client:
         stopping: threading.Event | None = None,
         transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
+        budgets: Path | None = None,
     ) -> None:
         self.connection = connection
         self._tally = _Tally()
@@ -173,6 +176,7 @@ class Client:
             clock=clock,
             wait=self._wait,
             announce=self._announce,
+            shared=self._shared_budget(budgets),
         )
         self._wire = Wire(
             connection.url,
@@ -336,9 +340,10 @@ class Client:
         body: Mapping[str, str | int | bool] | None = None,
         method: str = "",
     ) -> T:
-        with self._places, self._throttle.slot(self._wait):
+        with self._places, self._throttle.slot(self._wait, kind=kind(url)) as request:
             self._count_request()
             answer = self._send(url, accept, body, method)
+            request.answered(answer.status, len(answer.body))
         reply = Reply(answer.status, answer.body, url, answer.content_type)
         with self._lock:
             self._tally.bytes += len(reply.body)
@@ -442,6 +447,15 @@ class Client:
     def _announce(self, reason: str, seconds: float) -> None:
         self._listen(events.Waiting(self.mask(reason), seconds))
 
+    def _note(self, message: str) -> None:
+        self._listen(events.Noted(self.mask(message)))
+
+    def _shared_budget(self, folder: Path | None) -> SharedBudget | None:
+        place = self.connection
+        if folder is None or place.requests_per_minute is None:
+            return None
+        return SharedBudget(folder, url=place.url, token=place.token, note=self._note)
+
     def _wait(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
             raise Interrupted("interrupted")
@@ -451,6 +465,15 @@ def route_url(route: str, query: Mapping[str, str | int | bool] | None = None) -
     """The path and query of a route below ``/api``, every value percent-encoded."""
     text = "&".join(f"{name}={quote(_query_value(value), safe='')}" for name, value in (query or {}).items())
     return f"/api/{route}?{text}" if text else f"/api/{route}"
+
+
+def kind(url: str) -> str:
+    """What a request does, by the words that its route begins with: the throttle compares like with like.
+
+    Keys stand further behind, or are no words (``Product/PCBA-100``).
+    """
+    words = url.partition("?")[0].split("/")[2:4]
+    return "/".join(word for word in words if word.isalpha() and not word.isupper())
 
 
 def what_it_says(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, cast
 
 import pyarrow as pa
 
-from wats_extract import events
+from wats_extract import events, shared_budget
 from wats_extract.client import Client, Connection
 from wats_extract.errors import ConfigurationError
 from wats_extract.fetching import Fetched, Fetching, until_left
@@ -500,4 +500,5 @@ def open_client(
 
             url = stack.enter_context(embedded.serving(source.demo.reports, source.demo.seed))
             place = replace(place, url=url, token=embedded.TOKEN, ca_file=None, proxy="")
-        yield stack.enter_context(Client(place, listen=listen, stopping=stopping))
+        budgets = shared_budget.folder() if source.demo is None else None
+        yield stack.enter_context(Client(place, listen=listen, stopping=stopping, budgets=budgets))
