@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.environments import REQUIREMENTS
@@ -19,6 +20,7 @@ def described() -> Mapping[str, str]:
     """What the figures depend on, by its name."""
     return {
         "wats-extract": f"{version('wats-extract')}, {_commit()}",
+        "steps of reports": "read natively" if find_spec("wats_extract.shred._steps") else "read by Python",
         "its libraries": ", ".join(f"{name} {version(name)}" for name in OURS),
         "the others": ", ".join(dict.fromkeys(line for lines in REQUIREMENTS.values() for line in lines)),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
