@@ -55,20 +55,23 @@ DESTINATIONS = {"DuckDB": "duckdb", "Parquet": "parquet"}
 PIPELINE = """\
 version: 1
 name: benchmark
-source: {{url: "{url}", token: "${{WATS_TOKEN}}", max_in_flight: 10{source}}}
+source: {{url: "{url}", token: "${{WATS_TOKEN}}", max_in_flight: 10, requests_per_minute: {rate}}}
 destination: {{type: {destination}, path: "{path}"}}
-resources: [{{name: {resource}}}]
+resources: [{resources}]
 """
 
 
-def _run(resource: str, destination: str, *, source: str = "") -> Callable[[Job], Command]:
-    """``wats-extract run`` of a pipeline with one resource."""
+def _run(resource: str, destination: str, *, rate: int | None = None) -> Callable[[Job], Command]:
+    """``wats-extract run`` of a pipeline with one resource, at so many requests a minute or without limit."""
 
     def command(job: Job) -> Command:
         pipeline = job.folder / "pipeline.yaml"
-        path = (job.folder / f"wats.{destination}").as_posix()
         text = PIPELINE.format(
-            url=job.url, source=source, destination=destination, path=path, resource=resource
+            url=job.url,
+            rate=rate or "null",
+            destination=destination,
+            path=(job.folder / f"wats.{destination}").as_posix(),
+            resources=f"{{name: {resource}}}",
         )
         pipeline.write_text(text, encoding="utf-8")
         return [BIN / "wats-extract", "run", pipeline, "--json", "--quiet"]
@@ -95,7 +98,7 @@ def wats_extract(resource: str) -> tuple[Contestant, ...]:
 
 NOTHING_NEW = tuple(replace(each, twice=True) for each in wats_extract("reports"))
 HELP = Contestant("wats-extract --help", lambda job: [BIN / "wats-extract", "--help"])
-WITHIN_BUDGET = Contestant("wats-extract", _run("reports", "duckdb", source=", requests_per_minute: 500"))
+WITHIN_BUDGET = Contestant("wats-extract", _run("reports", "duckdb", rate=500))
 SHREDDING = Contestant("decode and shred", _ours("shredding"))
 COMMITS = tuple(
     Contestant(f"commit, {place}", _ours("commits", destination))

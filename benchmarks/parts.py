@@ -72,7 +72,7 @@ PARTS = (
     Part("shredding", (SHREDDING,), sizes={400: 3}, quick={400: 1}, served=False),
     Part("nothing-new", NOTHING_NEW, sizes={300: 10}, quick={300: 3}),
     Part("help", (HELP,), sizes={0: 10}, quick={0: 3}, served=False),
-    Part("cores", ON_CORES, sizes={1_000: 3}, quick={200: 1}, served=False),
+    Part("cores", ON_CORES, sizes={4_000: 3}, quick={1_000: 1}, served=False),
     Part(
         "real-budget",
         (WITHIN_BUDGET,),

@@ -19,7 +19,6 @@ from typing import Any
 
 from benchmarks.contestants import PIPELINE
 from benchmarks.measure import BIN, ROOT, run
-from wats_extract.readers.by_key import AHEAD
 
 PAGE = ROOT / "docs" / "scale.md"
 PLOT = PAGE.with_suffix(".svg")
@@ -218,19 +217,18 @@ def chunks(plan: Plan) -> list[Cells]:
     """What the size of chunks decides."""
     tables = sum(table != "report_headers" for table in plan.measured.rows)
     return [
-        ("`chunk_size`", "files a table", "files", "each", "a kill costs at most", "peak memory"),
+        ("`chunk_size`", "files a table", "files", "each", "budget of a chunk", "peak memory"),
         *(
             (
                 f"{size:,}",
                 f"{files:,}",
                 f"{files * tables:,}",
                 _bytes(plan.measured.parquet * plan.larger * size / tables),
-                f"{lost:,} reports, {_duration(plan.hours(lost))}",
+                _duration(plan.hours(size)),
                 _bytes(plan.measured.chunk_memory[str(size)]),
             )
             for size in CHUNK_SIZES
             for files in [ceil(plan.reports / size)]
-            for lost in [size + AHEAD]
         ),
     ]
 
@@ -365,10 +363,10 @@ def _extract(
         pipeline = Path(scratch) / "pipeline.yaml"
         text = PIPELINE.format(
             url=f"demo?reports={reports}",
-            source="",
+            rate="null",
             destination=destination,
             path=((folder or Path(scratch)) / f"wats.{destination}").as_posix(),
-            resource=f"report_headers}}, {{name: reports, chunk_size: {chunk_size}",
+            resources=f"{{name: report_headers}}, {{name: reports, chunk_size: {chunk_size}}}",
         )
         pipeline.write_text(text, encoding="utf-8")
         took = run([BIN / "wats-extract", "run", pipeline, "--json", "--quiet"])
