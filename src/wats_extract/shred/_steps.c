@@ -31,9 +31,11 @@
 /* Cells; all bits zero is null. */
 
 typedef struct {
-    const char *at; /* in the document, in its unescaped texts, or a literal; NULL is null */
+    uint32_t at; /* the place in the document, or, with the bit UNESCAPED, in what is unescaped of it */
     uint32_t size;
 } Text;
+
+#define UNESCAPED ((uint32_t)1 << 31)
 
 typedef struct {
     double value;
@@ -46,18 +48,24 @@ typedef struct {
 } Whole;
 
 typedef struct {
-    bool value;
-    bool there;
+    bool value, there;
 } Truth;
 
+typedef enum { NO_LOOP, LOOP_HEADER, LOOP_ITERATION } LoopRole;
+
+/* What most steps have comes first: that much of a row has to come into the processor's cache. */
 typedef struct {
     Whole index, parent, depth;
     uint32_t path_size; /* the path itself is written when tables are */
-    Text name, group, type, status, start, error_message, report_text, loop_role;
-    Text sequence_path, sequence_name, sequence_version, response;
-    Number total_time, exit_code;
-    Whole id, error_code, loop_index, loop_count, loop_ending_index, loop_passed, loop_failed, button;
+    uint8_t loop_role;
     Truth caused_uut_failure, caused_sequence_failure;
+    Text name, group, type, status;
+    Number total_time;
+    Whole id;
+    Text start, error_message, report_text;
+    Text sequence_path, sequence_name, sequence_version, response;
+    Number exit_code;
+    Whole error_code, loop_index, loop_count, loop_ending_index, loop_passed, loop_failed, button;
 } Step;
 
 typedef struct {
@@ -109,8 +117,9 @@ typedef struct {
 } SlowNumber;
 
 typedef struct {
-    PyObject *raw; /* the bytes that texts point into */
-    char *unescaped;
+    PyObject *raw;    /* kept alive */
+    const char *text; /* its bytes */
+    char *unescaped;  /* its texts with escapes, without them */
     Rows tables[TABLES];
     Part *parts;
     uint32_t part_count, part_room;
@@ -121,7 +130,7 @@ typedef struct {
 
 /* ── fields ──────────────────────────────────────────────────────────────────────────────────────── */
 
-typedef enum { TEXT, WORD, NUMBER, LIMIT, WHOLE, TRUTH, BLOCK, LIST, PART, ONLY_NULL } FieldKind;
+typedef enum { TEXT, NUMBER, LIMIT, WHOLE, TRUTH, BLOCK, LIST, PART, ONLY_NULL } FieldKind;
 
 typedef struct Shape Shape;
 
@@ -168,7 +177,7 @@ static const Field MESSAGE_POPUP_FIELDS[] = {
 static const Field NUMERIC_FIELDS[] = {
     {NAMED("compOp"), TEXT, offsetof(NumericMeasurement, comp_op), 0, NULL},
     {NAMED("name"), TEXT, offsetof(NumericMeasurement, name), 0, NULL},
-    {NAMED("status"), WORD, offsetof(NumericMeasurement, status), 0, NULL},
+    {NAMED("status"), TEXT, offsetof(NumericMeasurement, status), 0, NULL},
     {NAMED("unit"), TEXT, offsetof(NumericMeasurement, unit), 0, NULL},
     {NAMED("value"), NUMBER, offsetof(NumericMeasurement, value), 0, NULL},
     {NAMED("highLimit"), LIMIT, offsetof(NumericMeasurement, high_limit), 0, NULL},
@@ -177,13 +186,13 @@ static const Field NUMERIC_FIELDS[] = {
 static const Field STRING_FIELDS[] = {
     {NAMED("compOp"), TEXT, offsetof(StringMeasurement, comp_op), 0, NULL},
     {NAMED("name"), TEXT, offsetof(StringMeasurement, name), 0, NULL},
-    {NAMED("status"), WORD, offsetof(StringMeasurement, status), 0, NULL},
+    {NAMED("status"), TEXT, offsetof(StringMeasurement, status), 0, NULL},
     {NAMED("value"), TEXT, offsetof(StringMeasurement, value), 0, NULL},
     {NAMED("limit"), TEXT, offsetof(StringMeasurement, limit), 0, NULL},
 };
 static const Field BOOLEAN_FIELDS[] = {
     {NAMED("name"), TEXT, offsetof(BooleanMeasurement, name), 0, NULL},
-    {NAMED("status"), WORD, offsetof(BooleanMeasurement, status), 0, NULL},
+    {NAMED("status"), TEXT, offsetof(BooleanMeasurement, status), 0, NULL},
 };
 
 static const Shape LOOP = SHAPE(LOOP_FIELDS), SEQUENCE_CALL = SHAPE(SEQUENCE_CALL_FIELDS),
@@ -199,7 +208,7 @@ static const Field STEP_FIELDS[] = {
     {NAMED("stepType"), TEXT, offsetof(Step, type), 0, NULL},
     {NAMED("name"), TEXT, offsetof(Step, name), 0, NULL},
     {NAMED("start"), TEXT, offsetof(Step, start), 0, NULL},
-    {NAMED("status"), WORD, offsetof(Step, status), 0, NULL},
+    {NAMED("status"), TEXT, offsetof(Step, status), 0, NULL},
     {NAMED("errorCode"), WHOLE, offsetof(Step, error_code), 0, NULL},
     {NAMED("errorMessage"), TEXT, offsetof(Step, error_message), 0, NULL},
     {NAMED("tsGuid"), PART, 0, 0, NULL},
@@ -224,7 +233,7 @@ static const Shape STEP = SHAPE(STEP_FIELDS);
 
 /* ── columns ─────────────────────────────────────────────────────────────────────────────────────── */
 
-typedef enum { OWNER, PATH, TEXTS, NUMBERS, WHOLES, TRUTHS } ColumnKind;
+typedef enum { OWNERS, PATHS, TEXTS, WORDS, ROLES, NUMBERS, WHOLES, TRUTHS } ColumnKind;
 
 typedef struct {
     uint8_t kind;
@@ -240,16 +249,16 @@ typedef struct {
 /* In the order of wsjf_tables; `merge` gives them in it. */
 
 static const Column STEP_COLUMNS[] = {
-    {OWNER, 0},
+    {OWNERS, 0},
     {WHOLES, offsetof(Step, index)},
     {WHOLES, offsetof(Step, id)},
     {WHOLES, offsetof(Step, parent)},
     {WHOLES, offsetof(Step, depth)},
-    {PATH, 0},
+    {PATHS, offsetof(Step, path_size)},
     {TEXTS, offsetof(Step, name)},
     {TEXTS, offsetof(Step, group)},
     {TEXTS, offsetof(Step, type)},
-    {TEXTS, offsetof(Step, status)},
+    {WORDS, offsetof(Step, status)},
     {TEXTS, offsetof(Step, start)},
     {NUMBERS, offsetof(Step, total_time)},
     {WHOLES, offsetof(Step, error_code)},
@@ -257,7 +266,7 @@ static const Column STEP_COLUMNS[] = {
     {TEXTS, offsetof(Step, report_text)},
     {TRUTHS, offsetof(Step, caused_uut_failure)},
     {TRUTHS, offsetof(Step, caused_sequence_failure)},
-    {TEXTS, offsetof(Step, loop_role)},
+    {ROLES, offsetof(Step, loop_role)},
     {WHOLES, offsetof(Step, loop_index)},
     {WHOLES, offsetof(Step, loop_count)},
     {WHOLES, offsetof(Step, loop_passed)},
@@ -270,7 +279,7 @@ static const Column STEP_COLUMNS[] = {
     {TEXTS, offsetof(Step, response)},
 };
 static const Column NUMERIC_COLUMNS[] = {
-    {OWNER, 0},
+    {OWNERS, 0},
     {WHOLES, offsetof(NumericMeasurement, place.step)},
     {WHOLES, offsetof(NumericMeasurement, place.index)},
     {TEXTS, offsetof(NumericMeasurement, name)},
@@ -279,24 +288,24 @@ static const Column NUMERIC_COLUMNS[] = {
     {TEXTS, offsetof(NumericMeasurement, comp_op)},
     {NUMBERS, offsetof(NumericMeasurement, low_limit)},
     {NUMBERS, offsetof(NumericMeasurement, high_limit)},
-    {TEXTS, offsetof(NumericMeasurement, status)},
+    {WORDS, offsetof(NumericMeasurement, status)},
 };
 static const Column STRING_COLUMNS[] = {
-    {OWNER, 0},
+    {OWNERS, 0},
     {WHOLES, offsetof(StringMeasurement, place.step)},
     {WHOLES, offsetof(StringMeasurement, place.index)},
     {TEXTS, offsetof(StringMeasurement, name)},
     {TEXTS, offsetof(StringMeasurement, value)},
     {TEXTS, offsetof(StringMeasurement, comp_op)},
     {TEXTS, offsetof(StringMeasurement, limit)},
-    {TEXTS, offsetof(StringMeasurement, status)},
+    {WORDS, offsetof(StringMeasurement, status)},
 };
 static const Column BOOLEAN_COLUMNS[] = {
-    {OWNER, 0},
+    {OWNERS, 0},
     {WHOLES, offsetof(BooleanMeasurement, place.step)},
     {WHOLES, offsetof(BooleanMeasurement, place.index)},
     {TEXTS, offsetof(BooleanMeasurement, name)},
-    {TEXTS, offsetof(BooleanMeasurement, status)},
+    {WORDS, offsetof(BooleanMeasurement, status)},
 };
 
 #define LAYOUT(row, columns) {(int)(sizeof(columns) / sizeof((columns)[0])), sizeof(row), columns}
@@ -533,16 +542,16 @@ read_escape(Reader *reader, char **to)
 static bool
 read_escaped(Reader *reader, const char *begin, Text *text)
 {
-    if (reader->unescaped == NULL) {
+    Document *document = reader->document;
+    if (document->unescaped == NULL) {
         /* Room for this text and all that follow, for none of them grows. */
-        reader->document->unescaped = malloc((size_t)(reader->end - begin));
-        reader->unescaped = reader->document->unescaped;
-        if (reader->unescaped == NULL) {
+        document->unescaped = malloc((size_t)(reader->end - begin));
+        reader->unescaped = document->unescaped;
+        if (document->unescaped == NULL) {
             return false;
         }
     }
-    char *to = reader->unescaped;
-    text->at = to;
+    char *from = reader->unescaped, *to = from;
     for (;;) {
         size_t plain = (size_t)(reader->at - begin);
         memcpy(to, begin, plain);
@@ -558,7 +567,7 @@ read_escaped(Reader *reader, const char *begin, Text *text)
             return false;
         }
     }
-    text->size = (uint32_t)(to - text->at);
+    *text = (Text){(uint32_t)(from - document->unescaped) | UNESCAPED, (uint32_t)(to - from)};
     reader->unescaped = to;
     return true;
 }
@@ -576,47 +585,9 @@ read_text(Reader *reader, Text *text)
     if (*reader->at == '\\') {
         return read_escaped(reader, begin, text);
     }
-    text->at = begin;
-    text->size = (uint32_t)(reader->at - begin);
+    *text = (Text){(uint32_t)(begin - reader->document->text), (uint32_t)(reader->at - begin)};
     reader->at++;
     return true;
-}
-
-/* columns.RESULTS: codes become words, others stay. */
-static void
-code_to_word(Text *text)
-{
-    if (text->size != 1) {
-        return;
-    }
-    const char *word = NULL;
-    switch (text->at[0]) {
-    case 'P':
-        word = "Passed";
-        break;
-    case 'F':
-        word = "Failed";
-        break;
-    case 'E':
-        word = "Error";
-        break;
-    case 'T':
-        word = "Terminated";
-        break;
-    case 'D':
-        word = "Done";
-        break;
-    case 'S':
-        word = "Skipped";
-        break;
-    case 'U':
-        word = "Unknown";
-        break;
-    default:
-        return;
-    }
-    text->at = word;
-    text->size = (uint32_t)strlen(word);
 }
 
 static bool
@@ -902,7 +873,6 @@ read_step(Reader *reader, const Step *parent)
     step->index = (Whole){(int32_t)row, true};
     step->parent = above;
     step->depth = depth;
-    step->loop_role = (Text){NAMED("none")};
     return read_object(reader, &STEP, STEPS, row);
 }
 
@@ -958,7 +928,7 @@ read_block(Reader *reader, const Field *field, uint32_t row)
     }
     if (field->inner == &LOOP) {
         Step *step = row_of(&reader->document->tables[STEPS], row);
-        step->loop_role = step->loop_index.there ? (Text){NAMED("iteration")} : (Text){NAMED("header")};
+        step->loop_role = step->loop_index.there ? LOOP_ITERATION : LOOP_HEADER;
         Whole count = step->loop_count, ending = step->loop_ending_index;
         return !ending.there || (count.there && count.value == ending.value);
     }
@@ -975,12 +945,6 @@ read_value(Reader *reader, const Field *field, int table, uint32_t row)
     switch ((FieldKind)field->kind) {
     case TEXT:
         return read_text(reader, (Text *)cell);
-    case WORD:
-        if (!read_text(reader, (Text *)cell)) {
-            return false;
-        }
-        code_to_word((Text *)cell);
-        return true;
     case NUMBER:
         return read_number(reader, table, row, field);
     case LIMIT:
@@ -1007,6 +971,26 @@ read_value(Reader *reader, const Field *field, int table, uint32_t row)
     return false;
 }
 
+/* memcmp() == 0, without a call: names are short, and there are thousands of them in a document. */
+static inline bool
+same(const char *one, const char *other, size_t size)
+{
+    if (size >= 8 && size <= 16) {
+        uint64_t first[2], last[2];
+        memcpy(&first[0], one, 8);
+        memcpy(&first[1], other, 8);
+        memcpy(&last[0], one + size - 8, 8);
+        memcpy(&last[1], other + size - 8, 8);
+        return first[0] == first[1] && last[0] == last[1];
+    }
+    for (size_t place = 0; place < size; place++) {
+        if (one[place] != other[place]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Which field the name is that begins here; looked for behind the last one, and around. */
 static int
 read_name(Reader *reader, const Shape *shape, int last)
@@ -1020,7 +1004,7 @@ read_name(Reader *reader, const Shape *shape, int last)
         place = place + 1 < shape->count ? place + 1 : 0;
         const Field *field = &shape->fields[place];
         if (field->size < left && reader->at[field->size] == '"' &&
-            memcmp(reader->at, field->name, field->size) == 0) {
+            same(reader->at, field->name, field->size)) {
             reader->at += field->size + 1;
             return place;
         }
@@ -1113,15 +1097,86 @@ compare_places(const void *one, const void *other)
     return (a->index.value > b->index.value) - (a->index.value < b->index.value);
 }
 
+/* A text as it is written to a column; `at` is NULL for null. */
+typedef struct {
+    const char *at;
+    uint32_t size;
+} Span;
+
+static Span
+span_of(const Document *document, Text text)
+{
+    if (text.at == 0) { /* no text is at the very beginning of a document */
+        return (Span){NULL, 0};
+    }
+    if (text.at & UNESCAPED) {
+        return (Span){document->unescaped + (text.at & ~UNESCAPED), text.size};
+    }
+    return (Span){document->text + text.at, text.size};
+}
+
+/* columns.RESULTS: codes become words, others stay. */
+static Span
+word_of(Span code)
+{
+    if (code.size != 1) {
+        return code;
+    }
+    switch (code.at[0]) {
+    case 'P':
+        return (Span){NAMED("Passed")};
+    case 'F':
+        return (Span){NAMED("Failed")};
+    case 'E':
+        return (Span){NAMED("Error")};
+    case 'T':
+        return (Span){NAMED("Terminated")};
+    case 'D':
+        return (Span){NAMED("Done")};
+    case 'S':
+        return (Span){NAMED("Skipped")};
+    case 'U':
+        return (Span){NAMED("Unknown")};
+    default:
+        return code;
+    }
+}
+
+static Span
+role_name(uint8_t role)
+{
+    switch ((LoopRole)role) {
+    case LOOP_HEADER:
+        return (Span){NAMED("header")};
+    case LOOP_ITERATION:
+        return (Span){NAMED("iteration")};
+    default:
+        return (Span){NAMED("none")};
+    }
+}
+
+/* What a column of kind TEXTS, WORDS or ROLES has for a cell. */
+static inline Span
+read_cell(const Document *document, ColumnKind kind, const void *cell)
+{
+    if (kind == ROLES) {
+        return role_name(*(const uint8_t *)cell);
+    }
+    Span found = span_of(document, *(const Text *)cell);
+    return kind == WORDS ? word_of(found) : found;
+}
+
 /* How long the path of each step is: the one above it, a slash, the name with its slashes doubled. */
 static bool
-measure_paths(Rows *rows)
+measure_paths(const Document *document)
 {
+    const Rows *rows = &document->tables[STEPS];
     for (uint32_t row = 0; row < rows->count; row++) {
         Step *step = row_of(rows, row);
-        uint64_t size = step->name.size;
-        for (uint32_t place = 0; place < step->name.size; place++) {
-            size += step->name.at[place] == '/';
+        Span name = span_of(document, step->name);
+        uint64_t size = name.size;
+        for (uint32_t place = 0; place < name.size; place++) {
+            size += name.at[place] == '/';
         }
         if (step->parent.there) {
             size += 1 + (uint64_t)((Step *)row_of(rows, (uint32_t)step->parent.value))->path_size;
@@ -1135,52 +1190,75 @@ measure_paths(Rows *rows)
 }
 
 static void
-measure_column(const Rows *rows, const Column *column, uint32_t *filled, uint64_t *bytes)
+measure_column(const Document *document, int table, const Column *column, uint32_t *filled, uint64_t *bytes)
 {
-    *filled = 0;
-    *bytes = 0;
-    for (uint32_t row = 0; row < rows->count; row++) {
-        const char *cells = row_of(rows, row);
-        const void *cell = cells + column->offset;
-        switch ((ColumnKind)column->kind) {
-        case OWNER:
-            ++*filled;
-            break;
-        case PATH:
-            ++*filled;
-            *bytes += ((const Step *)cells)->path_size;
-            break;
-        case TEXTS:
-            *filled += ((const Text *)cell)->at != NULL;
-            *bytes += ((const Text *)cell)->size;
-            break;
-        case NUMBERS:
-            *filled += ((const Number *)cell)->there;
-            break;
-        case WHOLES:
-            *filled += ((const Whole *)cell)->there;
-            break;
-        case TRUTHS:
-            *filled += ((const Truth *)cell)->there;
-            break;
+    const Rows *rows = &document->tables[table];
+    const char *cell = rows->rows + column->offset, *end = cell + rows->count * rows->row_size;
+    ColumnKind kind = (ColumnKind)column->kind;
+    uint32_t there = 0;
+    uint64_t size = 0;
+    switch (kind) {
+    case OWNERS:
+        there = rows->count;
+        break;
+    case PATHS:
+        there = rows->count;
+        for (; cell < end; cell += rows->row_size) {
+            size += *(const uint32_t *)cell;
         }
+        break;
+    case TEXTS:
+        for (; cell < end; cell += rows->row_size) {
+            there += ((const Text *)cell)->at != 0;
+            size += ((const Text *)cell)->size;
+        }
+        break;
+    case WORDS:
+    case ROLES:
+        for (; cell < end; cell += rows->row_size) {
+            Span text = read_cell(document, kind, cell);
+            there += text.at != NULL;
+            size += text.size;
+        }
+        break;
+    case NUMBERS:
+        for (; cell < end; cell += rows->row_size) {
+            there += ((const Number *)cell)->there;
+        }
+        break;
+    case WHOLES:
+        for (; cell < end; cell += rows->row_size) {
+            there += ((const Whole *)cell)->there;
+        }
+        break;
+    case TRUTHS:
+        for (; cell < end; cell += rows->row_size) {
+            there += ((const Truth *)cell)->there;
+        }
+        break;
     }
+    *filled = there;
+    *bytes = size;
 }
 
 /* Put the rows in order, and measure what their columns will take. */
 static bool
 finish(Document *document)
 {
-    if (!measure_paths(&document->tables[STEPS])) {
+    if (!measure_paths(document)) {
         return false;
     }
     for (int table = 0; table < TABLES; table++) {
         Rows *rows = &document->tables[table];
+        const Layout *layout = &LAYOUTS[table];
         if (rows->unordered) {
             qsort(rows->rows, rows->count, rows->row_size, compare_places);
         }
-        for (int place = 0; place < LAYOUTS[table].count; place++) {
-            measure_column(rows, &LAYOUTS[table].columns[place], &rows->filled[place], &rows->bytes[place]);
+        if (rows->count == 0) {
+            continue;
+        }
+        for (int place = 0; place < layout->count; place++) {
+            measure_column(document, table, &layout->columns[place], &rows->filled[place], &rows->bytes[place]);
         }
     }
     return true;
@@ -1275,6 +1353,7 @@ parse(PyObject *module, PyObject *raw)
         return PyErr_NoMemory();
     }
     document->raw = Py_NewRef(raw);
+    document->text = text;
     for (int table = 0; table < TABLES; table++) {
         document->tables[table].row_size = LAYOUTS[table].row_size;
     }
@@ -1305,7 +1384,7 @@ parse(PyObject *module, PyObject *raw)
 
 typedef struct {
     const Document **documents;
-    Text *owners;
+    Span *owners;
     Py_ssize_t count;
 } Group;
 
@@ -1316,7 +1395,9 @@ typedef struct {
     PyObject *validity, *offsets, *data;
     unsigned char *valid_bits;
     char *values;
-    int32_t *ends; /* where texts end; the first one is where they begin */
+    int32_t *ends;    /* where texts end; the first one is where they begin */
+    uint32_t written; /* rows so far, and behind the last text */
+    char *to;
 } Target;
 
 static void
@@ -1325,10 +1406,28 @@ set_bit(unsigned char *bits, uint32_t place)
     bits[place / 8] |= (unsigned char)(1 << place % 8);
 }
 
-/* The path of a step, written behind those of the steps before it; where it ends. */
-static char *
-write_path(const Rows *rows, uint32_t row, const int32_t *ends, char *values, char *to)
+/* A text behind the others of its column; most are short, and a call costs more than they do. */
+static inline char *
+write_text(char *to, Span text)
 {
+    if (text.size >= 8 && text.size <= 16) {
+        memcpy(to, text.at, 8);
+        memcpy(to + text.size - 8, text.at + text.size - 8, 8);
+    } else if (text.size < 8) {
+        for (uint32_t place = 0; place < text.size; place++) {
+            to[place] = text.at[place];
+        }
+    } else {
+        memcpy(to, text.at, text.size);
+    }
+    return to + text.size;
+}
+
+/* The path of a step, behind those of the steps before it. */
+static char *
+write_path(const Document *document, uint32_t row, const int32_t *ends, const char *values, char *to)
+{
+    const Rows *rows = &document->tables[STEPS];
     const Step *step = row_of(rows, row);
     if (step->parent.there) {
         const Step *parent = row_of(rows, (uint32_t)step->parent.value);
@@ -1336,76 +1435,86 @@ write_path(const Rows *rows, uint32_t row, const int32_t *ends, char *values, ch
         to += parent->path_size;
         *to++ = '/';
     }
-    for (uint32_t place = 0; place < step->name.size; place++) {
-        *to++ = step->name.at[place];
-        if (step->name.at[place] == '/') {
+    Span name = span_of(document, step->name);
+    for (uint32_t place = 0; place < name.size; place++) {
+        *to++ = name.at[place];
+        if (name.at[place] == '/') {
             *to++ = '/';
         }
     }
     return to;
 }
 
-/* The rows of one document, from row `begin` of the target on; texts from `to` on. Where those end. */
-static char *
-write_rows(const Rows *rows, const Column *column, const Text *owner, Target *target, uint32_t begin, char *to)
+static void
+write_texts(const Document *document, int table, const Column *column, Span owner, Target *target)
+{
+    const Rows *rows = &document->tables[table];
+    ColumnKind kind = (ColumnKind)column->kind;
+    const int32_t *begins = target->ends + target->written;
+    int32_t *ends = target->ends + target->written + 1;
+    char *to = target->to;
+    for (uint32_t row = 0; row < rows->count; row++) {
+        if (kind == OWNERS) {
+            to = write_text(to, owner);
+        } else if (kind == PATHS) {
+            to = write_path(document, row, begins, target->values, to);
+        } else {
+            Span text = read_cell(document, kind, (const char *)row_of(rows, row) + column->offset);
+            if (text.at != NULL) {
+                to = write_text(to, text);
+                if (target->valid_bits != NULL) {
+                    set_bit(target->valid_bits, target->written + row);
+                }
+            }
+        }
+        ends[row] = (int32_t)(to - target->values);
+    }
+    target->to = to;
+}
+
+/* Numbers, whole numbers and truths; what is null stays zero. */
+static void
+write_numbers(const Rows *rows, const Column *column, Target *target)
 {
     for (uint32_t row = 0; row < rows->count; row++) {
-        const char *cells = row_of(rows, row);
-        const void *cell = cells + column->offset;
-        uint32_t place = begin + row;
-        bool there = true;
-        switch ((ColumnKind)column->kind) {
-        case OWNER:
-            memcpy(to, owner->at, owner->size);
-            to += owner->size;
-            break;
-        case PATH:
-            to = write_path(rows, row, target->ends + begin, target->values, to);
-            break;
-        case TEXTS:
-            there = ((const Text *)cell)->at != NULL;
-            if (there) {
-                memcpy(to, ((const Text *)cell)->at, ((const Text *)cell)->size);
-                to += ((const Text *)cell)->size;
-            }
-            break;
-        case NUMBERS:
+        const void *cell = (const char *)row_of(rows, row) + column->offset;
+        uint32_t place = target->written + row;
+        bool there;
+        if (column->kind == NUMBERS) {
             there = ((const Number *)cell)->there;
             ((double *)target->values)[place] = there ? ((const Number *)cell)->value : 0.0;
-            break;
-        case WHOLES:
+        } else if (column->kind == WHOLES) {
             there = ((const Whole *)cell)->there;
             ((int32_t *)target->values)[place] = there ? ((const Whole *)cell)->value : 0;
-            break;
-        case TRUTHS:
+        } else {
             there = ((const Truth *)cell)->there;
-            if (((const Truth *)cell)->value) {
+            if (there && ((const Truth *)cell)->value) {
                 set_bit((unsigned char *)target->values, place);
             }
-            break;
-        }
-        if (target->ends != NULL) {
-            target->ends[place + 1] = (int32_t)(to - target->values);
         }
         if (there && target->valid_bits != NULL) {
             set_bit(target->valid_bits, place);
         }
     }
-    return to;
 }
 
+/* The rows of a document behind those that the columns have. */
 static void
-write_column(const Group *group, int table, int place, Target *target)
+write_document(const Document *document, Span owner, int table, Target *targets)
 {
-    uint32_t begin = 0;
-    char *to = target->values;
-    if (target->ends != NULL) {
-        target->ends[0] = 0;
-    }
-    for (Py_ssize_t each = 0; each < group->count; each++) {
-        const Rows *rows = &group->documents[each]->tables[table];
-        to = write_rows(rows, &LAYOUTS[table].columns[place], &group->owners[each], target, begin, to);
-        begin += rows->count;
+    const Rows *rows = &document->tables[table];
+    for (int place = 0; place < LAYOUTS[table].count; place++) {
+        const Column *column = &LAYOUTS[table].columns[place];
+        Target *target = &targets[place];
+        if (target->filled == 0) {
+            continue; /* there is no memory for it, either */
+        }
+        if (column->kind == NUMBERS || column->kind == WHOLES || column->kind == TRUTHS) {
+            write_numbers(rows, column, target);
+        } else {
+            write_texts(document, table, column, owner, target);
+        }
+        target->written += rows->count;
     }
 }
 
@@ -1413,7 +1522,7 @@ write_column(const Group *group, int table, int place, Target *target)
 static bool
 measure_target(const Group *group, int table, int place, Target *target)
 {
-    bool is_owner = LAYOUTS[table].columns[place].kind == OWNER;
+    bool is_owner = LAYOUTS[table].columns[place].kind == OWNERS;
     uint64_t rows = 0;
     *target = (Target){0};
     for (Py_ssize_t each = 0; each < group->count; each++) {
@@ -1446,12 +1555,13 @@ allocate_target(ColumnKind kind, Target *target)
         target->valid_bits = (unsigned char *)PyBytes_AsString(target->validity);
         memset(target->valid_bits, 0, (size_t)bits);
     }
-    if (kind == OWNER || kind == PATH || kind == TEXTS) {
+    if (kind != NUMBERS && kind != WHOLES && kind != TRUTHS) {
         target->offsets = PyBytes_FromStringAndSize(NULL, (rows + 1) * (Py_ssize_t)sizeof(int32_t));
         if (target->offsets == NULL) {
             return false;
         }
         target->ends = (int32_t *)PyBytes_AsString(target->offsets);
+        target->ends[0] = 0;
         size = (Py_ssize_t)target->bytes;
     } else if (kind == NUMBERS) {
         size = rows * (Py_ssize_t)sizeof(double);
@@ -1462,7 +1572,7 @@ allocate_target(ColumnKind kind, Target *target)
     if (target->data == NULL) {
         return false;
     }
-    target->values = PyBytes_AsString(target->data);
+    target->values = target->to = PyBytes_AsString(target->data);
     if (kind == TRUTHS) {
         memset(target->values, 0, (size_t)size);
     }
@@ -1491,10 +1601,8 @@ merge_table(const Group *group, int table)
         }
     }
     Py_BEGIN_ALLOW_THREADS
-    for (int place = 0; place < layout->count; place++) {
-        if (targets[place].filled > 0) {
-            write_column(group, table, place, &targets[place]);
-        }
+    for (Py_ssize_t each = 0; each < group->count; each++) {
+        write_document(group->documents[each], group->owners[each], table, targets);
     }
     Py_END_ALLOW_THREADS
     columns = PyList_New(0);

@@ -128,9 +128,13 @@ def _shred_alike(documents: Sequence[Document], options: WsjfOptions) -> dict[Ta
     sheets = Sheets(options)
     for document in documents:
         sheets.add(document)
-    batches = {sheet.layout.table: sheet.batch() for sheet in sheets.by_name.values() if sheet.records}
-    batches |= sheets.native.batches()
-    return {table: batches[table] for table in tables.TABLES if table in batches}
+    batches: dict[Table, pa.RecordBatch] = {}
+    for name, sheet in sheets.by_name.items():
+        if name == "steps":
+            batches |= sheets.native.batches()
+        if sheet.records:
+            batches[sheet.layout.table] = sheet.batch()
+    return batches
 
 
 class Sheets:
