@@ -215,13 +215,25 @@ def most_in_a_minute(instants: Iterable[float]) -> int:
     return most
 
 
-def persistent(server: Server, throttle: Throttle, *, until: float, **asked: Any) -> int:
-    """Ask for one thing after another until a time, each as often as it takes; how many there were."""
+def persistent(
+    server: Server,
+    throttle: Throttle,
+    *,
+    until: float,
+    then: Callable[[], None] = lambda: None,
+    **asked: Any,
+) -> int:
+    """Ask for one thing after another until a time, each as often as it takes; how many there were.
+
+    ``then`` is called after each answer. The waits between tries are those of ``patience``.
+    """
     done = 0
     while server.simulation.now < until:
         tries = 0
         while server.ask(throttle, **asked) != 200 and server.simulation.now < until:
+            then()
             server.simulation.sleep(min(4.0, 0.5 * 2**tries))
             tries += 1
+        then()
         done += 1
     return done

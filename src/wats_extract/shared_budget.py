@@ -100,6 +100,7 @@ class SharedBudget:
             if data:
                 window.decode(data, now)
         except ValueError as error:
+            os.ftruncate(file, 0)
             self._say(f"{self._path} begins anew: {error}")
         except OSError as error:
             os.close(file)

@@ -1,0 +1,315 @@
+"""One budget for all processes with the same token: simulated, with real processes, and with bad files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import TOKEN
+from tests.simulation import Server, Simulation, most_in_a_minute, persistent
+from wats_extract.budget import Window
+from wats_extract.client import Client, Connection
+from wats_extract.fake.app import App
+from wats_extract.shared_budget import SharedBudget, file_name, folder
+from wats_extract.throttle import Throttle
+
+URL = "https://acme.wats.com"
+
+
+def shared(
+    place: Path, note: Callable[[str], None] = lambda message: None, token: str = TOKEN
+) -> SharedBudget:
+    return SharedBudget(place, url=URL, token=token, note=note)
+
+
+def one(throttle: Throttle) -> None:
+    with throttle.slot():
+        pass
+
+
+# ── several processes, in simulated time ────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("counting", ["sliding", "fixed"])
+def test_processes_use_one_budget_together_and_none_starves(
+    tmp_path: Path, processes: int, counting: str
+) -> None:
+    simulation = Simulation()
+    server = Server(simulation, counting=counting)
+    throttles = [simulation.throttle(max_in_flight=5, shared=shared(tmp_path)) for _ in range(processes)]
+    done = [0] * processes
+
+    def work(number: int) -> None:
+        done[number % processes] += persistent(server, throttles[number % processes], until=1200)
+
+    simulation.run(5 * processes, work)
+    assert server.refused == 0
+    assert server.most_in_a_minute <= 500
+    assert server.done >= 0.98 * 20 * 500
+    assert min(done) > 0.5 * sum(done) / processes
+
+
+def test_after_one_is_gone_the_others_have_all_of_it(tmp_path: Path) -> None:
+    simulation = Simulation()
+    server = Server(simulation)
+    throttles = [simulation.throttle(max_in_flight=5, shared=shared(tmp_path)) for _ in range(2)]
+    simulation.run(10, lambda number: persistent(server, throttles[number % 2], until=(300, 900)[number % 2]))
+    assert server.refused == 0
+    assert sum(instant > 360 for instant, _ in server.arrivals) >= 0.98 * 9 * 500
+
+
+def test_a_smaller_budget_holds_for_all_as_long_as_its_process_asks(tmp_path: Path) -> None:
+    simulation = Simulation()
+    server = Server(simulation)
+    large, small = (
+        simulation.throttle(max_in_flight=5, requests_per_minute=budget, shared=shared(tmp_path))
+        for budget in (500, 100)
+    )
+    own: list[float] = []
+
+    def work(number: int) -> None:
+        if number % 2:
+            persistent(server, large, until=1200)
+        while simulation.now < 600:
+            server.ask(small)
+            own.append(simulation.now)
+
+    simulation.run(10, work)
+    arrivals = [instant for instant, _ in server.arrivals]
+    assert most_in_a_minute(instant for instant in arrivals if 62 < instant < 600) <= 100
+    assert len(own) > 200
+    assert most_in_a_minute(instant for instant in arrivals if instant > 700) > 490
+
+
+def test_a_pause_holds_for_all_processes(tmp_path: Path) -> None:
+    now = [100.0]
+    told: list[tuple[str, float]] = []
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    def announce(reason: str, seconds: float) -> None:
+        told.append((reason, round(seconds)))
+
+    first, second = (
+        Throttle(
+            requests_per_minute=500,
+            max_in_flight=1,
+            clock=lambda: now[0],
+            wait=wait,
+            announce=announce,
+            shared=shared(tmp_path),
+        )
+        for _ in range(2)
+    )
+    first.pause(30)
+    one(second)
+    assert told == [("the server asked for a pause", 30)]
+
+
+# ── real processes ──────────────────────────────────────────────────────────────────────────────
+
+ASKING = """
+import sys, threading, time, urllib.request
+from pathlib import Path
+from wats_extract.shared_budget import SharedBudget
+from wats_extract.throttle import Throttle
+
+url, token, folder, seconds = sys.argv[1:]
+shared = SharedBudget(Path(folder), url=url, token=token, note=print)
+throttle = Throttle(requests_per_minute=100, max_in_flight=4, shared=shared, minute=2.0)
+asked = urllib.request.Request(url + "/api/App/Version", headers={"Authorization": "Basic " + token})
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+end = time.monotonic() + float(seconds)
+def work():
+    while time.monotonic() < end:
+        with throttle.slot():
+            opener.open(asked).read()
+        done.append(1)
+done = []
+threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(done))
+"""
+
+
+def test_real_processes_share_a_budget_and_one_that_is_killed_takes_nothing_along(
+    server: Callable[..., tuple[App, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wats_extract.fake.app._WINDOW", 2.0)  # the minute of this test
+    app, url = server(requests_per_minute=100)
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", ASKING, url, TOKEN, str(tmp_path), str(seconds)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    others = [start(6), start(6)]
+    killed = start(60)
+    deadline = time.monotonic() + 60
+    while app.total < 150 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    killed.kill()
+    killed.communicate()
+    done = [int(each.communicate(timeout=60)[0]) for each in others]
+    statuses = [asked.status for asked in app.requests]
+    assert statuses.count(200) == len(statuses), "a request was refused: it was one too many"
+    assert sum(done) >= 150
+    assert min(done) >= 10
+
+
+# ── the file ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_its_name_tells_nothing_and_is_the_same_for_the_same_server_and_token() -> None:
+    name = file_name(URL, TOKEN)
+    assert name == file_name(f"{URL}/", TOKEN)
+    assert len({name, file_name(URL, "other"), file_name("https://other.wats.com", TOKEN)}) == 3
+    assert TOKEN not in name
+    assert "acme" not in name
+
+
+def test_nothing_in_the_folder_holds_the_token_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+    place = tmp_path / "budgets"
+    with Client(Connection(URL, TOKEN), budgets=place) as client:
+        one(client._throttle)
+    files = list(place.iterdir())
+    assert files
+    for file in files:
+        assert TOKEN not in file.name
+        assert TOKEN.encode() not in file.read_bytes()
+        assert os.name == "nt" or file.stat().st_mode & 0o077 == 0
+    assert os.name == "nt" or place.stat().st_mode & 0o777 == 0o700
+
+
+def test_without_a_limit_there_is_no_file(tmp_path: Path) -> None:
+    place = tmp_path / "budgets"
+    with Client(Connection(URL, TOKEN, requests_per_minute=None), budgets=place) as client:
+        one(client._throttle)
+    assert not place.exists()
+
+
+def test_the_folder_is_this_users_own() -> None:
+    assert folder().is_absolute()
+    assert os.name == "nt" or folder().name.endswith(str(os.getuid()))
+
+
+DAMAGED: dict[str, Callable[[Path], Any]] = {
+    "no window": lambda file: file.write_bytes(b"x" * 100),
+    "half": lambda file: file.write_bytes(file.read_bytes()[:1000]),
+    "a bit": lambda file: file.write_bytes(b"\x00" * 50 + file.read_bytes()[50:]),
+    "too long": lambda file: file.write_bytes(file.read_bytes() * 2),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_told_of_once_and_written_again(
+    tmp_path: Path, damage: Callable[[Path], Any]
+) -> None:
+    told: list[str] = []
+    mine = Throttle(requests_per_minute=50, max_in_flight=1, shared=shared(tmp_path, told.append))
+    for _ in range(20):
+        one(mine)
+    file = tmp_path / file_name(URL, TOKEN)
+    for _ in range(2):
+        damage(file)
+        one(mine)
+    assert len(told) == 1
+    assert "begins anew" in told[0]
+    window = Window()
+    window.decode(file.read_bytes(), time.monotonic())
+    assert window.take(time.monotonic(), budget=50, most=50) == 28, "what this process knows is not forgotten"
+
+
+def unwritable(place: Path) -> None:
+    place.write_text("no folder")
+
+
+def somebody_elses(place: Path) -> None:
+    (place.parent / "elsewhere").mkdir()
+    place.symlink_to(place.parent / "elsewhere")
+
+
+def open_to_all(place: Path) -> None:
+    place.mkdir()
+    place.chmod(0o777)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX's links and permissions")
+@pytest.mark.parametrize("prepare", [unwritable, somebody_elses, open_to_all])
+def test_where_the_folder_cannot_be_used_a_process_counts_alone_and_says_so_once(
+    tmp_path: Path, prepare: Callable[[Path], None]
+) -> None:
+    prepare(tmp_path / "budgets")
+    simulation = Simulation()
+    told: list[str] = []
+    throttle = simulation.throttle(shared=shared(tmp_path / "budgets", told.append))
+    server = Server(simulation)
+    simulation.run(10, lambda _: persistent(server, throttle, until=300))
+    assert server.done >= 0.98 * 5 * 500
+    assert server.refused == 0
+    assert len(told) == 1
+    assert "other processes with the same token are not counted" in told[0]
+
+
+def test_a_file_that_stays_locked_holds_nobody_up(tmp_path: Path) -> None:
+    told: list[str] = []
+    throttle = Throttle(requests_per_minute=500, max_in_flight=1, shared=shared(tmp_path, told.append))
+    stopped, window = shared(tmp_path), Window()
+    done = threading.Event()
+    with stopped.synchronised(window, time.monotonic()):
+        begun = time.monotonic()
+        thread = threading.Thread(target=lambda: (one(throttle), one(throttle), done.set()))
+        thread.start()
+        assert done.wait(10)
+    thread.join()
+    assert time.monotonic() - begun < 5
+    assert len(told) == 1
+    assert "is locked" in told[0]
+
+
+@pytest.mark.parametrize("then", [0.0, 5.0, 59.0, 1e6, 1e6 - 30, 1e6 + 30, 1e9])
+def test_nobody_waits_longer_than_a_window_for_what_is_in_a_file(tmp_path: Path, then: float) -> None:
+    """The clock may have begun anew since, or another machine may have written it."""
+    now = [1e6]
+    old = Throttle(requests_per_minute=5, max_in_flight=1, clock=lambda: now[0], shared=shared(tmp_path))
+    for _ in range(5):
+        one(old)
+    old.pause(60)
+    now[0] = then
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    new = Throttle(
+        requests_per_minute=5, max_in_flight=1, clock=lambda: now[0], wait=wait, shared=shared(tmp_path)
+    )
+    one(new)
+    assert now[0] - then < 62
+
+
+def test_large_budgets_are_written_in_lots(tmp_path: Path) -> None:
+    simulation = Simulation()
+    server = Server(simulation, per_minute=60_000, seconds=0.005, way=0.01)
+    throttle = simulation.throttle(requests_per_minute=60_000, max_in_flight=20, shared=shared(tmp_path))
+    simulation.run(20, lambda _: persistent(server, throttle, until=70))
+    assert server.refused == 0
+    assert server.done > 60_000
+
+
+def test_old_files_are_swept_away(tmp_path: Path) -> None:
+    one(Throttle(requests_per_minute=5, max_in_flight=1, shared=shared(tmp_path, token="old")))
+    old = tmp_path / file_name(URL, "old")
+    os.utime(old, (0, 0))
+    one(Throttle(requests_per_minute=5, max_in_flight=1, shared=shared(tmp_path)))
+    assert not old.exists()
+    assert (tmp_path / file_name(URL, TOKEN)).exists()
