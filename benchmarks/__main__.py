@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,8 @@ def main() -> None:
     """Run the parts that are asked for."""
     given = _arguments()
     parts = _parts(given)
-    race = Race(quick=given.quick, rounds=given.rounds, with_peers=given.peers)
+    load, *_ = os.getloadavg()
+    race = Race(quick=given.quick, rounds=given.rounds, with_peers=given.peers, load=load)
     _run(race, parts)
     report.show(race, Console())
     whole = not (given.quick or given.only) and given.peers

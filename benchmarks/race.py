@@ -24,6 +24,8 @@ class Race:
         rounds: Rounds of what has several of them, if not as it is declared.
         with_peers: Whether others than wats-extract take part.
         told: Is told what runs next, before each start.
+        load: Processes that wanted a core in the minute before: what else goes on blurs every figure.
+        samples: What was measured so far.
         absent: Part and contestant that could not do it → why.
     """
 
@@ -31,6 +33,7 @@ class Race:
     rounds: int | None = None
     with_peers: bool = True
     told: Callable[[str], None] = lambda what: None
+    load: float = 0.0
     samples: Samples = field(default_factory=Samples)
     absent: dict[tuple[str, str], str] = field(default_factory=dict)
 

@@ -152,7 +152,8 @@ def page(race: Race) -> str:
         text += f"\n## {title}\n\n![{title}]({part}.svg)\n\n{_table(head, rows)}"
     if notes := [f"- {absence}\n" for absence in absences(race)]:
         text += "\n## Not measured\n\n" + "".join(notes)
-    return text + f"\n## Machine\n\n{_table(('', ''), list(machine.described().items()))}"
+    described = {**machine.described(), "load before it began": f"{race.load:.1f}"}
+    return text + f"\n## Machine\n\n{_table(('', ''), list(described.items()))}"
 
 
 def _table(head: Cells, rows: Sequence[Cells]) -> str:
