@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from wats_extract.errors import ConfigurationError
+from wats_extract.errors import ConfigurationError, DestinationError
 from wats_extract.flow import Commit, Cursor, Destination
 from wats_extract.lock import only_run
-from wats_extract.state import STATE
+from wats_extract.state import STATE, cursor_in
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,16 @@ class Change:
 def stored(destination: Destination, pipeline: str) -> list[Stored]:
     """The cursors of a pipeline, those that were cleared left out."""
     rows = destination.read(STATE, pipeline=pipeline).to_pylist()
-    found = [Stored(row["resource"], row["selection"], json.loads(row["cursor"])) for row in rows]
+    found = [Stored(row["resource"], row["selection"], _readable(row)) for row in rows]
     return [each for each in found if each.cursor]
+
+
+def _readable(row: Mapping[str, Any]) -> Cursor:
+    """The cursor in a row; one that somebody spoiled is shown as it is, to be replaced."""
+    try:
+        return cursor_in(row)
+    except DestinationError:
+        return {"unreadable": row["cursor"]}
 
 
 def changes(before: Iterable[Stored], after: Iterable[Stored]) -> list[Change]:

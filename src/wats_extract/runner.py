@@ -34,7 +34,7 @@ from wats_extract.patience import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
-from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
+from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS, cursor_in
 
 RECENT_ITEMS = 100
 """How many of the last items ``stop_at_failures`` looks at; fewer are no ground to stop."""
@@ -364,11 +364,12 @@ class _Run:
         """Everything new of one resource."""
         place = _Place(self, task)
         reading = self._reading(task, place.cursor, place.known())
+        maybe_there = self._maybe_there(task, place.cursor)
         with self._counted(task) as account:
             account.cursor = place.cursor
             with closing(_read_ahead(task, reading)) as chunks:
                 for chunk in chunks:
-                    self._commit(task, chunk, place.book(chunk))
+                    self._commit(task, chunk, place.book(chunk), maybe_there)
             self._look_again(task)
             self._commit_end(task, place)
 
@@ -393,7 +394,7 @@ class _Run:
         self.listen(events.ItemsListed(task.resource.name, len(keys), final=True))
         for chunk in task.resource.reader.read_keys(reading, iter(keys)):
             read_again = [self.window_row(task, chunk.window)] if chunk.window else []
-            self._commit(task, chunk, {WINDOWS: read_again} if read_again else {})
+            self._commit(task, chunk, {WINDOWS: read_again} if read_again else {}, _any_version)
 
     def window_row(self, task: Task, window: Window) -> Mapping[str, Any]:
         """What the ledger says of a stretch that was read."""
@@ -433,7 +434,13 @@ class _Run:
             account.requests = self.client.requests - before
             self.listen(events.ResourceEnded(name))
 
-    def _commit(self, task: Task, chunk: Chunk, book: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
+    def _commit(
+        self,
+        task: Task,
+        chunk: Chunk,
+        book: Mapping[Table, Sequence[Mapping[str, Any]]],
+        maybe_there: Callable[[int | None], bool],
+    ) -> None:
         """Rows, failures and cursor, together or not at all."""
         name, now = task.resource.name, self.now()
         places = [(name, key) for key in (*chunk.landed, *chunk.healed)]
@@ -446,17 +453,35 @@ class _Run:
                 label=f"{self.job.pipeline}-{name}-{chunk.label}",
                 rows=self._stamped(task, chunk.rows, now) if chunk.landed else {},
                 landed=chunk.landed,
-                replaced=self._replaced(task, chunk),
+                replaced=self._replaced(task, chunk, maybe_there),
                 book=book,
             )
         )
         self.open_failures.settle(failed)
         self._account(name, chunk)
 
-    def _replaced(self, task: Task, chunk: Chunk) -> frozenset[str]:
+    def _replaced(
+        self, task: Task, chunk: Chunk, maybe_there: Callable[[int | None], bool]
+    ) -> frozenset[str]:
+        """The items whose earlier rows go: those that have landed, and those of which rows may be left.
+
+        Somebody may have deleted a report by hand, and left its steps.
+        """
         if task.disposition == "append" or not chunk.landed:
             return frozenset()
-        return frozenset(self.job.destination.landed(task.resource.table, list(chunk.landed)))
+        left = {key for key, version in chunk.landed.items() if maybe_there(version)}
+        asked = [key for key in chunk.landed if key not in left]
+        return frozenset(left | self.job.destination.landed(task.resource.table, asked).keys())
+
+    def _maybe_there(self, task: Task, cursor: Cursor | None) -> Callable[[int | None], bool]:
+        """Which versions of items may have rows though they have not landed, as far as that is cheap to say.
+
+        What is newer than the cursor has none, unless the cursor was set back.
+        """
+        if self.job.full_refresh and any(self.job.destination.count(task.resource.tables).values()):
+            return _any_version
+        reached = (cursor or {}).get("time_stamp")
+        return lambda version: reached is not None and version is not None and version <= reached
 
     def _stamped(self, task: Task, rows: Rows, now: datetime) -> Rows:
         return {
@@ -600,6 +625,10 @@ def _read_ahead(task: Task, reading: Reading) -> Generator[Chunk]:
     return in_background(chunks, ahead=1)
 
 
+def _any_version(version: int | None) -> bool:  # noqa: ARG001 - each of them
+    return True
+
+
 def _may_have_passed(failure: Mapping[str, Any]) -> bool:
     return failure["error_code"] in WORTH_ANOTHER_TRY or failure["http_status"] in WORTH_ANOTHER_TRY_STATUS
 
@@ -607,8 +636,7 @@ def _may_have_passed(failure: Mapping[str, Any]) -> bool:
 def _stored_state(destination: Destination, pipeline: str, task: Task) -> dict[str, Any]:
     place = {"pipeline": pipeline, "resource": task.resource.name, "selection": task.fingerprint}
     stored = destination.read(STATE, **place).to_pylist()
-    state: dict[str, Any] = json.loads(stored[0]["cursor"]) if stored else {}
-    return state
+    return cursor_in(stored[0]) if stored else {}
 
 
 def _position(state: Mapping[str, Any]) -> Cursor | None:

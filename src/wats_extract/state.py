@@ -5,8 +5,13 @@ State and failures are tables too, and travel through the same commit as the row
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
+from wats_extract.errors import DestinationError
 from wats_extract.flow import TIMESTAMP, Column, Table
 
 _TEXT, _LONG = pa.string(), pa.int64()
@@ -91,3 +96,21 @@ FAILURES = Table(
 )
 
 BOOKKEEPING = (RUNS, STATE, WINDOWS, FAILURES)
+
+
+def cursor_in(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The cursor that a row of ``_wats_state`` holds; empty for the beginning.
+
+    Raises:
+        DestinationError: it is none, for somebody has changed the table.
+    """
+    try:
+        cursor = json.loads(row["cursor"])
+    except (TypeError, ValueError):
+        cursor = None
+    if not isinstance(cursor, dict):
+        raise DestinationError(
+            f"_wats_state: the cursor of {row['resource']} was changed, and is no JSON object any more",
+            hint="see wats-extract state FILE; then clear it, set it, or import what you have exported",
+        )
+    return cursor

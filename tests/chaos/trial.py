@@ -391,7 +391,7 @@ class Reader:
         if not self._trial.place.exists():
             return
         try:
-            tables = self._trial.tables()
+            tables = self._trial.tables(of=_READ)
         except duckdb.IOException as error:
             if "lock" not in str(error):
                 raise
@@ -420,5 +420,6 @@ class Reader:
 
 
 _KEYS = {"reports": ["uuid"], "steps": ["report_uuid", "step_index"]}
+_READ = [table for table in TABLES if table.name in _KEYS]
 _REST = {"parquet": 0.02, "duckdb": 0.25}
 """Seconds between two looks; while one looks into a DuckDB file, no run can begin."""

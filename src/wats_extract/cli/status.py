@@ -14,6 +14,7 @@ from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
+from wats_extract.errors import DestinationError
 
 if TYPE_CHECKING:
     from wats_extract.flow import Destination
@@ -123,9 +124,14 @@ def _show_cursors(states: Sequence[dict[str, Any]]) -> None:
 
 
 def _cursor_row(state: dict[str, Any]) -> list[object]:
-    selection, cursor = (output.pairs(json.loads(state[name])) for name in ("selection", "cursor"))
-    updated = output.moment(state["updated_at"])
-    return [state["resource"], updated, cursor or "the beginning", selection or "everything"]
+    from wats_extract.state import cursor_in
+
+    selection, updated = output.pairs(json.loads(state["selection"])), output.moment(state["updated_at"])
+    try:
+        cursor = output.pairs(cursor_in(state)) or "the beginning"
+    except DestinationError:
+        cursor = f"unreadable: {state['cursor']}"
+    return [state["resource"], updated, cursor, selection or "everything"]
 
 
 def _show_tables(destination: Destination, pipeline: Pipeline) -> None:

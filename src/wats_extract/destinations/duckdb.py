@@ -55,7 +55,10 @@ _HINTS = (
     ),
     (r"No space left|not enough space|disk full|File too large", "make room on the disk and run again"),
     (r"Out of Memory|failed to allocate", "give the destination more, such as memory_limit: 2GB"),
-    (r"NOT NULL constraint", "a key is empty; please report this with the item's key"),
+    (
+        r"NOT NULL constraint",
+        "let a column that was added by hand be null; a key that is empty please report, with the item's key",
+    ),
     (r"does not exist", "prepare the destination before, or undo what was renamed or dropped"),
 )
 
@@ -196,7 +199,7 @@ class DuckDB:
                 raise DestinationError(
                     f"{self.place}: table {table.name}: column {field.name} is {found or 'missing'}, "
                     f"{needed} is needed",
-                    hint="rename the table or choose another schema; a new one is then created and filled",
+                    hint="give it its type back; or choose another file or schema, which is then filled anew",
                 )
 
     def _columns(self) -> dict[str, dict[str, str]]:

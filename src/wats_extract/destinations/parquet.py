@@ -176,7 +176,7 @@ class Parquet:
                 raise DestinationError(
                     f"{self.place}: table {table.name}: column {column.name} is {found or 'missing'}, "
                     f"{column.type} is needed",
-                    hint="move the table's folder away; a new one is then created and filled",
+                    hint="give it its type back; or choose another folder, which is then filled anew",
                 )
         return pa.schema([*table.schema, *(own for own in present if own.name not in table.schema.names)])
 
