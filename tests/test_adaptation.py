@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.simulation import Server, Simulation, persistent
-from wats_extract.adaptation import FlightLimit
+from wats_extract.adaptation import FlightLimit, Pace
 
 
 def ask(
@@ -187,3 +187,25 @@ def test_requests_that_are_given_up_are_late() -> None:
         asking.limit.unanswered("Thing", began=asking.now, now=asking.now + 120)
         asking.now += 120
     assert asking.limit.places == 4
+
+
+def test_a_single_refusal_and_a_server_that_refuses_all_do_not_space_requests_out() -> None:
+    pace = Pace()
+    for second in range(600):
+        if second % 40 == 0:
+            pace.refused(float(second))
+        pace.start(float(second))
+        assert pace.seconds(float(second)) <= 0
+
+
+def test_refusals_again_and_again_space_requests_out_until_there_are_none() -> None:
+    pace = Pace()
+    for second in range(0, 120):
+        for _ in range(5):
+            pace.accepted(float(second))
+    pace.refused(60.0)
+    assert pace.rate(60.0) == float("inf")
+    pace.refused(120.0)
+    assert 4 < pace.rate(120.0) < 5
+    assert 4 < pace.rate(180.0) < 5 < pace.rate(300.0) < 10
+    assert pace.rate(120.0 + 600) == float("inf")

@@ -216,9 +216,9 @@ class Pace:
         since = now - self._refused_at
         if since < SAME_SECONDS:
             return
-        if since < AGAIN_SECONDS:
-            first = now // 5 - 11
-            lately = sum(number for span, number in self._accepted if span >= first) / (now - 5 * first)
+        first = now // 5 - 11
+        lately = sum(number for span, number in self._accepted if span >= first) / (now - 5 * first)
+        if since < AGAIN_SECONDS and lately:  # who accepts nothing at all does not mean the number
             self._rate = max(SLOWEST_RATE, 0.9 * min(lately, self.rate(now)))
             self._due = now
         self._refused_at = now
