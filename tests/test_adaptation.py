@@ -200,7 +200,7 @@ def test_a_single_refusal_and_a_server_that_refuses_all_do_not_space_requests_ou
 
 def test_refusals_again_and_again_space_requests_out_until_there_are_none() -> None:
     pace = Pace()
-    for second in range(0, 120):
+    for second in range(120):
         for _ in range(5):
             pace.accepted(float(second))
     pace.refused(60.0)
