@@ -26,6 +26,7 @@ from rich.traceback import Traceback
 
 import wats_extract as wx
 from tests.cli.conftest import Desk, Said, desk_in
+from wats_extract.cli.app import COMMANDS
 from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
@@ -143,6 +144,8 @@ SCRIPT = (
     ("backfill", "p.yaml", "--from", "2000-01-01", "--to", "2100-01-01"),
     ("state", "p.yaml", "show"),
     ("state", "p.yaml", "export"),
+    ("state", "p.yaml", "set", "reports", '{"time_stamp": 1}', "--yes"),
+    ("state", "p.yaml", "clear", "--yes"),
     ("verify", "p.yaml"),
     ("resources",),
     ("resources", "reports"),
@@ -154,9 +157,17 @@ SCRIPT = (
 )
 
 
+def test_every_command_runs() -> None:
+    assert {command[0] for command in SCRIPT} == set(COMMANDS) - {"demo-server"}, (
+        "that one has no token of ours"
+    )
+
+
+@pytest.mark.parametrize("traceback", ["", "1"], ids=["usual", "traceback"])
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-def test_no_command_shows_or_writes_the_token(desk: Desk, serving: Any, kind: str) -> None:
+def test_no_command_shows_or_writes_the_token(desk: Desk, serving: Any, kind: str, traceback: str) -> None:
     app = serving()
+    desk.env["WATS_EXTRACT_TRACEBACK"] = traceback
     path = "data/wats.duckdb" if kind == "duckdb" else "data/wats"
     desk.pipeline(kind=kind, path=path, more=LENIENT)
     desk.pipeline("wrong.yaml", source=f", tokem: {MARKER}", more="max_failures: lots")
@@ -165,7 +176,7 @@ def test_no_command_shows_or_writes_the_token(desk: Desk, serving: Any, kind: st
         encoding="utf-8",
     )
     codes = {}
-    for command in SCRIPT if kind == "duckdb" else SCRIPT[3:13]:
+    for command in SCRIPT if kind == "duckdb" else SCRIPT[3:15]:
         said = desk.wats(*command)
         codes[command] = said.code
         assert_nothing_shown(said, *command)
