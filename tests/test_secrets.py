@@ -163,8 +163,7 @@ def test_every_command_runs() -> None:
     )
 
 
-@pytest.mark.parametrize("traceback", ["", "1"], ids=["usual", "traceback"])
-@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+@pytest.mark.parametrize(("kind", "traceback"), [("duckdb", ""), ("parquet", "1")])
 def test_no_command_shows_or_writes_the_token(desk: Desk, serving: Any, kind: str, traceback: str) -> None:
     app = serving()
     desk.env["WATS_EXTRACT_TRACEBACK"] = traceback
