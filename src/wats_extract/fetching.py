@@ -116,7 +116,7 @@ def _failing_fast(reading: Reading) -> Reading:
         if isinstance(event, events.ItemFailed):
             failed.append(event.failure)
 
-    def judge(ok: bool) -> None:  # noqa: FBT001 - the reading gives it so
+    def judge(ok: bool, times: int = 1) -> None:  # noqa: ARG001, FBT001 - the reading gives it so
         if not ok and failed:
             raise KeyFailed(failed[0])
 

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+import msgspec
 import pyarrow as pa
 
 T = TypeVar("T")
@@ -201,9 +202,8 @@ class Reply:
     content_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One record of a page, read or not.
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One record of a page, read or not; there are many, so it is no dataclass, which takes longer to make.
 
     Attributes:
         key: What identifies it, or the place it was found at where it has no key.
@@ -293,12 +293,15 @@ class Known:
     """What earlier runs know of items, so that a reader need not ask for them again.
 
     Attributes:
-        landed: Which of some keys have landed, and in which version.
+        landed: Which of some keys have landed, and in which version; those of other versions than from the
+            least to the largest that are given may be left out.
         failed: The keys with an open failure; they are left to ``retry`` until they change on the server.
         skip: Whether items that have landed in the same version are left out (a full pass reads them all).
     """
 
-    landed: Callable[[Sequence[str]], Mapping[str, int | None]] = lambda keys: {}
+    landed: Callable[[Sequence[str], tuple[int, int] | None], Mapping[str, int | None]] = (
+        lambda keys, versions: {}
+    )
     failed: frozenset[str] = frozenset()
     skip: bool = True
 
@@ -358,8 +361,15 @@ class Destination(Protocol):
     def prepare(self, tables: Iterable[Table]) -> None:
         """Create the tables that are missing, with their declared types; check those that exist."""
 
-    def landed(self, table: Table, keys: Sequence[str]) -> dict[str, int | None]:
-        """Which of ``keys`` have a row in ``table`` (by its owner column), with its version."""
+    def landed(
+        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
+    ) -> dict[str, int | None]:
+        """Which of ``keys`` have a row in ``table`` (by its owner column), with its version.
+
+        May be asked from another thread while a commit goes on. ``versions`` are the least and the largest
+        that matter: keys of which only others have landed may be left out, which spares reading a large
+        table.
+        """
 
     def commit(self, commit: Commit) -> None:
         """Make it durable, all or nothing; the same commit twice leaves the same tables."""

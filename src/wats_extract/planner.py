@@ -122,7 +122,7 @@ def _planned(
     reader, keys = task.resource.reader, report_keys(task.resource)
     if keys is not None or isinstance(reader, ByKeyReader):
         known = Known(
-            landed=lambda some: destination.landed(task.resource.table, some),
+            landed=lambda some, versions: destination.landed(task.resource.table, some, versions=versions),
             failed=failed,
             skip=task.disposition != "replace",
         )

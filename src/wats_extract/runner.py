@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -387,7 +388,7 @@ class _Run:
         keys = [row["key"] for row in rows if _may_have_passed(row)]
         if keys:
             # they have been judged: failing a second time says nothing new about the server
-            reading = replace(self._reading(task, None, Known()), judge=lambda ok: None)
+            reading = replace(self._reading(task, None, Known()), judge=lambda ok, times=1: None)
             self._fetch(reading, task, keys)
 
     def _fetch(self, reading: Reading, task: Task, keys: Keys) -> None:
@@ -443,7 +444,7 @@ class _Run:
     ) -> None:
         """Rows, failures and cursor, together or not at all."""
         name, now = task.resource.name, self.now()
-        places = [(name, key) for key in (*chunk.landed, *chunk.healed)]
+        places = [(name, key) for key in (*chunk.landed, *chunk.healed)] if self.open_failures else ()
         failed = self.open_failures.rows_for(chunk.failures, places, run_id=self.report.run_id, now=now)
         book = {**book, FAILURES: failed} if failed else book
         if not (chunk.landed or book):
@@ -485,7 +486,7 @@ class _Run:
 
     def _stamped(self, task: Task, rows: Rows, now: datetime) -> Rows:
         return {
-            table: [_stamp(rows[table], table.schema, self.report.run_id, now)] if rows.get(table) else []
+            table: [_stamp(batch, table.schema, self.report.run_id, now) for batch in rows.get(table, ())]
             for table in task.resource.tables
         }
 
@@ -563,7 +564,9 @@ class _Place:
         run, task = self._run, self._task
         again = run.job.full_refresh or self.pass_started is not None
         return Known(
-            landed=lambda keys: run.job.destination.landed(task.resource.table, keys),
+            landed=lambda keys, versions: run.job.destination.landed(
+                task.resource.table, keys, versions=versions
+            ),
             failed=frozenset(run.open_failures.keys(task.resource.name)),
             skip=not again,
         )
@@ -622,7 +625,7 @@ def _read_ahead(task: Task, reading: Reading) -> Generator[Chunk]:
     chunks = task.resource.reader.read(reading)
     if task.resource.reader.waits_for_commits or task.disposition == "append":
         return (chunk for chunk in chunks)
-    return in_background(chunks, ahead=1)
+    return in_background(chunks, ahead=0)
 
 
 def _any_version(version: int | None) -> bool:  # noqa: ARG001 - each of them
@@ -651,9 +654,9 @@ class _Verdict:
         self._recent: deque[bool] = deque(maxlen=RECENT_ITEMS)
         self._failures = 0
 
-    def __call__(self, ok: bool) -> None:  # noqa: FBT001
-        self._recent.append(ok)
-        self._failures += not ok
+    def __call__(self, ok: bool, times: int = 1) -> None:  # noqa: FBT001
+        self._recent.extend(repeat(ok, min(times, RECENT_ITEMS)))
+        self._failures += 0 if ok else times
         if ok:
             return
         recent = RECENT_ITEMS - sum(self._recent)
@@ -690,11 +693,8 @@ def _opened(
             destination.close()
 
 
-def _stamp(
-    batches: Sequence[pa.RecordBatch], schema: pa.Schema, run_id: str, now: datetime
-) -> pa.RecordBatch:
-    """All batches as one, with the run and the moment: destinations like few large pieces."""
-    batch = pa.concat_batches(batches)
+def _stamp(batch: pa.RecordBatch, schema: pa.Schema, run_id: str, now: datetime) -> pa.RecordBatch:
+    """The batch with the run and the moment."""
     stamps = [pa.repeat(stamp, batch.num_rows) for stamp in (pa.scalar(run_id), pa.scalar(now, TIMESTAMP))]
     return pa.RecordBatch.from_arrays([*batch.columns, *stamps], schema=schema)
 

@@ -35,7 +35,7 @@ from wats_extract.events import ItemFailed, ItemsFetched, ItemsListed
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.flow import Chunk, Column, Failure, Known, Row, Selection, Success, Table
-from wats_extract.readers.by_key import AHEAD, ByKeyReader
+from wats_extract.readers.by_key import AHEAD, SHREDDED_TOGETHER, ByKeyReader
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.listing import ReportList
 from wats_extract.readers.reading import Reading
@@ -251,7 +251,7 @@ def test_a_limit_is_met_exactly_and_the_next_reading_goes_on(limit: int) -> None
     assert list(landed) == server.keys[:limit]
     assert sum(server.fetched.values()) == min(limit, 60)
     cursor = chunks[-1].cursor if chunks else None
-    memory = Known(landed=lambda keys: {key: landed[key] for key in keys if key in landed})
+    memory = Known(landed=lambda keys, versions: {key: landed[key] for key in keys if key in landed})
     rest, _ = read(server, cursor=cursor, known=memory)
     assert [key for chunk in rest for key in chunk.landed] == server.keys[limit:]
 
@@ -260,7 +260,7 @@ def test_where_nothing_is_new_nothing_is_fetched_and_the_cursor_stands() -> None
     server = Server(30)
     chunks, _ = read(server)
     landed = {key: version for chunk in chunks for key, version in chunk.landed.items()}
-    memory = Known(landed=lambda keys: {key: landed[key] for key in keys if key in landed})
+    memory = Known(landed=lambda keys, versions: {key: landed[key] for key in keys if key in landed})
     again, _ = read(server, cursor=chunks[-1].cursor, known=memory)
     assert sum(server.fetched.values()) == 30
     assert [(dict(chunk.landed), chunk.cursor and chunk.cursor["time_stamp"]) for chunk in again] == [
@@ -389,7 +389,7 @@ def test_too_many_failures_stop_it_and_no_document_is_half_landed(
     server = Server(60, dict.fromkeys(bad, outcome))
     failed = itertools.count(1)
 
-    def judge(ok: bool) -> None:
+    def judge(ok: bool, times: int = 1) -> None:
         if not ok and next(failed) > tolerated:
             raise TooManyFailures("too many")
 
@@ -401,7 +401,7 @@ def test_too_many_failures_stop_it_and_no_document_is_half_landed(
     if len(bad) > tolerated:
         assert isinstance(stop, TooManyFailures)
         last_straw = sorted(bad)[tolerated]
-        assert last_straw < len(keys) <= last_straw + 8 + 1
+        assert last_straw < len(keys) <= last_straw + SHREDDED_TOGETHER + 1
     else:
         assert stop is None
 

@@ -49,12 +49,14 @@ def new(
 ) -> list[tuple[Row, Cursor]]:
     """What a reading from a cursor gives that is not known yet."""
     with server.client() as client:
-        memory = Known(landed=lambda keys: {key: landed[key] for key in keys if key in landed}, **known)
+        memory = Known(
+            landed=lambda keys, versions: {key: landed[key] for key in keys if key in landed}, **known
+        )
         reading = Reading("report_headers", client, Selection(), cursor, memory)
         return [
-            pair
+            (row, page.cursors[place])
             for page in ReportList(HEADERS).pages(reading, rows, {})
-            for pair in fresh_rows(reading, page)
+            for row, place in fresh_rows(reading, page)
         ]
 
 

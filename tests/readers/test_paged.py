@@ -87,7 +87,7 @@ def test_the_embedded_server_is_read_whole(server: Any, quirks: dict[str, Any], 
     app.plant.grow(5)
     if "refuse_keyset" not in quirks:
         known = landed(chunks)
-        memory = Known(landed=lambda keys: {key: known[key] for key in keys if key in known})
+        memory = Known(landed=lambda keys, versions: {key: known[key] for key in keys if key in known})
         more = list(HEADERS.reader.read(at(url, cursor=chunks[-1].cursor, known=memory)))
         assert set(landed(more)) == {app.plant.uuid(3), *app.plant.uuids()[-5:]}
 
@@ -116,7 +116,7 @@ def test_a_limit_is_met_exactly_and_the_next_reading_goes_on(limit: int) -> None
     order = sorted(server.reports, key=lambda report: report.time_stamp)
     known: dict[str, int | None] = {}
     cursor = None
-    memory = Known(landed=lambda keys: {key: known[key] for key in keys if key in known})
+    memory = Known(landed=lambda keys, versions: {key: known[key] for key in keys if key in known})
     for _ in range(math.ceil(60 / limit) if limit else 1):
         chunks = list(SMALL.read(of(server, limit=limit, cursor=cursor, known=memory)))
         known |= landed(chunks)
@@ -136,7 +136,7 @@ def test_records_that_do_not_fit_are_failures_of_their_page() -> None:
     for place, served in odd.items():
         server.reports[place].served = served
     judged: list[bool] = []
-    reading = of(server, judge=judged.append)
+    reading = of(server, judge=lambda ok, times=1: judged.extend([ok] * times))
     chunks = list(SMALL.read(reading))
     check_rows(chunks)
     proper = {report.uuid for place, report in enumerate(server.reports) if place not in odd}
@@ -170,7 +170,7 @@ def test_too_many_failures_stop_after_their_page() -> None:
         if report.time_stamp == 25:
             report.served = {"timeStamp": 25}
 
-    def judge(ok: bool) -> None:
+    def judge(ok: bool, times: int = 1) -> None:
         if not ok:
             raise TooManyFailures("too many")
 

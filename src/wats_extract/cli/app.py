@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What was typed behind the program's name; by default what the process was given.
     """
     output.prepare_streams()
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own keep much that is not in use
     for name in TOKENS:
         output.hide(os.environ.get(name, ""))
     sys.exit(_exit_code(arguments))

@@ -54,7 +54,10 @@ _HINTS = (
         "make file and folder writable",
     ),
     (r"No space left|not enough space|disk full|File too large", "make room on the disk and run again"),
-    (r"Out of Memory|failed to allocate", "give the destination more, such as memory_limit: 2GB"),
+    (
+        r"Out of Memory|failed to allocate",
+        "a commit needs more memory than there is; a smaller chunk_size needs less",
+    ),
     (
         r"NOT NULL constraint",
         "let a column that was added by hand be null; a key that is empty please report, with the item's key",
@@ -62,6 +65,9 @@ _HINTS = (
     (r"does not exist", "prepare the destination before, or undo what was renamed or dropped"),
 )
 
+
+MOST_MEMORY = "2GB"
+"""What DuckDB may use in the end."""
 
 _SCANNED_ROWS = 10_000
 """Rows of a batch that a scan gives."""
@@ -86,7 +92,7 @@ class DuckDB:
         path: str | Path,
         *,
         schema: str = "main",
-        memory_limit: str = "512MB",
+        memory_limit: str = "64MB",
         on_step: Callable[[str], None] = _nothing,
     ) -> None:
         """Remember where it is; nothing is touched before :meth:`open`.
@@ -94,7 +100,8 @@ class DuckDB:
         Args:
             path: The file; it and its folders are created when they are missing.
             schema: The schema within the file that all tables are in.
-            memory_limit: What DuckDB may use before it spills to ``PATH.tmp``, beside the file.
+            memory_limit: What DuckDB may use before it spills to ``PATH.tmp``, beside the file. Where that
+                does not do for a commit, it is :data:`MOST_MEMORY` from then on.
             on_step: Is told the name of each step of a commit, so that tests can stop right there.
         """
         self.path = Path(path).expanduser()
@@ -157,6 +164,8 @@ class DuckDB:
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {
             "memory_limit": self.memory_limit,
+            "threads": 1,  # more take more memory, and more processor time for the same commit
+            "checkpoint_threshold": "64MB",  # each packs the last rows of all tables anew
             "preserve_insertion_order": False,  # needs less memory; a table has no order anyway
             "autoinstall_known_extensions": False,  # nothing here needs one, and networks are closed
         }
@@ -222,7 +231,16 @@ class DuckDB:
         The same commit twice leaves the same tables: rows that have the keys *and* the stamps of new rows
         are of that very commit, and go first.
         """
-        with self._explaining(f"commit {commit.label}"), self._transaction():
+        with self._explaining(f"commit {commit.label}"):
+            try:
+                self._commit(commit)
+            except duckdb.OutOfMemoryException:  # nothing of it is there; one document may be that large
+                self._open_connection.execute(f"SET memory_limit = '{MOST_MEMORY}'")
+                self._commit(commit)
+        self._on_step("committed")
+
+    def _commit(self, commit: Commit) -> None:
+        with self._transaction():
             landing = {
                 table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
             }
@@ -235,7 +253,6 @@ class DuckDB:
             for table, booked in commit.book.items():
                 self._insert(table, _last_by_key(table, booked), identity=table.key)
                 self._on_step(f"booked {table.name}")
-        self._on_step("committed")
 
     def _has_stamps_of(self, table: Table, rows: pa.Table) -> bool:
         """Whether rows with the stamps of these have landed: then the commit is a repetition."""
@@ -282,12 +299,18 @@ class DuckDB:
 
     # ── questions ───────────────────────────────────────────────────────────────────────────────
 
-    def landed(self, table: Table, keys: Sequence[str]) -> dict[str, int | None]:
-        """Which of ``keys`` own rows in ``table``, with their (latest) version; also while a commit goes on."""
+    def landed(
+        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
+    ) -> dict[str, int | None]:
+        """Which of ``keys`` own rows in ``table``, with their (latest) version; also during a commit."""
         if not keys or self._connection is None:
             return {}
         owner = _quoted(table.owner)
         version = f"max({_quoted(table.version)})" if table.version else "NULL"
+        # DuckDB knows the least and the largest value of each part of a table, and reads few parts then
+        within = (
+            f"{_quoted(table.version)} BETWEEN {versions[0]:d} AND {versions[1]:d}" if versions else "true"
+        )
         with (
             self._explaining(f"table {table.name} cannot be read"),
             closing(self._connection.cursor()) as beside,
@@ -299,7 +322,7 @@ class DuckDB:
             return dict(
                 beside.execute(
                     f"SELECT CAST({owner} AS VARCHAR), {version} FROM {self._name(table)} "  # noqa: S608
-                    f"WHERE {owner} IN (SELECT key FROM temp._wats_incoming) GROUP BY ALL"
+                    f"WHERE {within} AND {owner} IN (SELECT key FROM temp._wats_incoming) GROUP BY ALL"
                 ).fetchall()
             )
 

@@ -308,7 +308,13 @@ class Parquet:
 
     # ── questions ───────────────────────────────────────────────────────────────────────────────
 
-    def landed(self, table: Table, keys: Sequence[str]) -> dict[str, int | None]:
+    def landed(
+        self,
+        table: Table,
+        keys: Sequence[str],
+        *,
+        versions: tuple[int, int] | None = None,  # noqa: ARG002 - an index answers for all alike
+    ) -> dict[str, int | None]:
         """Which of ``keys`` own rows in ``table``, with their (latest) version.
 
         The parent table of a resource answers from its index, any other table reads its files.

@@ -113,8 +113,16 @@ def in_order(
 def in_background(
     values: Iterator[T], *, ahead: int, check: Callable[[], None] = lambda: None
 ) -> Generator[T]:
-    """Run an iterator in a thread of its own, at most ``ahead`` values in front of the consumer."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=ahead)
+    """Run an iterator in a thread of its own, in front of the consumer.
+
+    Args:
+        values: Runs in the thread. What it raises is raised here, behind what it gave before.
+        ahead: Values that wait to be consumed, while the next one is made; 0 makes the next one only when
+            the last one was taken.
+        check: Called while waiting; may raise to stop.
+    """
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=max(1, ahead))
+    wanted = threading.Semaphore(0)
     abandoned = threading.Event()
 
     def run() -> None:
@@ -123,6 +131,9 @@ def in_background(
             for value in values:
                 if not _put(ready, (value, None), abandoned):
                     return
+                del value  # so that it lives no longer than its consumer wants
+                if not ahead:
+                    wanted.acquire()
         except BaseException as raised:
             error = raised
         _put(ready, (None, error), abandoned)
@@ -131,13 +142,16 @@ def in_background(
     try:
         while True:
             value, error = _take(ready, check)
+            wanted.release()
             if isinstance(error, StopIteration):
                 return
             if error is not None:
                 raise error
             yield value  # type: ignore[misc]
+            del value
     finally:
         abandoned.set()
+        wanted.release()
 
 
 def _start(target: Callable[[], None]) -> threading.Thread:

@@ -31,10 +31,10 @@ from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.paged import GONE, KEYS_AHEAD, in_groups, not_found, saturated
 from wats_extract.readers.reading import Listing, Page, Query, Reading, fresh_rows, label
 
-SHREDDED_TOGETHER = 8
-"""Documents shredded at once: as many as stay in a processor's cache."""
+SHREDDED_TOGETHER = 32
+"""Documents shredded at once: few columns to build, and they stay in a processor's cache."""
 
-AHEAD = 200
+AHEAD = 64
 """Documents fetched in front of the one that is being shredded, at most; the memory they take is bounded."""
 
 FEW_AHEAD = 40
@@ -142,8 +142,8 @@ class ByKeyReader:
             else:
                 yield Success(key.key, self.shredder.value(outcome))
 
-    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, Cursor | None]]:
-        """The rows of a page of the listing whose documents are fetched."""
+    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, int]]:
+        """The rows of a page of the listing whose documents are fetched, with their place."""
         return fresh_rows(reading, page)
 
     def fetch(self, reading: Reading, key: Wanted) -> Any:
@@ -200,7 +200,8 @@ class ByKeyReader:
                 fresh = self.fresh(reading, page)
                 end[:] = [page.end]
                 reading.listen(events.ItemsListed(reading.resource, len(fresh)))
-                for row, cursor in fresh:
+                for row, place in fresh:
+                    cursor = page.cursors[place]
                     yield Wanted(row.key, row.version, cursor, self._unlisted(reading, row), row.record)
         reading.listen(events.ItemsListed(reading.resource, 0, final=True))
 

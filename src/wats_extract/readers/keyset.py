@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, overload
 
 from wats_extract import odata
 from wats_extract.client import Client
@@ -106,12 +106,17 @@ def pages(
             _begin_tie_again(keyset, walk)
             continue
         _check_order(keyset, walk, [row.version for row in answer if row.version is not None])
-        fresh = [(place, row) for place, row in _placed(answer, walk) if _identity(row) not in walk.given]
+        given, upto = walk.given, max(walk.given.values(), default=-1)
+        fresh = [
+            (place, row)
+            for place, row in _placed(answer, walk)
+            if place > upto or _identity(row) not in given
+        ]
         if not fresh and len(answer) < max(walk.largest, min(SMALLEST_CAP, page_size)):
             return
         walk.largest = max(walk.largest, len(answer))
         if fresh:
-            cursors = _cursors(keyset, walk, [place for place, _ in fresh])
+            cursors = _Cursors(keyset, walk, [place for place, _ in fresh])
             yield Page([row for _, row in fresh], cursors, cap=walk.largest)
         _advance(walk, answer)
 
@@ -167,17 +172,32 @@ def _check_order(keyset: Keyset, walk: _Walk, numbers: Sequence[int]) -> None:
         raise never_ending(keyset.route, f"the server ignores '{keyset.field} gt {walk.after}'")
 
 
-def _cursors(keyset: Keyset, walk: _Walk, places: Sequence[int]) -> list[Cursor]:
-    """The cursor after each row. It reaches back by the overlap, but not over more rows than one answer."""
-    line = [*walk.before, *places]
-    reach = max(walk.largest, SMALLEST_CAP)
-    cursors: list[Cursor] = []
-    for index, place in enumerate(places, start=len(walk.before)):
-        back = line[index - reach] if index >= reach else place - keyset.overlap
-        start = min(max(place - keyset.overlap, back, 0), place - 1)
-        cursors.append({"time_stamp": place, "overlap_from": start})
-    walk.before = line[-keyset.page_size :]
-    return cursors
+class _Cursors(Sequence[Cursor]):
+    """The cursor after each row, made when it is asked for: most never are.
+
+    It reaches back by the overlap, but not over more rows than one answer.
+    """
+
+    def __init__(self, keyset: Keyset, walk: _Walk, places: Sequence[int]) -> None:
+        self._overlap, self._reach = keyset.overlap, max(walk.largest, SMALLEST_CAP)
+        self._line, self._before = [*walk.before, *places], len(walk.before)
+        walk.before = self._line[-keyset.page_size :]
+
+    def __len__(self) -> int:
+        return len(self._line) - self._before
+
+    @overload
+    def __getitem__(self, index: int) -> Cursor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Cursor]: ...
+    def __getitem__(self, index: int | slice) -> Cursor | list[Cursor]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
+        at = range(self._before, len(self._line))[index]
+        place = self._line[at]
+        back = self._line[at - self._reach] if at >= self._reach else place - self._overlap
+        start = min(max(place - self._overlap, back, 0), place - 1)
+        return {"time_stamp": place, "overlap_from": start}
 
 
 def _advance(walk: _Walk, rows: Sequence[Row]) -> None:

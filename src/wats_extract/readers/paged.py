@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -65,13 +65,15 @@ class PagedReader:
         listed = self.listing.pages(reading, self.shredder.rows, _query(reading))
         with closing(in_background(listed, ahead=1, check=reading.check)) as ahead:
             for page in ahead if left != 0 else ():
-                fresh = list(islice(fresh_rows(reading, page), left))
+                fresh = fresh_rows(reading, page)[:left]
                 reading.listen(events.ItemsListed(reading.resource, len(fresh)))
-                cursor = fresh[-1][1] if fresh and len(fresh) == left else page.end
+                cursor = page.cursors[fresh[-1][1]] if fresh and len(fresh) == left else page.end
                 chunk = self._chunk(reading, [row for row, _ in fresh], cursor, page)
+                landed = chunk.landed
                 yield chunk
-                for row, _ in fresh:
-                    reading.judge(row.key in chunk.landed)
+                del chunk, page  # or both would live until the next one is there
+                for ok, items in groupby(row.key in landed for row, _ in fresh):
+                    reading.judge(ok, sum(1 for _ in items))
                 if left is not None and (left := left - len(fresh)) <= 0:
                     return
 

@@ -48,6 +48,17 @@ class Page:
         return self.covered or (self.cursors[-1] if self.cursors else None)
 
 
+class Judge(Protocol):
+    """Told of items whether they made it."""
+
+    def __call__(self, ok: bool, times: int = 1) -> None:  # noqa: FBT001
+        """So many items made it, or did not.
+
+        Raises:
+            TooManyFailures: too many do not.
+        """
+
+
 @dataclass(frozen=True)
 class Reading:
     """One reading of one resource.
@@ -58,7 +69,7 @@ class Reading:
         selection: What is asked for.
         cursor: Where the last reading ended, or ``None``.
         known: What earlier runs know of items.
-        judge: Told of each item whether it made it; raises ``TooManyFailures`` when too many do not.
+        judge: Told of each item whether it made it.
         listen: Told what happens.
         check: Called while waiting; raises to stop.
     """
@@ -68,7 +79,7 @@ class Reading:
     selection: Selection
     cursor: Cursor | None = None
     known: Known = field(default_factory=Known)
-    judge: Callable[[bool], None] = lambda ok: None
+    judge: Judge = lambda ok, times=1: None
     listen: events.Listener = events.nobody
     check: Callable[[], None] = lambda: None
 
@@ -152,17 +163,22 @@ def everything_at_once(
     return {row.key: row for row in found if row.key in wanted}
 
 
-def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, Cursor | None]]:
-    """The rows of a page that have not landed in this version and have not been given up."""
-    if not reading.known.skip or not page.rows:
-        return list(zip(page.rows, page.cursors, strict=True))
-    landed = reading.known.landed([row.key for row in page.rows])
+def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, int]]:
+    """The rows of a page that have neither landed in this version nor been given up, with their place."""
+    rows = [(row, place) for place, row in enumerate(page.rows)]
+    if not reading.known.skip or not rows:
+        return rows
+    versions = [row.version for row in page.rows if row.version is not None]
+    span = (min(versions), max(versions)) if versions else None
+    landed, failed = reading.known.landed([row.key for row in page.rows], span), reading.known.failed
+    if not landed and not failed:
+        return rows
     seen = -1 if reading.cursor is None else reading.cursor.get("time_stamp", -1)
     return [
-        (row, cursor)
-        for row, cursor in zip(page.rows, page.cursors, strict=True)
+        (row, place)
+        for row, place in rows
         if (row.version is None or row.key not in landed or landed[row.key] != row.version)
-        and not (row.key in reading.known.failed and (row.version or 0) <= seen)
+        and not (row.key in failed and (row.version or 0) <= seen)
     ]
 
 

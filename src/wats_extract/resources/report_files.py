@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
-from wats_extract.flow import Cursor, Reply, Row, Table
+from wats_extract.flow import Reply, Row, Table
 from wats_extract.readers.by_key import ByKeyReader, Wanted
 from wats_extract.readers.paged import not_found
 from wats_extract.readers.reading import Page, Query, Reading
@@ -90,12 +90,12 @@ class AttachmentReader(ByKeyReader):
     A report without any is passed over, unless it had some when it was read before.
     """
 
-    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, Cursor | None]]:
-        """The rows of a page that have files, or had some."""
+    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, int]]:
+        """The rows of a page that have files, or had some, with their place."""
         rows = super().fresh(reading, page)
         bare = [row.key for row, _ in rows if row.record is not None and not _listed_files(row.record)]
-        gone = set(bare).difference(reading.known.landed(bare) if bare else ())
-        return [(row, cursor) for row, cursor in rows if row.key not in gone]
+        gone = set(bare).difference(reading.known.landed(bare, None) if bare else ())
+        return [(row, place) for row, place in rows if row.key not in gone]
 
     def fetch(self, reading: Reading, key: Wanted) -> Any:
         """All files of one report, or the failure that it is: they land together."""

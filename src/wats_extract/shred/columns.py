@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
-from math import inf, isinf
+from math import isinf
 from operator import attrgetter
 from typing import Any, TypeAlias, get_args
 

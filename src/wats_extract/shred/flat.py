@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import TIMESTAMP, Column, Row, Table
-from wats_extract.shred.columns import Layout, Sheet
+from wats_extract.shred.columns import Layout, Sheet, field_of, filled
 from wats_extract.shred.records import BYTE_ORDER_MARK, REFUSED, Record, is_unicode, loads, pieces, read
 
 KEY_SEPARATOR = "|"
@@ -93,8 +93,11 @@ class FlatShredder:
             RecordError: one of the records does not fit; shred them one by one to learn which.
         """
         sheets = self._sheets.sheets()
-        for record, values in zip(records, placed or [(self._owner(r),) for r in records], strict=True):
-            self._sheets.gather(sheets, record, values, values[:1])
+        if placed is None and not self._sheets.layout.placed:
+            self._sheets.gather_all(sheets, records, self._owner)
+        else:
+            for record, values in zip(records, placed or [(self._owner(r),) for r in records], strict=True):
+                self._sheets.gather(sheets, record, values, values[:1])
         return {sheet.layout.table: sheet.batch() for sheet in sheets.values() if sheet.records}
 
     def _owner(self, record: Any) -> Any:
@@ -122,10 +125,25 @@ class FlatShredder:
             Unreadable: the page is cut off, or holds no records.
         """
         with contextlib.suppress(*REFUSED):
-            rows = [self._row(record) for record in ([] if self.within else self.page_decoder.decode(body))]
+            records = [] if self.within else self.page_decoder.decode(body)
+            rows = self._rows(records) or [self._row(record) for record in records]
             if rows and not any(row.problem for row in rows):
                 return rows
         return [self._patient_row(raw) for raw in self._raw_records(body)]
+
+    def _rows(self, records: Sequence[Any]) -> list[Row]:
+        """The same as ``_row`` of each, where they have one text for a key and nothing is odd; or nothing."""
+        if len(self._keys) != 1 or " " in self._key_columns[0].source:
+            return []
+        keys = field_of(self._key_columns[0].source)(records)
+        versions = field_of(self._version_field)(records) if self._version_field else [None] * len(keys)
+        if not set(map(type, keys)) <= {str} or "" in keys or not all(map(str.isascii, keys)):
+            return []
+        if self._version_field and not (set(map(type, versions)) <= {int} and all(map(_has_room, versions))):
+            return []
+        if self._key_columns[0].kind == "uuid":
+            keys = [key.lower() for key in keys]
+        return list(map(Row, keys, versions, records))
 
     def records(self, body: bytes) -> list[Any]:
         """The records of an answer that need no key of their own.
@@ -192,12 +210,25 @@ class _Layouts:
             sheets |= below.sheets()
         return sheets
 
+    def gather_all(
+        self, sheets: dict[str, Sheet], records: Sequence[Any], owner: Callable[[Any], Any]
+    ) -> None:
+        """Put records without columns to be placed on the sheets; look below them where there is more."""
+        sheets[self.layout.table.name].records += records
+        fields = {field.partition(".")[0] for child, _ in self.children for field in child.fields}
+        below = {row for field in fields for row, _ in filled(field_of(field)(records))}
+        for row in sorted(below):
+            self._gather_below(sheets, records[row], (owner(records[row]),))
+
     def gather(
         self, sheets: dict[str, Sheet], record: Any, placed: tuple[Any, ...], owner: tuple[Any, ...]
     ) -> None:
         """Put a record, and what is below it, on the sheets; ``owner`` is followed by the places above."""
         sheet = sheets[self.layout.table.name]
         sheet.add(record, *placed[: len(sheet.placed)])
+        self._gather_below(sheets, record, owner)
+
+    def _gather_below(self, sheets: dict[str, Sheet], record: Any, owner: tuple[Any, ...]) -> None:
         for child, below in self.children:
             found = (item for field in child.fields for item in _list(record, field))
             for place, item in enumerate(found):
