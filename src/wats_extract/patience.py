@@ -56,7 +56,31 @@ class RetryPolicy:
             RequestError: what went wrong most often, and last, with the number of attempts made: a
                 report that is broken for good is not called a lost connection because its last try was.
         """
+        try:
+            return attempt()
+        except RequestError as error:
+            error.attempts = 1
+            if not worth_another_try(error):
+                raise
+            first = error
+        return self._call_again(attempt, first, wait=wait, announce=announce)
+
+    def _call_again(
+        self,
+        attempt: Callable[[], T],
+        first: RequestError,
+        *,
+        wait: Callable[[float], None],
+        announce: Callable[[str, float], None],
+    ) -> T:
+        """Go on after a first attempt that went wrong; most calls never get here, and are quicker for it."""
         errors: list[RequestError] = []
+        failed: list[RequestError] = [first]
+
+        def again() -> T:
+            if failed:
+                raise failed.pop()
+            return attempt()
 
         def worth_it(error: BaseException) -> bool:
             if isinstance(error, RequestError):
@@ -81,7 +105,7 @@ class RetryPolicy:
             reraise=True,
         )
         try:
-            return retrying(attempt)
+            return retrying(again)
         except RequestError as last:
             error = _telling(errors) if worth_another_try(last) else last
             error.attempts = len(errors)

@@ -274,6 +274,7 @@ class _Run:
         self.open_failures = OpenFailures.of(job.destination, job.pipeline)
         self._verdict = _Verdict(job.stop_at_failures)
         self._saturated: list[str] = []
+        self._run_ids = pa.array([], pa.string())
 
     # ── from beginning to end ──
 
@@ -486,9 +487,17 @@ class _Run:
 
     def _stamped(self, task: Task, rows: Rows, now: datetime) -> Rows:
         return {
-            table: [_stamp(batch, table.schema, self.report.run_id, now) for batch in rows.get(table, ())]
+            table: [self._stamp(batch, table.schema, now) for batch in rows.get(table, ())]
             for table in task.resource.tables
         }
+
+    def _stamp(self, batch: pa.RecordBatch, schema: pa.Schema, now: datetime) -> pa.RecordBatch:
+        """The batch with the run and the moment."""
+        if len(self._run_ids) < batch.num_rows:  # the same for all rows of all batches
+            self._run_ids = pa.repeat(self.report.run_id, max(batch.num_rows, 2 * len(self._run_ids)))
+        moments = pa.repeat(pa.scalar(now, TIMESTAMP), batch.num_rows)
+        columns = [*batch.columns, self._run_ids.slice(0, batch.num_rows), moments]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _account(self, name: str, chunk: Chunk) -> None:
         account = self.report.resources[name]
@@ -691,12 +700,6 @@ def _opened(
             yield _Run(job, client, command, listen, now, hold)
         finally:
             destination.close()
-
-
-def _stamp(batch: pa.RecordBatch, schema: pa.Schema, run_id: str, now: datetime) -> pa.RecordBatch:
-    """The batch with the run and the moment."""
-    stamps = [pa.repeat(stamp, batch.num_rows) for stamp in (pa.scalar(run_id), pa.scalar(now, TIMESTAMP))]
-    return pa.RecordBatch.from_arrays([*batch.columns, *stamps], schema=schema)
 
 
 def _json(value: Any) -> str:

@@ -122,8 +122,7 @@ class Staging:
         """Wait for the disk; the journal to be published then, or ``None`` if nothing was staged."""
         if not self._files:
             return None
-        for path in self._paths():
-            files.sync_file(path)
+        files.at_once(files.sync_file, self._paths())
         _sync_folders(self._root, self._files)
         return Journal(self._id, self._previous, self._files, self._retired, self.change)
 
@@ -137,8 +136,7 @@ class Staging:
 
 
 def _sync_folders(root: Path, names: Sequence[str]) -> None:
-    for folder in (root, *sorted({(root / name).parent for name in names})):
-        files.sync_folder(folder)
+    files.at_once(files.sync_folder, [root, *sorted({(root / name).parent for name in names})])
 
 
 def last_journal(root: Path) -> Journal | None:
