@@ -42,10 +42,8 @@ class Connections:
         context: What its certificate is verified against; ``None`` where it is not ``https``.
         timeout: Seconds of silence after which a request is given up.
         connect_timeout: The same until there is a connection.
-        clock: Seconds that only go up.
-
-    Attributes:
         headers: Of every request.
+        clock: Seconds that only go up.
     """
 
     def __init__(
@@ -55,6 +53,7 @@ class Connections:
         context: ssl.SSLContext | None,
         timeout: float,
         connect_timeout: float,
+        headers: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         place = urlsplit(url)
@@ -62,7 +61,7 @@ class Connections:
         self._context = context
         self._base = place.path.rstrip("/")
         self._timeouts = timeout, connect_timeout
-        self.headers = {"Host": place.netloc.rpartition("@")[2]}
+        self._headers = {"Host": place.netloc.rpartition("@")[2], **headers}
         self._clock = clock
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
@@ -91,7 +90,7 @@ class Connections:
                     method.encode("ascii"),
                     self._base.encode("ascii"),
                     target.encode("ascii"),
-                    _lines({**self.headers, **headers, **length}),
+                    _lines({**self._headers, **headers, **length}),
                     body or b"",
                 )
             )

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
-
-from tenacity import RetryCallState, Retrying, retry_if_exception
+from typing import TYPE_CHECKING, TypeVar
 
 from wats_extract.errors import RequestError, ServerUnreachable
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -74,6 +75,8 @@ class RetryPolicy:
         announce: Callable[[str, float], None],
     ) -> T:
         """Go on after a first attempt that went wrong; most calls never get here, and are quicker for it."""
+        from tenacity import Retrying, retry_if_exception
+
         errors: list[RequestError] = []
         failed: list[RequestError] = [first]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -132,38 +133,56 @@ class Wire:
         self._timeout, self._largest, self._clock = timeout, largest, clock
         self._host = urlsplit(url).hostname or ""
         self._authorized = bool(token)
-        try:
-            self._http = httpx2.Client(
-                base_url=url,
-                timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-                limits=httpx2.Limits(
-                    max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0
-                ),
-                verify=_trusted(ca_file),
-                proxy=proxy or None,
-                trust_env=self._host not in _LOOPBACK,
-                transport=transport,
-            )
-        except (ValueError, ImportError, httpx2.InvalidURL) as error:
-            raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
-        self._straight = None if transport or proxy or _has_proxy(url) else self._connections(url, ca_file)
-        for headers in (self._http.headers, *([self._straight.headers] if self._straight else ())):
-            headers |= {"Accept-Encoding": "gzip", "User-Agent": "wats-extract"}
-            if token:  # not above: so it is no variable of any function that a traceback may show
-                headers["Authorization"] = f"Basic {token}"
+        self._url, self._ca_file, self._proxy, self._transport = url.rstrip("/"), ca_file, proxy, transport
+        self._most = connections
+        self._headers = {"Accept-Encoding": "gzip", "User-Agent": "wats-extract"}
+        if token:
+            self._headers["Authorization"] = f"Basic {token}"
+        self._lock = threading.Lock()
+        self._client: httpx2.Client | None = None
+        self._straight: Connections | None = None
+        if transport or proxy or _has_proxy(url):
+            self._http()
+        else:
+            self._straight = self._connections()
 
-    def _connections(self, url: str, ca_file: Path | None) -> Connections:
+    def _http(self) -> httpx2.Client:
+        """The HTTP library's client; it takes memory and time, and most runs need none."""
+        with self._lock:
+            if self._client is None:
+                try:
+                    self._client = httpx2.Client(
+                        base_url=self._url,
+                        headers=self._headers,
+                        timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, CONNECT_SECONDS)),
+                        limits=httpx2.Limits(
+                            max_connections=self._most,
+                            max_keepalive_connections=self._most,
+                            keepalive_expiry=30.0,
+                        ),
+                        verify=_trusted(self._ca_file),
+                        proxy=self._proxy or None,
+                        trust_env=self._host not in _LOOPBACK,
+                        transport=self._transport,
+                    )
+                except (ValueError, ImportError, httpx2.InvalidURL) as error:
+                    raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
+            return self._client
+
+    def _connections(self) -> Connections:
         return Connections(
-            url,
-            context=_trusted(ca_file) if url.startswith("https:") else None,
+            self._url,
+            context=_trusted(self._ca_file) if self._url.startswith("https:") else None,
             timeout=self._timeout,
             connect_timeout=min(self._timeout, CONNECT_SECONDS),
+            headers=self._headers,
             clock=self._clock,
         )
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        if self._client:
+            self._client.close()
         if self._straight:
             self._straight.close()
 
@@ -189,7 +208,7 @@ class Wire:
         method = method or ("GET" if body is None else "POST")
         headers = {"Accept": accept}
         if url.startswith("/api/internal/"):
-            headers["Referer"] = str(self._http.base_url)
+            headers["Referer"] = f"{self._url}/"
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -197,7 +216,7 @@ class Wire:
         try:
             answer = self._asked_straight(method, url, headers, content, begun, check)
             if answer is None:
-                request = self._http.build_request(method, url, content=content, headers=headers)
+                request = self._http().build_request(method, url, content=content, headers=headers)
                 with closing(self._followed(request)) as response:
                     answer = Answer(
                         response.status_code,
@@ -256,7 +275,7 @@ class Wire:
     def _followed(self, request: httpx2.Request) -> httpx2.Response:
         """The answer after redirects; the HTTP library drops the token on the way to another host."""
         for _ in range(REDIRECTS + 1):
-            response = self._http.send(request, stream=True)
+            response = self._http().send(request, stream=True)
             following = response.next_request
             if following is None:
                 self._refuse_sign_in(request, response)

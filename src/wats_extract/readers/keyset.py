@@ -110,7 +110,7 @@ def pages(
         fresh = [
             (place, row)
             for place, row in _placed(answer, walk)
-            if place > upto or _identity(row) not in given
+            if place > upto or _identity(row) not in given  # what is beyond it has not been given
         ]
         if not fresh and len(answer) < max(walk.largest, min(SMALLEST_CAP, page_size)):
             return

@@ -63,18 +63,22 @@ class PagedReader:
         """One chunk a page, in the order of the cursor; the next page is asked for meanwhile."""
         left = reading.selection.limit
         listed = self.listing.pages(reading, self.shredder.rows, _query(reading))
-        with closing(in_background(listed, ahead=1, check=reading.check)) as ahead:
+        with closing(in_background(listed, ahead=0, check=reading.check)) as ahead:
             for page in ahead if left != 0 else ():
                 fresh = fresh_rows(reading, page)[:left]
                 reading.listen(events.ItemsListed(reading.resource, len(fresh)))
                 cursor = page.cursors[fresh[-1][1]] if fresh and len(fresh) == left else page.end
                 chunk = self._chunk(reading, [row for row, _ in fresh], cursor, page)
-                landed = chunk.landed
+                verdicts = [
+                    (ok, len(list(rows))) for ok, rows in groupby(row.key in chunk.landed for row, _ in fresh)
+                ]
+                left = None if left is None else left - len(fresh)
+                del page, fresh  # their records would live as long as the commit takes
                 yield chunk
-                del chunk, page  # or both would live until the next one is there
-                for ok, items in groupby(row.key in landed for row, _ in fresh):
-                    reading.judge(ok, sum(1 for _ in items))
-                if left is not None and (left := left - len(fresh)) <= 0:
+                del chunk
+                for ok, times in verdicts:
+                    reading.judge(ok, times)
+                if left is not None and left <= 0:
                     return
 
     def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -68,16 +69,33 @@ class FlatShredder:
         self.table = table
         self.children = tuple(children)
         self.within = within
-        self._sheets = _Layouts(table, self.children)
-        self.record_type = self._sheets.record_type
-        self.decoder = msgspec.json.Decoder(self.record_type)
-        self.page_decoder = msgspec.json.Decoder(list[self.record_type])  # type: ignore[name-defined]
         columns = {column.name: column for column in table.columns}
         self._key_columns = [columns[name] for name in table.key]
         self.keyed = all(column.source for column in self._key_columns)
         self._keys = [_getter(column.source) for column in self._key_columns if self.keyed]
         self._version_field = columns[table.version].source if table.version else ""
         self._version = attrgetter(self._version_field) if self._version_field else None
+
+    # Each is made when it is first needed: a run is of few resources, and imports all.
+
+    @cached_property
+    def _sheets(self) -> _Layouts:
+        return _Layouts(self.table, self.children)
+
+    @cached_property
+    def record_type(self) -> type[Record]:
+        """What a record is read into."""
+        return self._sheets.record_type
+
+    @cached_property
+    def decoder(self) -> msgspec.json.Decoder[Any]:
+        """Reads one record."""
+        return msgspec.json.Decoder(self.record_type)
+
+    @cached_property
+    def page_decoder(self) -> msgspec.json.Decoder[Any]:
+        """Reads the records of a page."""
+        return msgspec.json.Decoder(list[self.record_type])  # type: ignore[name-defined]
 
     def shred(
         self, records: Sequence[Any], placed: Sequence[tuple[Any, ...]] | None = None
@@ -139,7 +157,11 @@ class FlatShredder:
         versions = field_of(self._version_field)(records) if self._version_field else [None] * len(keys)
         if not set(map(type, keys)) <= {str} or "" in keys or not all(map(str.isascii, keys)):
             return []
-        if self._version_field and not (set(map(type, versions)) <= {int} and all(map(_has_room, versions))):
+        if self._version_field and not (
+            set(map(type, versions)) <= {int}
+            and min(versions, default=0) >= -(2**63)
+            and max(versions, default=0) < 2**63
+        ):
             return []
         if self._key_columns[0].kind == "uuid":
             keys = [key.lower() for key in keys]
