@@ -42,6 +42,9 @@ SECONDS_APART = 30
 FIRST_TIME_STAMP = 100_000
 STAMPS_APART = 3
 
+_SCATTER = 2654435761
+"""An odd number: a multiplication by it modulo 2^32 can be undone."""
+
 _ROUTE_HEADERS, _ROUTE_DOCUMENT = "/api/report/query/header", "/api/report/wsjf/"
 
 
@@ -54,7 +57,8 @@ class Reports:
 
     @staticmethod
     def uuid(number: int) -> str:
-        return f"{number:08x}-b0a7-4c1d-9e57-{number * 2654435761 % 2**48:012x}"
+        """In no order, as real ones are; the first part alone leads back to the number."""
+        return f"{number * _SCATTER % 2**32:08x}-b0a7-4c1d-9e57-{number * 40503 % 2**48:012x}"
 
     @staticmethod
     def serial(number: int) -> str:
@@ -67,7 +71,7 @@ class Reports:
     def number(self, uuid: str) -> int | None:
         """The report with this uuid."""
         try:
-            number = int(uuid[:8], 16)
+            number = int(uuid[:8], 16) * pow(_SCATTER, -1, 2**32) % 2**32
         except ValueError:
             return None
         return number if number < self.count and self.uuid(number) == uuid else None

@@ -21,6 +21,7 @@ from wats_extract.errors import ConfigurationError
 from wats_extract.fetching import Fetched, Fetching, until_left
 from wats_extract.flow import Chunk, Failure, Result, Selection, Table
 from wats_extract.pipeline import filtered, lacking
+from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.resources.resource import Resource
@@ -160,7 +161,10 @@ class Wats:
         select = self._selection(declared, since, until, filter, limit, options)
 
         reading = self._reading(declared, select)
-        return Stream(declared.reader.read(reading), wanted, reading.client)
+        chunks = declared.reader.read(reading)
+        if not declared.reader.waits_for_commits:
+            chunks = in_background(chunks, ahead=0, check=reading.check)
+        return Stream(chunks, wanted, reading.client)
 
     def astream(self, resource: str, **selection: Any) -> AsyncGenerator[pa.RecordBatch]:
         """The same as :meth:`stream`, from asyncio: each batch is waited for in a thread.

@@ -92,7 +92,7 @@ class DuckDB:
         path: str | Path,
         *,
         schema: str = "main",
-        memory_limit: str = "48MB",
+        memory_limit: str = "32MB",
         on_step: Callable[[str], None] = _nothing,
     ) -> None:
         """Remember where it is; nothing is touched before :meth:`open`.

@@ -111,44 +111,45 @@ def in_order(
 
 
 def in_background(
-    values: Iterator[T], *, ahead: int, check: Callable[[], None] = lambda: None
+    values: Iterator[T], *, ahead: int | None, check: Callable[[], None] = lambda: None
 ) -> Generator[T]:
     """Run an iterator in a thread of its own, in front of the consumer.
 
     Args:
         values: Runs in the thread. What it raises is raised here, behind what it gave before.
         ahead: Values that wait to be consumed, while the next one is made; 0 makes the next one only when
-            the last one was taken.
+            the last one was taken, ``None`` only when it is asked for.
         check: Called while waiting; may raise to stop.
     """
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=max(1, ahead))
+    ready: queue.Queue[tuple[list[T], BaseException | None]] = queue.Queue(maxsize=ahead or 1)
     wanted = threading.Semaphore(0)
     abandoned = threading.Event()
 
     def run() -> None:
         error: BaseException = StopIteration()
         try:
-            for value in values:
-                if not _put(ready, (value, None), abandoned):
+            while ahead or wanted.acquire():
+                if abandoned.is_set() or not _put(ready, ([next(values)], None), abandoned):
                     return
-                del value  # so that it lives no longer than its consumer wants
-                if not ahead:
-                    wanted.acquire()
         except BaseException as raised:
             error = raised
-        _put(ready, (None, error), abandoned)
+        _put(ready, ([], error), abandoned)
 
     _start(run)
+    if ahead == 0:
+        wanted.release()
     try:
         while True:
-            value, error = _take(ready, check)
-            wanted.release()
+            if ahead is None:
+                wanted.release()
+            taken, error = _take(ready, check)
+            if ahead == 0:
+                wanted.release()
             if isinstance(error, StopIteration):
                 return
             if error is not None:
                 raise error
-            yield value  # type: ignore[misc]
-            del value
+            yield taken.pop()  # so that it lives no longer than the consumer wants
     finally:
         abandoned.set()
         wanted.release()

@@ -125,6 +125,7 @@ class ByKeyReader:
             for chunk in self._chunks(reading, islice(keys, reading.selection.limit)):
                 last = chunk.cursor
                 yield chunk
+                del chunk  # or it would live until the next one is whole
         if end and reading.selection.limit is None and end[-1] != last:
             yield Chunk(label(()), {}, {}, cursor=end[-1])
 
@@ -327,10 +328,11 @@ class _Gathered:
     def close(self) -> Chunk:
         """The chunk."""
         self._shred()
+        rows, self._rows = self._rows, {}
         places = [key.version or 0 for key in (self._keys[0], self._keys[-1])]
         return Chunk(
             label((key.key for key in self._keys), *places),
-            self._rows,
+            rows,
             self.landed,
             self._failures,
             self._keys[-1].cursor,

@@ -115,10 +115,14 @@ def pages(
         if not fresh and len(answer) < max(walk.largest, min(SMALLEST_CAP, page_size)):
             return
         walk.largest = max(walk.largest, len(answer))
+        found = []
         if fresh:
             cursors = _Cursors(keyset, walk, [place for place, _ in fresh])
-            yield Page([row for _, row in fresh], cursors, cap=walk.largest)
+            found = [Page([row for _, row in fresh], cursors, cap=walk.largest)]
         _advance(walk, answer)
+        del answer, fresh  # a page takes tens of megabytes; nothing is kept of one that has been given
+        while found:
+            yield found.pop()
 
 
 def _question(keyset: Keyset, selection: Selection, walk: _Walk, page_size: int) -> dict[str, Any]:

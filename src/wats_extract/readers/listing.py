@@ -117,13 +117,14 @@ class ReportList(NumberedList):
 
 def _not_before_the_second(pages: Iterator[Page]) -> Iterator[Page]:
     """The same pages; the first waits for the second, whose request is the first that can be refused."""
-    first = list(islice(pages, 1))
+    waiting = list(islice(pages, 1))
     try:
-        second = list(islice(pages, 1))
+        waiting += islice(pages, 1)
     except KeysetRefused:
         raise
     except WatsExtractError:
-        yield from first
+        yield from waiting
         raise
-    yield from (*first, *second)
+    while waiting:
+        yield waiting.pop(0)  # nothing is kept of what has been given
     yield from pages

@@ -60,10 +60,10 @@ class PagedReader:
         return self.listing.cap
 
     def read(self, reading: Reading) -> Iterator[Chunk]:
-        """One chunk a page, in the order of the cursor; the next page is asked for meanwhile."""
+        """One chunk a page, in the order of the cursor; the next page is asked for with the next chunk."""
         left = reading.selection.limit
         listed = self.listing.pages(reading, self.shredder.rows, _query(reading))
-        with closing(in_background(listed, ahead=0, check=reading.check)) as ahead:
+        with closing(in_background(listed, ahead=None, check=reading.check)) as ahead:
             for page in ahead if left != 0 else ():
                 fresh = fresh_rows(reading, page)[:left]
                 reading.listen(events.ItemsListed(reading.resource, len(fresh)))
