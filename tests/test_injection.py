@@ -20,7 +20,7 @@ from wats_extract.flow import Column, Commit, Destination, Selection, Table
 from wats_extract.pipeline import Pipeline
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.wire import Wire
+from wats_extract.wire import Wire, WireError
 
 ODD = [
     "../../etc/passwd",
@@ -143,11 +143,25 @@ def test_a_route_leaves_neither_its_host_nor_the_api() -> None:
     wire = Wire("https://wats.test", token="t", timeout=1, connections=1)
     try:
         for route in ("/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx"):
-            request = wire._http.build_request("GET", route)
+            request = wire._http().build_request("GET", route)
             assert request.url.host == "wats.test"
             assert request.url.raw_path.startswith(b"/api/")
     finally:
         wire.close()
+
+
+@pytest.mark.parametrize(
+    "route", ["/api/x HTTP/1.1\r\nHost: evil.test", "/api/x\n", "http://evil.test/x", "@evil.test"]
+)
+def test_what_is_no_route_is_not_sent(server: Any, route: str) -> None:
+    app, url = server()
+    wire = Wire(url, token="t", timeout=1, connections=1)
+    try:
+        with pytest.raises(WireError):
+            wire.ask(route, accept="application/json")
+    finally:
+        wire.close()
+    assert not app.requests
 
 
 def test_an_attachments_name_is_data(server: Any, tmp_path: Path) -> None:

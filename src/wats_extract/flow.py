@@ -341,6 +341,10 @@ class Destination(Protocol):
         DestinationError: from every method, with a message that says what and where.
     """
 
+    while_waiting: Callable[[str, float], None]
+    """Called a few times a second while it waits for somebody else, with the reason and the seconds that it
+    waits at most; may raise to stop."""
+
     @property
     def place(self) -> str:
         """Where the tables are, for messages: a path or a URL without secrets."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from wats_extract import __version__, events
 from wats_extract.client import Client
-from wats_extract.errors import DestinationError, TooManyFailures, WatsExtractError
+from wats_extract.errors import DestinationError, Interrupted, TooManyFailures, WatsExtractError
 from wats_extract.failures import OpenFailures
 from wats_extract.flow import (
     TIMESTAMP,
@@ -317,7 +317,7 @@ class _Run:
         self._measure()
         try:
             self._book("end", {RUNS: [self._row(ended=self.now())]})
-        except DestinationError:
+        except (DestinationError, Interrupted):
             if exit_code == 0:
                 raise  # otherwise what went wrong first is what counts; the row stays "running"
 
@@ -682,6 +682,20 @@ class _Verdict:
             )
 
 
+class _Patience:
+    """Says what a destination waits for, and ends that when the run is to stop."""
+
+    def __init__(self, client: Client, listen: events.Listener) -> None:
+        self._client, self._listen = client, listen
+        self._told: dict[str, float] = {}
+
+    def __call__(self, reason: str, seconds: float) -> None:
+        self._client.check()
+        if seconds > self._told.get(reason, 0):  # another wait than the one that was told of
+            self._listen(events.Waiting(reason, seconds))
+        self._told[reason] = seconds
+
+
 _STATUS = {2: "refused", 4: "incomplete", 5: "unreachable", 130: "interrupted", 143: "interrupted"}
 
 
@@ -690,6 +704,7 @@ def _opened(
     job: Job, client: Client, command: str, listen: events.Listener, now: Callable[[], datetime]
 ) -> Iterator[_Run]:
     destination = job.destination
+    destination.while_waiting = _Patience(client, listen)
     lock = destination.lock_path(job.pipeline)
     with only_run(lock, job.pipeline, check=client.check, listen=listen) as hold:
         destination.open()

@@ -19,7 +19,7 @@ from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, c
 from wats_extract.destinations import parquet
 from wats_extract.destinations.parquet import Parquet
 from wats_extract.destinations.parquet_files import GRACE, SCHEMA_FILE
-from wats_extract.errors import DestinationError
+from wats_extract.errors import DestinationError, Interrupted
 from wats_extract.flow import Commit
 from wats_extract.state import STATE
 
@@ -268,7 +268,25 @@ def test_a_lock_that_cannot_be_made_is_not_said_to_be_held(tmp_path: Path) -> No
 
 def test_a_lock_that_another_process_holds_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "_LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(parquet, "_NAP_SECONDS", 0.01)
     (tmp_path / "_wats").mkdir()
     with filelock.FileLock(tmp_path / "_wats" / ".commit.lock"), pytest.raises(DestinationError) as error:
         Parquet(tmp_path).open()
     assert "committing into this folder" in error.value.hint
+
+
+def test_waiting_for_another_process_has_a_name_and_can_be_ended(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+
+    def wait(reason: str, seconds: float) -> None:
+        told.append((reason, seconds))
+        raise Interrupted("interrupted")
+
+    destination = Parquet(tmp_path)
+    destination.while_waiting = wait
+    (tmp_path / "_wats").mkdir()
+    with filelock.FileLock(tmp_path / "_wats" / ".commit.lock"), pytest.raises(Interrupted):
+        destination.open()
+    [(reason, seconds)] = told
+    assert reason == f"another process commits into {tmp_path}"
+    assert 0 < seconds <= 600

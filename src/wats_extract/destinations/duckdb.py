@@ -108,6 +108,7 @@ class DuckDB:
         self.schema = schema
         self.memory_limit = memory_limit
         self._on_step = on_step
+        self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None  # it waits for nobody
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._database = ""
 

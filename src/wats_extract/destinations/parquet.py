@@ -32,6 +32,9 @@ T = TypeVar("T")
 _LOCK_PATIENCE = 600.0
 """Seconds to wait for the commit of another pipeline in the same folder."""
 
+_NAP_SECONDS = 0.2
+"""How often it is looked whether that is over, and whether to stop."""
+
 _HINTS = (
     (
         r"\.commit\.lock. could not be acquired",
@@ -97,6 +100,7 @@ class Parquet:
         self._on_step = on_step
         self._clock = clock
         self._read_only = True
+        self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
 
     @property
     def place(self) -> str:
@@ -261,10 +265,28 @@ class Parquet:
         """Keep other processes out, and finish what a crash left behind; yields the last journal."""
         if self._read_only:
             raise DestinationError(f"{self.place}: is not open for writing")
-        with filelock.FileLock(self._home / ".commit.lock", timeout=_LOCK_PATIENCE):
+        with self._locked():
             journal = last_journal(self.path)
             self._finish(journal)
             yield journal
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Wait until no other process commits, for minutes at most."""
+        lock = filelock.FileLock(self._home / ".commit.lock")
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=_NAP_SECONDS)
+            except filelock.Timeout:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise
+                self.while_waiting(f"another process commits into {self.place}", left)
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def _committing(self) -> Iterator[Staging]:
