@@ -138,3 +138,18 @@ def test_little_memory_is_enough(tmp_path: Path) -> None:
     small.commit(commit_of("1", {f"item {n}": (n, 40, 0) for n in range(5_000)}))
     assert small.count([STEPS]) == {"steps": 200_000}
     small.close()
+
+
+def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
+    destination = samples.opened("duckdb", tmp_path)
+    destination.close()
+    spilled = tmp_path / "a.duckdb.tmp"
+    spilled.mkdir()
+    (spilled / "duckdb_temp_storage_DEFAULT-0.tmp").write_bytes(b"x")
+    looking = DuckDB(tmp_path / "a.duckdb")
+    looking.open(read_only=True)
+    looking.close()
+    assert spilled.exists()
+    destination.open()
+    assert not spilled.exists()
+    destination.close()

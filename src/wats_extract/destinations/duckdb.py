@@ -8,6 +8,7 @@ transaction instead, which is fast because DuckDB skips whatever cannot match by
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
@@ -137,9 +138,17 @@ class DuckDB:
                 self._create()
             self._refuse_foreign_file()
             self._connection = duckdb.connect(self.path, read_only=read_only, config=self._config())
+            if not read_only:
+                self._remove_what_was_spilled()
             # icu, which knows time zones, is linked in but not loaded yet while the file is opened
             self._connection.execute("SET TimeZone = 'UTC'")
             [(self._database,)] = self._connection.execute("SELECT current_database()").fetchall()
+
+    def _remove_what_was_spilled(self) -> None:
+        """What a killed process left of its memory; whoever has the file open is alone with it."""
+        spilled = self.path.with_name(f"{self.path.name}.tmp")
+        if spilled.is_dir():
+            shutil.rmtree(spilled)
 
     def _create(self) -> None:
         """Create an empty database under another name first: one that is cut off could never be opened."""
