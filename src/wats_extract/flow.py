@@ -375,8 +375,22 @@ class Destination(Protocol):
         table.
         """
 
-    def commit(self, commit: Commit) -> None:
-        """Make it durable, all or nothing; the same commit twice leaves the same tables."""
+    def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:
+        """Make it durable, all or nothing; the same commit twice leaves the same tables.
+
+        With ``may_wait`` it may become durable together with commits after it, which is cheaper: with the
+        next that may not wait, by :meth:`settle`, or when there are enough. After an error nothing is there
+        of those that wait.
+
+        Returns:
+            Whether it is durable, with all that has waited; else it waits.
+
+        Raises:
+            CommitsLost: those that have waited are lost, and would not be if they were made once more.
+        """
+
+    def settle(self) -> None:
+        """Make durable what waits, if anything does."""
 
     def read(self, table: Table, **equal: str) -> pa.Table:
         """All rows of a (bookkeeping) table, those whose columns equal the given texts."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +17,13 @@ import pyarrow as pa
 
 from wats_extract import __version__, events
 from wats_extract.client import Client
-from wats_extract.errors import DestinationError, Interrupted, TooManyFailures, WatsExtractError
+from wats_extract.errors import (
+    CommitsLost,
+    DestinationError,
+    Interrupted,
+    TooManyFailures,
+    WatsExtractError,
+)
 from wats_extract.failures import OpenFailures
 from wats_extract.flow import (
     TIMESTAMP,
@@ -39,6 +46,12 @@ from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS, curs
 
 RECENT_ITEMS = 100
 """How many of the last items ``stop_at_failures`` looks at; fewer are no ground to stop."""
+
+LONGEST_WAIT = 5.0
+"""Seconds that a commit may wait to become durable together with others: work that a power cut can cost."""
+
+IDLE_SECONDS = 1.0
+"""Seconds without another commit after which those that wait become durable."""
 
 
 class Keys(Protocol):
@@ -274,6 +287,7 @@ class _Run:
         self.open_failures = OpenFailures.of(job.destination, job.pipeline)
         self._verdict = _Verdict(job.stop_at_failures)
         self._saturated: list[str] = []
+        self._waiting = _Waiting()
         self._run_ids = pa.array([], pa.string())
 
     # ── from beginning to end ──
@@ -313,6 +327,11 @@ class _Run:
     def _end(self, status: str, exit_code: int, message: str) -> None:
         report = self.report
         report.status, report.exit_code, report.message = status, exit_code, self.client.mask(message)
+        try:
+            self._settle()
+        except (DestinationError, Interrupted):
+            if exit_code == 0:
+                raise  # otherwise what went wrong first is what counts
         report.open_failures = self.open_failures.count(task.resource.name for task in self.job.tasks)
         self._measure()
         try:
@@ -355,25 +374,48 @@ class _Run:
         label = f"{self.report.run_id}-{step}"
         self._land(Commit(label, {}, {}, frozenset(), book))
 
-    def _land(self, commit: Commit) -> None:
-        """Commit, unless another process runs the pipeline by now, for this one seemed dead."""
-        self._hold.check()
-        self.job.destination.commit(commit)
+    def _land(self, commit: Commit, *, may_wait: bool = False) -> bool:
+        """Commit; returns whether it is durable."""
+        with self._all_or_nothing():
+            return self.job.destination.commit(commit, may_wait=may_wait)
 
     # ── one resource ──
 
     def extract(self, task: Task) -> None:
         """Everything new of one resource."""
         place = _Place(self, task)
-        reading = self._reading(task, place.cursor, place.known())
-        maybe_there = self._maybe_there(task, place.cursor)
         with self._counted(task) as account:
             account.cursor = place.cursor
-            with closing(_read_ahead(task, reading)) as chunks:
-                for chunk in chunks:
-                    self._commit(task, chunk, place.book(chunk), maybe_there)
+            try:
+                self._read_on(task, place)
+            except CommitsLost:
+                self.open_failures = OpenFailures.of(self.job.destination, self.job.pipeline)
+                place.go_back(account)
+                self._read_on(task, place)
             self._look_again(task)
             self._commit_end(task, place)
+
+    def _read_on(self, task: Task, place: _Place) -> None:
+        """Read and commit from where the resource stands.
+
+        Each chunk is read while the one before it is committed, and commits may wait for one another, where
+        that makes no difference: rows that are appended must not come twice, so what has landed is looked at
+        before each page.
+        """
+        reading = self._reading(task, place.cursor, place.known())
+        maybe_there = self._maybe_there(task, place.cursor)
+        alone = task.resource.reader.waits_for_commits or task.disposition == "append"
+        read = task.resource.reader.read(reading)
+        chunks: Generator[Chunk] = (
+            (chunk for chunk in read)
+            if alone
+            else in_background(read, ahead=0, check=self._settle_where_idle)
+        )
+        with closing(chunks):
+            for chunk in chunks:
+                self._commit(task, chunk, place.book(chunk), maybe_there, may_wait=not alone)
+                del chunk  # while the next is read, it needs the memory
+        self._settle()
 
     def extract_keys(self, task: Task, keys: Keys) -> None:
         """Just these items of one resource."""
@@ -442,25 +484,56 @@ class _Run:
         chunk: Chunk,
         book: Mapping[Table, Sequence[Mapping[str, Any]]],
         maybe_there: Callable[[int | None], bool],
+        *,
+        may_wait: bool = False,
     ) -> None:
-        """Rows, failures and cursor, together or not at all."""
+        """Rows, failures and cursor, together or not at all; they may wait for the next, to be durable."""
         name, now = task.resource.name, self.now()
         places = [(name, key) for key in (*chunk.landed, *chunk.healed)] if self.open_failures else ()
         failed = self.open_failures.rows_for(chunk.failures, places, run_id=self.report.run_id, now=now)
         book = {**book, FAILURES: failed} if failed else book
         if not (chunk.landed or book):
             return
-        self._land(
-            Commit(
-                label=f"{self.job.pipeline}-{name}-{chunk.label}",
-                rows=self._stamped(task, chunk.rows, now) if chunk.landed else {},
-                landed=chunk.landed,
-                replaced=self._replaced(task, chunk, maybe_there),
-                book=book,
-            )
+        commit = Commit(
+            label=f"{self.job.pipeline}-{name}-{chunk.label}",
+            rows=self._stamped(task, chunk.rows, now) if chunk.landed else {},
+            landed=chunk.landed,
+            replaced=self._replaced(task, chunk, maybe_there),
+            book=book,
         )
+        may_wait = may_wait and not self._waiting.longer_than(LONGEST_WAIT)
+        durable = self._land(commit, may_wait=may_wait)
         self.open_failures.settle(failed)
-        self._account(name, chunk)
+        self._waiting.add(name, chunk)
+        if durable:
+            self._settled()
+
+    def _settle_where_idle(self) -> None:
+        if self._waiting.idle_for(IDLE_SECONDS):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Make durable what waits."""
+        if self._waiting.chunks:
+            with self._all_or_nothing():
+                self.job.destination.settle()
+            self._settled()
+
+    def _settled(self) -> None:
+        """Account for what has become durable."""
+        for chunk in self._waiting.chunks:
+            self._account(chunk)
+        self._waiting.chunks.clear()
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Not if another process runs the pipeline by now, for this one seemed dead."""
+        try:
+            self._hold.check()
+            yield
+        except BaseException:
+            self._waiting.chunks.clear()  # the destination forgets what waits
+            raise
 
     def _replaced(
         self, task: Task, chunk: Chunk, maybe_there: Callable[[int | None], bool]
@@ -472,6 +545,7 @@ class _Run:
         if task.disposition == "append" or not chunk.landed:
             return frozenset()
         left = {key for key, version in chunk.landed.items() if maybe_there(version)}
+        left |= self._waiting.among(task.resource.name, chunk.landed.keys())
         asked = [key for key in chunk.landed if key not in left]
         return frozenset(left | self.job.destination.landed(task.resource.table, asked).keys())
 
@@ -499,21 +573,18 @@ class _Run:
         columns = [*batch.columns, self._run_ids.slice(0, batch.num_rows), moments]
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
-    def _account(self, name: str, chunk: Chunk) -> None:
-        account = self.report.resources[name]
-        counts = {
-            table.name: sum(batch.num_rows for batch in batches) for table, batches in chunk.rows.items()
-        }
-        for table, count in counts.items():
+    def _account(self, landed: _Landed) -> None:
+        name, account = landed.resource, self.report.resources[landed.resource]
+        for table, count in landed.rows.items():
             account.tables[table] += count
-        account.rows += sum(counts.values())
-        account.items += len(chunk.landed)
+        account.rows += sum(landed.rows.values())
+        account.items += len(landed.keys)
         account.failures = len(self.open_failures.of_run(self.report.run_id, name))
-        account.cursor = chunk.cursor or account.cursor
+        account.cursor = landed.cursor or account.cursor
         self.report.failures = sum(each.failures for each in self.report.resources.values())
-        if any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures):
+        if landed.saturated:
             self._saturated.append(name)
-        self.listen(events.Committed(name, len(chunk.landed), counts, len(chunk.failures)))
+        self.listen(events.Committed(name, len(landed.keys), landed.rows, landed.failures))
 
     def _commit_end(self, task: Task, place: _Place) -> None:
         """The reading is over: say what is covered; where a full pass is whole, sweep what is gone."""
@@ -544,6 +615,59 @@ class _Run:
         return frozenset(row["key"] for row in rows)
 
 
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """What is left of a chunk to say when its rows have gone to the destination.
+
+    Attributes:
+        resource: Its name.
+        keys: The items in it.
+        rows: How many, by table.
+        failures: How many.
+        cursor: The position behind it, ``None`` where it does not move.
+        saturated: Whether the server may have more than it gave.
+    """
+
+    resource: str
+    keys: frozenset[str]
+    rows: dict[str, int]
+    failures: int
+    cursor: Cursor | None
+    saturated: bool
+
+
+class _Waiting:
+    """The chunks that the destination has, and that are not durable yet."""
+
+    def __init__(self) -> None:
+        self.chunks: list[_Landed] = []
+        self._began = self._last = 0.0
+
+    def add(self, resource: str, chunk: Chunk) -> None:
+        self._last = time.monotonic()
+        self._began = self._began if self.chunks else self._last
+        self.chunks.append(
+            _Landed(
+                resource,
+                frozenset(chunk.landed),
+                {table.name: sum(batch.num_rows for batch in rows) for table, rows in chunk.rows.items()},
+                len(chunk.failures),
+                chunk.cursor,
+                any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures),
+            )
+        )
+
+    def among(self, resource: str, keys: Set[str]) -> set[str]:
+        """Those of the keys that wait."""
+        return {key for chunk in self.chunks if chunk.resource == resource for key in chunk.keys & keys}
+
+    def longer_than(self, seconds: float) -> bool:
+        return bool(self.chunks) and time.monotonic() - self._began > seconds
+
+    def idle_for(self, seconds: float) -> bool:
+        return bool(self.chunks) and time.monotonic() - self._last > seconds
+
+
 class _Place:
     """Where a resource stands in the state, and the rows that move it.
 
@@ -567,6 +691,10 @@ class _Place:
         self._rows = 0
         self._windowed = False
         self.whole = task.selection.limit is None
+
+    def go_back(self, account: ResourceReport) -> None:
+        """To behind what has landed; what was booked since is lost."""
+        self.cursor, self._rows = account.cursor, account.items
 
     def known(self) -> Known:
         """What need not be asked for again."""
@@ -624,17 +752,6 @@ class _Place:
             "updated_at": self._run.now(),
             "run_id": self._run.report.run_id,
         }
-
-
-def _read_ahead(task: Task, reading: Reading) -> Generator[Chunk]:
-    """The chunks, each read while the one before it is committed, where that makes no difference.
-
-    Rows that are appended must not come twice, so what has landed is looked at before each page.
-    """
-    chunks = task.resource.reader.read(reading)
-    if task.resource.reader.waits_for_commits or task.disposition == "append":
-        return (chunk for chunk in chunks)
-    return in_background(chunks, ahead=0)
 
 
 def _any_version(version: int | None) -> bool:  # noqa: ARG001 - each of them

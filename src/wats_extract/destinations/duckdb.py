@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
@@ -19,7 +20,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from wats_extract.errors import DestinationError
+from wats_extract.errors import CommitsLost, DestinationError
 from wats_extract.flow import STAMPS, Commit, Table
 
 _TYPES = {
@@ -70,6 +71,13 @@ _HINTS = (
 MOST_MEMORY = "2GB"
 """What DuckDB may use in the end."""
 
+ENOUGH_ROWS = 200_000
+"""Rows of one table that need not wait for more.
+
+DuckDB packs rows 122,880 at a time. A transaction with as many writes them packed, and once: fewer go through
+its ``.wal`` file first, and are packed anew with those that follow, which takes twice as long.
+"""
+
 _SCANNED_ROWS = 10_000
 """Rows of a batch that a scan gives."""
 
@@ -112,6 +120,8 @@ class DuckDB:
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None  # it waits for nobody
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._database = ""
+        self._waiting: Counter[str] | None = None  # rows by table in a transaction that is left open
+        self._may_wait = True
 
     @property
     def place(self) -> str:
@@ -167,6 +177,7 @@ class DuckDB:
     def close(self) -> None:
         """Close the file; DuckDB folds its ``.wal`` into it."""
         if self._connection is not None:
+            self._waiting = None
             with self._explaining("cannot be closed"):
                 self._connection.close()
             self._connection = None
@@ -235,25 +246,53 @@ class DuckDB:
 
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
 
-    def commit(self, commit: Commit) -> None:
-        """Make it durable in one transaction; after an error nothing of it is there.
+    def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:
+        """Make it durable in one transaction, with those that wait; after an error nothing of it is there.
 
         The same commit twice leaves the same tables: rows that have the keys *and* the stamps of new rows
         are of that very commit, and go first.
+
+        Args:
+            commit: What to make durable.
+            may_wait: Leave the transaction open, until some table has :data:`ENOUGH_ROWS` in it.
         """
+        waited = self._waiting is not None
         with self._explaining(f"commit {commit.label}"):
             try:
-                self._commit(commit)
-            except duckdb.OutOfMemoryException:  # nothing of it is there; one document may be that large
-                self._open_connection.execute(f"SET memory_limit = '{MOST_MEMORY}'")
-                self._commit(commit)
+                durable = self._commit(commit, may_wait=may_wait)
+            except duckdb.OutOfMemoryException as error:  # one document may be that large
+                self._use_more_memory(error, lost=waited)
+                durable = self._commit(commit, may_wait=False)
+        self._on_step("committed" if durable else "waits")
+        return durable
+
+    def settle(self) -> None:
+        """End the transaction that is open, if one is."""
+        if self._waiting is None:
+            return
+        with self._explaining("what waits cannot be committed"):
+            try:
+                with self._transaction():
+                    pass
+            except duckdb.OutOfMemoryException as error:
+                self._use_more_memory(error, lost=True)
         self._on_step("committed")
 
-    def _commit(self, commit: Commit) -> None:
+    def _use_more_memory(self, error: duckdb.Error, *, lost: bool) -> None:
+        """From now on; and nothing waits any more, so that nothing is lost a second time."""
+        self._open_connection.execute(f"SET memory_limit = '{MOST_MEMORY}'")
+        self._may_wait = False
+        if lost:
+            raise CommitsLost(f"{self.place}: what waited is not committed: {error}") from error
+
+    def _commit(self, commit: Commit, *, may_wait: bool) -> bool:
+        landing = {
+            table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
+        }
+        waiting = Counter({table.name: rows.num_rows for table, rows in landing.items()})
+        waiting.update(self._waiting or {})
+        waits = may_wait and self._may_wait and max(waiting.values(), default=0) < ENOUGH_ROWS
         with self._transaction():
-            landing = {
-                table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
-            }
             # all of a commit is there, or nothing: one table tells
             filled = ((table, rows) for table, rows in landing.items() if table.stamped and rows.num_rows)
             again = any(self._has_stamps_of(table, rows) for table, rows in islice(filled, 1))
@@ -263,6 +302,8 @@ class DuckDB:
             for table, booked in commit.book.items():
                 self._insert(table, _last_by_key(table, booked), identity=table.key)
                 self._on_step(f"booked {table.name}")
+            self._waiting = waiting if waits else None
+        return not waits
 
     def _has_stamps_of(self, table: Table, rows: pa.Table) -> bool:
         """Whether rows with the stamps of these have landed: then the commit is a repetition."""
@@ -283,29 +324,28 @@ class DuckDB:
             self._sweep(table, commit.sweep_before, kept=commit.kept)
 
     def _sweep(self, table: Table, before: datetime, *, kept: Iterable[str]) -> None:
-        with self._registered(pa.table({"key": table.owners(sorted(kept))})) as names:
-            self._open_connection.execute(
-                f"DELETE FROM {self._name(table)} WHERE _wats_extracted_at < ? "  # noqa: S608
-                f"AND {_quoted(table.owner)} NOT IN (SELECT key FROM {names})",
-                [before],
-            )
+        self._with_rows(
+            f"DELETE FROM {self._name(table)} WHERE _wats_extracted_at < '{before.isoformat()}' "  # noqa: S608
+            f"AND {_quoted(table.owner)} NOT IN (SELECT key FROM _wats_incoming)",
+            pa.table({"key": table.owners(sorted(kept))}),
+        )
 
     def _insert(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
         """Insert rows in place of those that are equal to them in the columns of their identity, if any."""
         if rows.num_rows:
             if identity:
                 self._delete(table, rows, identity=identity)
-            with self._registered(rows) as incoming:
-                self._open_connection.execute(
-                    f"INSERT INTO {self._name(table)} BY NAME SELECT * FROM {incoming}"  # noqa: S608
-                )
+            self._with_rows(
+                f"INSERT INTO {self._name(table)} BY NAME SELECT * FROM _wats_incoming",  # noqa: S608
+                rows,
+            )
 
     def _delete(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
-        with self._registered(rows) as incoming:
-            same = " AND ".join(f"old.{_quoted(name)} = new.{_quoted(name)}" for name in identity)
-            self._open_connection.execute(
-                f"DELETE FROM {self._name(table)} AS old USING {incoming} AS new WHERE {same}"  # noqa: S608
-            )
+        same = " AND ".join(f"old.{_quoted(name)} = new.{_quoted(name)}" for name in identity)
+        self._with_rows(
+            f"DELETE FROM {self._name(table)} AS old USING _wats_incoming AS new WHERE {same}",  # noqa: S608
+            rows,
+        )
 
     # ── questions ───────────────────────────────────────────────────────────────────────────────
 
@@ -396,22 +436,27 @@ class DuckDB:
     def _name(self, table: Table) -> str:
         return f"{self._schema_name}.{_quoted(table.name)}"
 
-    @contextmanager
-    def _registered(self, rows: pa.Table) -> Iterator[str]:
-        """Let SQL see Arrow rows, under a name that no table of a user has."""
-        self._open_connection.register("_wats_incoming", rows)
-        yield "temp._wats_incoming"
-        # not after an error: the transaction rolls it back, and a second error would hide the first
-        self._open_connection.unregister("_wats_incoming")
+    def _with_rows(self, query: str, _wats_incoming: pa.Table) -> None:
+        """Execute a query that sees Arrow rows as ``_wats_incoming``.
+
+        DuckDB finds them by the name of the parameter. A name that is registered would keep its rows in
+        memory to the end of the transaction.
+        """
+        self._open_connection.execute(query)
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The transaction that is open, or a new one; it ends behind the block, unless commits wait in it."""
         connection = self._open_connection
-        connection.execute("BEGIN")
+        if self._waiting is None:
+            connection.execute("BEGIN")
+        self._waiting = None
         try:
             yield connection
-            connection.execute("COMMIT")
+            if self._waiting is None:
+                connection.execute("COMMIT")
         except BaseException:
+            self._waiting = None
             with suppress(duckdb.Error):  # a COMMIT that failed has rolled back already
                 connection.execute("ROLLBACK")
             raise

@@ -194,7 +194,7 @@ class Parquet:
 
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:  # noqa: ARG002 - it never waits
         """Make it durable by way of the journal.
 
         New rows go to files that are named after the commit's label. Rows that were there under this label
@@ -214,6 +214,10 @@ class Parquet:
                     staging.change = _key_change(table, rows, commit, changed)
             for table, dictionaries in commit.book.items():
                 self._book(table, dictionaries, staging)
+        return True
+
+    def settle(self) -> None:
+        """Nothing waits."""
 
     def _holders(self, commit: Commit, parent: Table | None) -> set[str] | None:
         """Labels of the files with rows that go; ``None`` says that any may have some."""
