@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def main() -> None:
     given = _arguments()
     parts = _parts(given)
     load, *_ = os.getloadavg()
+    # as pip does with what it installs; the others' packages are compiled, too
+    compileall.compile_dir(HERE.parent / "src", quiet=2)
     race = Race(quick=given.quick, rounds=given.rounds, with_peers=given.peers, load=load)
     _run(race, parts)
     report.show(race, Console())
