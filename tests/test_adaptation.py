@@ -151,6 +151,12 @@ def test_a_process_that_is_busy_itself_does_not_blame_the_server() -> None:
     assert asking.answers(1000, 0.5) == 10
 
 
+def test_a_process_that_is_the_limit_itself_does_not_ask_for_more_at_a_time() -> None:
+    assert Asking(busy=1.0).answers(1000, 0.005) == 2
+    assert Asking(busy=0.5).answers(1000, 0.005) == 10, "it has time for more"
+    assert Asking(busy=1.0).answers(1000, 0.1) == 10, "something else in this process is what is busy"
+
+
 def test_some_milliseconds_more_are_not_late() -> None:
     asking = Asking()
     asking.answers(100, 0.002)

@@ -31,6 +31,10 @@ SLACK_SECONDS = 0.03
 BUSY = 0.7
 """Of one processor, for this process: then it is itself what makes answers late."""
 
+SATURATED = 0.9
+"""Of one processor, for this process, where answers come within :data:`SLACK_SECONDS`: then more at a time
+would wait for this process, and for each other."""
+
 MEMORY_SECONDS = 1800.0
 """What is usual is known from the last half hour."""
 
@@ -83,7 +87,8 @@ class FlightLimit:
     with those of its kind and size, for a page of 10,000 rows takes longer than one row. Once they are late,
     as many stay as the server seems to work on at once, at least half of them: the rest would only stand in
     its queue. Where that does not help, what makes them late is not what is asked here, and it stays at
-    that. After a refusal it is half as many. From then on it is one more at a time. Not thread-safe.
+    that. After a refusal it is half as many. From then on it is one more at a time. Where this process is the
+    limit, and not the server, it stays as it is. Not thread-safe.
 
     Args:
         most: Never more than these; and never less than one.
@@ -157,10 +162,12 @@ class FlightLimit:
             return
         stretches = sorted(self._stretches) or [1.0]
         stretch, quick = stretches[len(stretches) // 2], stretches[len(stretches) // 4]
-        mine = self._busy() - self._busy_before > BUSY * (now - self._began)
-        if stretch <= LATE or quick <= 1 or mine:
+        elapsed = now - self._began
+        busy = (self._busy() - self._busy_before) / elapsed if elapsed else 0.0
+        saturated = busy > SATURATED and self.places * elapsed < SLACK_SECONDS * self._answers
+        if stretch <= LATE or quick <= 1 or busy > BUSY:
             self._cut, self._futile = None, False
-            if self._full:
+            if self._full and not saturated:
                 self._change(2 * self.places if self._doubling else self.places + 1, now)
                 return
         elif self._worth_a_cut(stretch):

@@ -213,6 +213,10 @@ class Client:
         """Bytes of answers so far, inflated."""
         return self._tally.bytes
 
+    def useful_threads(self) -> int:
+        """How many threads may ask at the same time without standing in a queue."""
+        return self._throttle.places
+
     def part(self, *, max_in_flight: int | None = None, keeping: object = None) -> Client:
         """This client for a part of the work that may be stopped by itself, and asks for less at once.
 

@@ -560,18 +560,21 @@ class _Run:
         return lambda version: reached is not None and version is not None and version <= reached
 
     def _stamped(self, task: Task, rows: Rows, now: datetime) -> Rows:
-        return {
-            table: [self._stamp(batch, table.schema, now) for batch in rows.get(table, ())]
+        """The rows with the run and the moment, in batches as they were."""
+        shredded = {
+            table: pa.Table.from_batches(rows.get(table, ()), table.shredded_schema)
             for table in task.resource.tables
         }
-
-    def _stamp(self, batch: pa.RecordBatch, schema: pa.Schema, now: datetime) -> pa.RecordBatch:
-        """The batch with the run and the moment."""
-        if len(self._run_ids) < batch.num_rows:  # the same for all rows of all batches
-            self._run_ids = pa.repeat(self.report.run_id, max(batch.num_rows, 2 * len(self._run_ids)))
-        moments = pa.repeat(pa.scalar(now, TIMESTAMP), batch.num_rows)
-        columns = [*batch.columns, self._run_ids.slice(0, batch.num_rows), moments]
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
+        most = max(each.num_rows for each in shredded.values())
+        if len(self._run_ids) < most:  # the same for all rows of all chunks
+            self._run_ids = pa.repeat(self.report.run_id, max(most, 2 * len(self._run_ids)))
+        moments = pa.repeat(pa.scalar(now, TIMESTAMP), most)
+        stamped: dict[Table, list[pa.RecordBatch]] = {}
+        for table, each in shredded.items():
+            stamps = (self._run_ids.slice(0, each.num_rows), moments.slice(0, each.num_rows))
+            columns = [*each.columns, *stamps]
+            stamped[table] = pa.Table.from_arrays(columns, schema=table.schema).to_batches()
+        return stamped
 
     def _account(self, landed: _Landed) -> None:
         name, account = landed.resource, self.report.resources[landed.resource]

@@ -228,6 +228,7 @@ def _gone(reading: Reading, keys: ReportKeys, ledger: _Ledger) -> Iterator[str]:
         lambda group: keys.look_up(reading, group),
         workers=workers,
         ahead=workers,
+        useful=reading.client.useful_threads,
         check=reading.check,
     )
     for group, rows in found:

@@ -324,7 +324,8 @@ class DuckDB:
             self._sweep(table, commit.sweep_before, kept=commit.kept)
 
     def _sweep(self, table: Table, before: datetime, *, kept: Iterable[str]) -> None:
-        self._with_rows(
+        _with_rows(
+            self._open_connection,
             f"DELETE FROM {self._name(table)} WHERE _wats_extracted_at < '{before.isoformat()}' "  # noqa: S608
             f"AND {_quoted(table.owner)} NOT IN (SELECT key FROM _wats_incoming)",
             pa.table({"key": table.owners(sorted(kept))}),
@@ -335,14 +336,16 @@ class DuckDB:
         if rows.num_rows:
             if identity:
                 self._delete(table, rows, identity=identity)
-            self._with_rows(
+            _with_rows(
+                self._open_connection,
                 f"INSERT INTO {self._name(table)} BY NAME SELECT * FROM _wats_incoming",  # noqa: S608
                 rows,
             )
 
     def _delete(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
         same = " AND ".join(f"old.{_quoted(name)} = new.{_quoted(name)}" for name in identity)
-        self._with_rows(
+        _with_rows(
+            self._open_connection,
             f"DELETE FROM {self._name(table)} AS old USING _wats_incoming AS new WHERE {same}",  # noqa: S608
             rows,
         )
@@ -365,16 +368,16 @@ class DuckDB:
             self._explaining(f"table {table.name} cannot be read"),
             closing(self._connection.cursor()) as beside,
         ):
-            found = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?"
-            if not beside.execute(found, [self.schema, table.name]).fetchall():
-                return {}
-            beside.register("_wats_incoming", pa.table({"key": table.owners(keys)}))
-            return dict(
-                beside.execute(
+            try:
+                found = _with_rows(
+                    beside,
                     f"SELECT CAST({owner} AS VARCHAR), {version} FROM {self._name(table)} "  # noqa: S608
-                    f"WHERE {within} AND {owner} IN (SELECT key FROM temp._wats_incoming) GROUP BY ALL"
-                ).fetchall()
-            )
+                    f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL",
+                    pa.table({"key": table.owners(keys)}),
+                )
+            except duckdb.CatalogException:  # there is no such table
+                return {}
+            return dict(found.fetchall())
 
     def read(self, table: Table, **equal: str) -> pa.Table:
         """All rows, or those whose columns equal the given texts, in the order of their key."""
@@ -436,14 +439,6 @@ class DuckDB:
     def _name(self, table: Table) -> str:
         return f"{self._schema_name}.{_quoted(table.name)}"
 
-    def _with_rows(self, query: str, _wats_incoming: pa.Table) -> None:
-        """Execute a query that sees Arrow rows as ``_wats_incoming``.
-
-        DuckDB finds them by the name of the parameter. A name that is registered would keep its rows in
-        memory to the end of the transaction.
-        """
-        self._open_connection.execute(query)
-
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The transaction that is open, or a new one; it ends behind the block, unless commits wait in it."""
@@ -468,6 +463,17 @@ class DuckDB:
             yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise DestinationError(f"{self.place}: {doing}: {error}", hint=_hint(str(error))) from error
+
+
+def _with_rows(
+    connection: duckdb.DuckDBPyConnection, query: str, _wats_incoming: pa.Table
+) -> duckdb.DuckDBPyConnection:
+    """Execute a query that sees Arrow rows as ``_wats_incoming``.
+
+    DuckDB finds them by the name of the parameter. A name that is registered would keep its rows in memory to
+    the end of the transaction.
+    """
+    return connection.execute(query)
 
 
 def _quoted(name: str) -> str:

@@ -64,6 +64,7 @@ def in_order(
     *,
     workers: int,
     ahead: int,
+    useful: Callable[[], int] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[T, V]]:
     """Do ``work`` on each item in threads, and give the results in the order of the items.
@@ -71,14 +72,17 @@ def in_order(
     Args:
         items: May be endless; taken as needed, in the consuming thread.
         work: Runs in the threads. What it raises is raised here, when its item's turn comes.
-        workers: Threads.
+        workers: Threads, at most.
         ahead: The most items under way or waiting to be consumed: memory is this many results.
+        useful: How many threads are of use by now; asked before and after each item. Those that only wait
+            stand in the way of the others.
         check: Called while waiting; may raise to stop.
     """
     tasks: queue.SimpleQueue[_Slot[T, V] | None] = queue.SimpleQueue()
     pending: deque[_Slot[T, V]] = deque()
 
-    ended = threading.Event()
+    ended, lock = threading.Event(), threading.Lock()
+    threads: list[threading.Thread] = []
 
     def serve() -> None:
         # What was not begun before an error comes after it, and nobody will ask for it.
@@ -86,16 +90,22 @@ def in_order(
             slot.fill(work)
             if slot.error is not None:
                 ended.set()
+            add_thread()
 
-    threads: list[threading.Thread] = []
+    def add_thread() -> None:
+        """Where there is work for another one."""
+        if len(threads) < workers and not tasks.empty():
+            with lock:
+                if len(threads) < (min(workers, useful()) if useful else workers) and not ended.is_set():
+                    threads.append(_start(serve))
+
     source = _Source(iter(items))
     try:
         for item in source:
             slot: _Slot[T, V] = _Slot(item)
             pending.append(slot)
             tasks.put(slot)
-            if len(threads) < workers:
-                threads.append(_start(serve))
+            add_thread()
             while pending and (len(pending) >= ahead or pending[0].done.is_set()):
                 first = pending.popleft()
                 yield first.item, first.result(check)
@@ -106,6 +116,8 @@ def in_order(
             raise source.error
     finally:
         _drain(tasks)
+        with lock:
+            ended.set()
         for _ in threads:
             tasks.put(None)
 

@@ -255,6 +255,7 @@ class ByKeyReader:
             lambda key: self.fetch(reading, key),
             workers=workers,
             ahead=max(2 * workers, ahead),
+            useful=reading.client.useful_threads,
             check=reading.check,
         )
 

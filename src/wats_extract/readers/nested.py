@@ -63,6 +63,7 @@ class Nested:
                 lambda row: self._within(reading, row),
                 workers=workers,
                 ahead=2 * workers,
+                useful=reading.client.useful_threads,
                 check=reading.check,
             )
             inner = [row for _, rows in found for row in rows]

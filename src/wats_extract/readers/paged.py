@@ -129,7 +129,8 @@ class PagedReader:
         workers = reading.client.connection.max_in_flight
         groups = in_groups(keys, self.listing.keys_at_once)
         ahead = max(1, min(workers, KEYS_AHEAD // self.listing.keys_at_once))
-        return in_order(groups, find, workers=workers, ahead=ahead, check=reading.check)
+        useful = reading.client.useful_threads
+        return in_order(groups, find, workers=workers, ahead=ahead, useful=useful, check=reading.check)
 
     def _found(self, reading: Reading, keys: list[str], found: dict[str, Row] | RequestError) -> Chunk:
         outcomes = [self._outcome(reading, key, found) for key in keys]
