@@ -37,28 +37,6 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (1, 5), (4, 1), (4, 4), (8, 50)])
 @pytest.mark.parametrize("count", [0, 1, 40])
-def test_threads_come_as_they_are_of_use() -> None:
-    useful, at_once, most = [1], [0], [0]
-    lock = threading.Lock()
-
-    def work(item: int) -> int:
-        with lock:
-            at_once[0] += 1
-            most[0] = max(most[0], at_once[0])
-        time.sleep(0.01)
-        with lock:
-            at_once[0] -= 1
-        return item
-
-    # all are taken at once, and only then is there use for more
-    results = in_order(range(40), work, workers=4, ahead=40, useful=lambda: useful[0])
-    first = [next(results) for _ in range(5)]
-    assert most == [1]
-    useful[0] = 9
-    assert [item for item, _ in (*first, *results)] == list(range(40))
-    assert most == [4]
-
-
 def test_results_come_in_the_order_of_their_items(count: int, workers: int, ahead: int) -> None:
     chance = random.Random(workers)
     pauses = [chance.uniform(0, 0.003) for _ in range(count)]
@@ -236,3 +214,25 @@ def test_a_check_stops_the_wait_for_a_value() -> None:
             next(in_background(values(), ahead=1, check=check))
     finally:
         hanging.set()
+
+
+def test_threads_come_as_they_are_of_use() -> None:
+    useful, at_once, most = [1], [0], [0]
+    lock = threading.Lock()
+
+    def work(item: int) -> int:
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        time.sleep(0.01)
+        with lock:
+            at_once[0] -= 1
+        return item
+
+    # all are taken at once, and only then is there use for more
+    results = in_order(range(40), work, workers=4, ahead=40, useful=lambda: useful[0])
+    first = [next(results) for _ in range(5)]
+    assert most == [1]
+    useful[0] = 9
+    assert [item for item, _ in (*first, *results)] == list(range(40))
+    assert most == [4]
