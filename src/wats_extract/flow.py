@@ -366,13 +366,23 @@ class Destination(Protocol):
         """Create the tables that are missing, with their declared types; check those that exist."""
 
     def landed(
-        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
+        self,
+        table: Table,
+        keys: Sequence[str],
+        *,
+        versions: tuple[int, int] | None = None,
+        waiting: bool = False,
     ) -> dict[str, int | None]:
         """Which of ``keys`` have a row in ``table`` (by its owner column), with its version.
 
-        May be asked from another thread while a commit goes on. ``versions`` are the least and the largest
-        that matter: keys of which only others have landed may be left out, which spares reading a large
-        table.
+        May be asked from another thread while a commit goes on, unless those that wait are asked for.
+
+        Args:
+            table: The table.
+            keys: Some keys of items.
+            versions: The least and the largest that matter: keys of which only others have landed may be
+                left out, which spares reading a large table.
+            waiting: Also those whose commit waits.
         """
 
     def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:

@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -545,9 +545,9 @@ class _Run:
         if task.disposition == "append" or not chunk.landed:
             return frozenset()
         left = {key for key, version in chunk.landed.items() if maybe_there(version)}
-        left |= self._waiting.among(task.resource.name, chunk.landed.keys())
         asked = [key for key in chunk.landed if key not in left]
-        return frozenset(left | self.job.destination.landed(task.resource.table, asked).keys())
+        landed = self.job.destination.landed(task.resource.table, asked, waiting=True)
+        return frozenset(left | landed.keys())
 
     def _maybe_there(self, task: Task, cursor: Cursor | None) -> Callable[[int | None], bool]:
         """Which versions of items may have rows though they have not landed, as far as that is cheap to say.
@@ -581,13 +581,13 @@ class _Run:
         for table, count in landed.rows.items():
             account.tables[table] += count
         account.rows += sum(landed.rows.values())
-        account.items += len(landed.keys)
+        account.items += landed.items
         account.failures = len(self.open_failures.of_run(self.report.run_id, name))
         account.cursor = landed.cursor or account.cursor
         self.report.failures = sum(each.failures for each in self.report.resources.values())
         if landed.saturated:
             self._saturated.append(name)
-        self.listen(events.Committed(name, len(landed.keys), landed.rows, landed.failures))
+        self.listen(events.Committed(name, landed.items, landed.rows, landed.failures))
 
     def _commit_end(self, task: Task, place: _Place) -> None:
         """The reading is over: say what is covered; where a full pass is whole, sweep what is gone."""
@@ -624,7 +624,7 @@ class _Landed:
 
     Attributes:
         resource: Its name.
-        keys: The items in it.
+        items: How many.
         rows: How many, by table.
         failures: How many.
         cursor: The position behind it, ``None`` where it does not move.
@@ -632,7 +632,7 @@ class _Landed:
     """
 
     resource: str
-    keys: frozenset[str]
+    items: int
     rows: dict[str, int]
     failures: int
     cursor: Cursor | None
@@ -652,17 +652,13 @@ class _Waiting:
         self.chunks.append(
             _Landed(
                 resource,
-                frozenset(chunk.landed),
+                len(chunk.landed),
                 {table.name: sum(batch.num_rows for batch in rows) for table, rows in chunk.rows.items()},
                 len(chunk.failures),
                 chunk.cursor,
                 any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures),
             )
         )
-
-    def among(self, resource: str, keys: Set[str]) -> set[str]:
-        """Those of the keys that wait."""
-        return {key for chunk in self.chunks if chunk.resource == resource for key in chunk.keys & keys}
 
     def longer_than(self, seconds: float) -> bool:
         return bool(self.chunks) and time.monotonic() - self._began > seconds

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -186,7 +186,6 @@ class DuckDB:
         return {
             "memory_limit": self.memory_limit,
             "threads": 1,  # more take more memory, and more processor time for the same commit
-            "checkpoint_threshold": "64MB",  # each packs the last rows of all tables anew
             "preserve_insertion_order": False,  # needs less memory; a table has no order anyway
             "autoinstall_known_extensions": False,  # nothing here needs one, and networks are closed
         }
@@ -353,11 +352,17 @@ class DuckDB:
     # ── questions ───────────────────────────────────────────────────────────────────────────────
 
     def landed(
-        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
+        self,
+        table: Table,
+        keys: Sequence[str],
+        *,
+        versions: tuple[int, int] | None = None,
+        waiting: bool = False,
     ) -> dict[str, int | None]:
         """Which of ``keys`` own rows in ``table``, with their (latest) version; also during a commit."""
         if not keys or self._connection is None:
             return {}
+        own = waiting and self._waiting is not None  # another connection does not see what waits
         owner = _quoted(table.owner)
         version = f"max({_quoted(table.version)})" if table.version else "NULL"
         # DuckDB knows the least and the largest value of each part of a table, and reads few parts then
@@ -366,11 +371,11 @@ class DuckDB:
         )
         with (
             self._explaining(f"table {table.name} cannot be read"),
-            closing(self._connection.cursor()) as beside,
+            nullcontext(self._connection) if own else closing(self._connection.cursor()) as connection,
         ):
             try:
                 found = _with_rows(
-                    beside,
+                    connection,
                     f"SELECT CAST({owner} AS VARCHAR), {version} FROM {self._name(table)} "  # noqa: S608
                     f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL",
                     pa.table({"key": table.owners(keys)}),

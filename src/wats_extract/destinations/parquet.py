@@ -340,6 +340,7 @@ class Parquet:
         keys: Sequence[str],
         *,
         versions: tuple[int, int] | None = None,  # noqa: ARG002 - an index answers for all alike
+        waiting: bool = False,  # noqa: ARG002 - none waits
     ) -> dict[str, int | None]:
         """Which of ``keys`` own rows in ``table``, with their (latest) version.
 
