@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import destination_samples as samples
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
-from wats_extract.destinations import parquet
+from wats_extract.destinations import parquet, parquet_keys
 from wats_extract.destinations.parquet import Parquet
 from wats_extract.destinations.parquet_files import GRACE, SCHEMA_FILE
 from wats_extract.errors import DestinationError, Interrupted
@@ -201,14 +202,31 @@ def test_a_damaged_journal_is_a_clear_error(destination: Parquet) -> None:
     assert error.value.hint
 
 
-def test_the_index_knows_every_key_once(destination: Parquet) -> None:
+@pytest.mark.parametrize("most_appended", [0, 5, 50_000])
+def test_the_index_knows_every_key_once(
+    destination: Parquet, most_appended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_keys, "_MOST_APPENDED", most_appended)
     destination.landed(REPORTS, ["x"])
-    for number in range(12):
+    for number in [*range(12), 11]:  # one is made once more
         destination.commit(samples.nth_commit(number)[0])
-    connection = sqlite3.connect(index_of(destination))
-    keys = [row[0] for row in connection.execute("SELECT key FROM keys")]
-    connection.close()
-    assert sorted(keys) == sorted(destination.read(REPORTS)["uuid"].to_pylist())
+    with closing(sqlite3.connect(index_of(destination))) as connection:
+        both = "SELECT key, version FROM sorted UNION ALL SELECT key, version FROM appended"
+        kept = connection.execute(both).fetchall()
+    landed = destination.read(REPORTS)
+    uuids = landed["uuid"].to_pylist()
+    expected = dict(zip(uuids, landed["time_stamp"].to_pylist(), strict=True))
+    assert len(kept) == len(expected)
+    assert dict(kept) == {parquet_keys._number(uuid): version for uuid, version in expected.items()}
+    assert destination.landed(REPORTS, uuids) == expected
+
+
+def test_an_index_of_another_layout_is_begun_anew(destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    index_of(destination).unlink()
+    with closing(sqlite3.connect(index_of(destination))) as connection:
+        connection.executescript("CREATE TABLE journal (id TEXT); INSERT INTO journal VALUES ('x')")
+    assert destination.landed(REPORTS, ["a", "z"]) == {"a": 1}
 
 
 # ── several writers ─────────────────────────────────────────────────────────────────────────────

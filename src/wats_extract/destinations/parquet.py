@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -100,6 +101,8 @@ class Parquet:
         self._on_step = on_step
         self._clock = clock
         self._read_only = True
+        self._lock = threading.Lock()
+        self._schemas: dict[str, tuple[tuple[int, int, int], pa.Schema]] = {}
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
 
     @property
@@ -260,7 +263,15 @@ class Parquet:
             staging.move(folder, leaf, fresh)
 
     def _schema(self, table: Table) -> pa.Schema:
-        return pq.read_schema(self.path / table.name / files.SCHEMA_FILE)
+        """What its files have, which another process may have widened."""
+        file = self.path / table.name / files.SCHEMA_FILE
+        stamp = file.stat()
+        state = stamp.st_mtime_ns, stamp.st_ino, stamp.st_size
+        before, schema = self._schemas.get(table.name, (None, None))
+        if before != state:
+            schema = pq.read_schema(file)
+            self._schemas[table.name] = state, schema
+        return schema
 
     # ── the journal ─────────────────────────────────────────────────────────────────────────────
 
@@ -279,18 +290,19 @@ class Parquet:
         """Wait until no other process commits, for minutes at most."""
         lock = filelock.FileLock(self._home / ".commit.lock")
         deadline = time.monotonic() + _LOCK_PATIENCE
-        while not lock.is_locked:
+        with self._lock:  # the threads of this process go on at once, without looking again and again
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=_NAP_SECONDS)
+                except filelock.Timeout:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise
+                    self.while_waiting(f"another process commits into {self.place}", left)
             try:
-                lock.acquire(timeout=_NAP_SECONDS)
-            except filelock.Timeout:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise
-                self.while_waiting(f"another process commits into {self.place}", left)
-        try:
-            yield
-        finally:
-            lock.release()
+                yield
+            finally:
+                lock.release()
 
     @contextmanager
     def _committing(self) -> Iterator[Staging]:
