@@ -102,6 +102,7 @@ class Parquet:
         self._clock = clock
         self._read_only = True
         self._lock = threading.Lock()
+        self._encodings = files.Encodings()
         self._schemas: dict[str, tuple[tuple[int, int, int], pa.Schema]] = {}
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
 
@@ -308,7 +309,7 @@ class Parquet:
     def _committing(self) -> Iterator[Staging]:
         """What is staged within becomes durable at the end, or nothing of it."""
         with self._alone() as last:
-            staging = Staging(self.path, previous=last.id if last else "")
+            staging = Staging(self.path, self._encodings, previous=last.id if last else "")
             try:
                 yield staging
                 journal = staging.sealed()

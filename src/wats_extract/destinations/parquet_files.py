@@ -39,6 +39,9 @@ _DEAD = 1 << 18
 
 _ROW_GROUP = 131_072
 _SAMPLE = 4_096
+"""Rows that are looked at to choose how a column is written."""
+_TELLING = 200
+"""Rows that are enough to choose once for all."""
 _SYNCED_AT_ONCE = 8
 _PATIENCE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts to replace a file that a reader has open; only Windows minds."""
@@ -102,15 +105,32 @@ def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     )
 
 
-def write(path: Path, rows: pa.Table, *, behind: Path | None = None) -> None:
+class Encodings:
+    """How the columns of each table are written; found out once, where there are rows enough to tell."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, pa.Schema], dict[str, Any]] = {}
+
+    def of(self, folder: Path, rows: pa.Table) -> dict[str, Any]:
+        """What a writer of such rows is told."""
+        place = folder, rows.schema
+        encoding = self._known.get(place) or _encoding(rows)
+        if rows.num_rows >= _TELLING:
+            self._known[place] = encoding
+        return encoding
+
+
+def write(path: Path, rows: pa.Table, encodings: Encodings, *, behind: Path | None = None) -> None:
     """Write a file; it is not durable yet.
 
     Args:
         path: The (staged) file.
         rows: Its contents.
+        encodings: Those of the folder.
         behind: A file whose bytes come first, each at its old place, before those of ``rows``.
     """
-    with pa.OSFile(str(path), "wb") as sink, pq.ParquetWriter(sink, rows.schema, **_encoding(rows)) as writer:
+    encoding = encodings.of(path.parent, rows)
+    with pa.OSFile(str(path), "wb") as sink, pq.ParquetWriter(sink, rows.schema, **encoding) as writer:
         if behind is not None:
             with behind.open("rb") as earlier:
                 earlier.seek(_MAGIC)  # the writer has written its own already

@@ -94,9 +94,9 @@ class Staging:
         change: What the commit changes in the key index.
     """
 
-    def __init__(self, root: Path, *, previous: str) -> None:
+    def __init__(self, root: Path, encodings: files.Encodings, *, previous: str) -> None:
         self.change: KeyChange | None = None
-        self._root = root
+        self._root, self._encodings = root, encodings
         self._previous = previous
         self._id = uuid.uuid4().hex
         self._files: list[str] = []
@@ -116,7 +116,7 @@ class Staging:
     def write(self, target: Path, rows: pa.Table, *, behind: Path | None = None) -> None:
         """Stage one file; see :func:`wats_extract.destinations.parquet_files.write`."""
         self._files.append(target.relative_to(self._root).as_posix())
-        files.write(files.staged_path(target, self._id), rows, behind=behind)
+        files.write(files.staged_path(target, self._id), rows, self._encodings, behind=behind)
 
     def sealed(self) -> Journal | None:
         """Wait for the disk; the journal to be published then, or ``None`` if nothing was staged."""
