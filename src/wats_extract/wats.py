@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
@@ -421,6 +420,8 @@ def _check(**numbers: Any) -> None:
 
 async def _awaited(work: Callable[[], T], *, stop: Callable[[], None]) -> T:
     """What ``work`` gives, in a thread; where the task is cancelled, it is stopped and waited for."""
+    import asyncio  # whoever gets here has it; others need not wait for it
+
     step = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(step)

@@ -29,15 +29,9 @@ WIDE = 72
 
 
 @contextmanager
-def told(*, quiet: bool) -> Iterator[events.Listener]:
-    """A listener that tells on stderr what happens, in the way that suits it.
-
-    Args:
-        quiet: Tell nothing.
-    """
-    if quiet:
-        yield events.nobody
-    elif output.on_terminal(sys.stderr):
+def told() -> Iterator[events.Listener]:
+    """A listener that tells on stderr what happens, in the way that suits it."""
+    if output.on_terminal(sys.stderr):
         with Bars(output.console(sys.stderr)) as bars:
             yield bars.listen
     else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from wats_extract import events
-from wats_extract.cli import output, progress, signals, summary
+from wats_extract.cli import output, signals, summary
 from wats_extract.cli.pipeline_file import loaded
 from wats_extract.cli.summary import Outcome
 from wats_extract.pipeline import Pipeline
@@ -53,7 +54,7 @@ def carry_out(file: Path, begin: Begin[R], tell: Tell[R], *, as_json: bool, quie
 
 
 def _observed(pipeline: Pipeline, begin: Begin[R], stop: signals.Stop, *, quiet: bool) -> R:
-    with progress.told(quiet=quiet) as listen:
+    with _told(quiet=quiet) as listen:
         watcher = threading.Thread(target=_announce, args=(stop, listen), daemon=True)
         watcher.start()
         try:
@@ -61,6 +62,14 @@ def _observed(pipeline: Pipeline, begin: Begin[R], stop: signals.Stop, *, quiet:
         finally:
             stop.event.set()
             watcher.join()
+
+
+def _told(*, quiet: bool) -> AbstractContextManager[events.Listener]:
+    if quiet:
+        return nullcontext(events.nobody)
+    from wats_extract.cli import progress  # here, for rich takes a while to import
+
+    return progress.told()
 
 
 def _announce(stop: signals.Stop, listen: events.Listener) -> None:
