@@ -186,6 +186,7 @@ class DuckDB:
         return {
             "memory_limit": self.memory_limit,
             "threads": 1,  # more take more memory, and more processor time for the same commit
+            "checkpoint_threshold": "64MB",  # each packs the last rows of all tables anew
             "preserve_insertion_order": False,  # needs less memory; a table has no order anyway
             "autoinstall_known_extensions": False,  # nothing here needs one, and networks are closed
         }
