@@ -229,7 +229,7 @@ def full_disk(seed: int, folder: Path, figures: Figures, *, kind: str) -> None:
     """The disk is full again and again, each time a little later."""
     with _world(seed, figures, reports=40) as world:
         trial = Trial(world, folder, kind, figures)
-        for size in (3_000, 40_000, 600_000):
+        for size in (3_000, 30_000, 600_000):
             with trial.asking_nothing_twice():
                 ended = trial.ended(trial.start(on_full_disk.__file__, str(size), str(trial.file)))
             assert ended.code in (0, 1), ended

@@ -182,10 +182,10 @@ def test_nothing_is_acknowledged_that_was_not_committed(
     destination = type(extraction.destination())
     commit = destination.commit
 
-    def full(self: Any, wanted: Any) -> None:
+    def full(self: Any, wanted: Any, **how: Any) -> Any:
         if wanted.landed:
             raise DestinationError("no space left")
-        commit(self, wanted)
+        return commit(self, wanted, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(destination, "commit", full)
