@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -571,10 +572,23 @@ def test_commits_that_wait_and_are_lost_for_want_of_memory_are_made_again(
 
     class Small(DuckDB):
         def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:
-            try:
+            with self.counting():
                 return super().commit(commit, may_wait=may_wait)
-            except CommitsLost:
-                lost.append(commit.label)
+
+        def settle(self) -> None:
+            with self.counting():
+                super().settle()
+
+        def landed(self, *arguments: Any, **named: Any) -> dict[str, int | None]:
+            with self.counting():
+                return super().landed(*arguments, **named)
+
+        @contextmanager
+        def counting(self) -> Iterator[None]:
+            try:
+                yield
+            except CommitsLost as error:
+                lost.append(error.message)
                 raise
 
     small = Small(tmp_path / "wats.duckdb", memory_limit="4MB")

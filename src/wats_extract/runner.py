@@ -389,6 +389,7 @@ class _Run:
             try:
                 self._read_on(task, place)
             except CommitsLost:
+                self._waiting.chunks.clear()
                 self.open_failures = OpenFailures.of(self.job.destination, self.job.pipeline)
                 place.go_back(account)
                 self._read_on(task, place)

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -70,6 +70,8 @@ _HINTS = (
 
 MOST_MEMORY = "2GB"
 """What DuckDB may use in the end."""
+
+_MORE_MEMORY = f"SET memory_limit = '{MOST_MEMORY}'"
 
 ENOUGH_ROWS = 200_000
 """Rows of one table that need not wait for more.
@@ -280,7 +282,7 @@ class DuckDB:
 
     def _use_more_memory(self, error: duckdb.Error, *, lost: bool) -> None:
         """From now on; and nothing waits any more, so that nothing is lost a second time."""
-        self._open_connection.execute(f"SET memory_limit = '{MOST_MEMORY}'")
+        self._open_connection.execute(_MORE_MEMORY)
         self._may_wait = False
         if lost:
             raise CommitsLost(f"{self.place}: what waited is not committed: {error}") from error
@@ -363,27 +365,35 @@ class DuckDB:
         """Which of ``keys`` own rows in ``table``, with their (latest) version; also during a commit."""
         if not keys or self._connection is None:
             return {}
-        own = waiting and self._waiting is not None  # another connection does not see what waits
         owner = _quoted(table.owner)
         version = f"max({_quoted(table.version)})" if table.version else "NULL"
         # DuckDB knows the least and the largest value of each part of a table, and reads few parts then
         within = (
             f"{_quoted(table.version)} BETWEEN {versions[0]:d} AND {versions[1]:d}" if versions else "true"
         )
-        with (
-            self._explaining(f"table {table.name} cannot be read"),
-            nullcontext(self._connection) if own else closing(self._connection.cursor()) as connection,
-        ):
-            try:
-                found = _with_rows(
-                    connection,
-                    f"SELECT CAST({owner} AS VARCHAR), {version} FROM {self._name(table)} "  # noqa: S608
-                    f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL",
-                    pa.table({"key": table.owners(keys)}),
-                )
-            except duckdb.CatalogException:  # there is no such table
-                return {}
-            return dict(found.fetchall())
+        query = (
+            f"SELECT CAST({owner} AS VARCHAR), {version} FROM {self._name(table)} "  # noqa: S608
+            f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL"
+        )
+        asked = pa.table({"key": table.owners(keys)})
+        with self._explaining(f"table {table.name} cannot be read"):
+            if waiting and self._waiting is not None:
+                return self._found_with_what_waits(query, asked)
+            with closing(self._connection.cursor()) as beside:
+                try:
+                    return _found(beside, query, asked)
+                except duckdb.OutOfMemoryException:
+                    beside.execute(_MORE_MEMORY)
+                    return _found(beside, query, asked)
+
+    def _found_with_what_waits(self, query: str, asked: pa.Table) -> dict[str, int | None]:
+        """By the connection that has the transaction: no other one sees what waits."""
+        try:
+            return _found(self._open_connection, query, asked)
+        except duckdb.OutOfMemoryException as error:
+            self._roll_back()
+            self._use_more_memory(error, lost=True)
+            raise
 
     def read(self, table: Table, **equal: str) -> pa.Table:
         """All rows, or those whose columns equal the given texts, in the order of their key."""
@@ -457,10 +467,14 @@ class DuckDB:
             if self._waiting is None:
                 connection.execute("COMMIT")
         except BaseException:
-            self._waiting = None
-            with suppress(duckdb.Error):  # a COMMIT that failed has rolled back already
-                connection.execute("ROLLBACK")
+            self._roll_back()
             raise
+
+    def _roll_back(self) -> None:
+        """Forget what the transaction has, and what waits in it."""
+        self._waiting = None
+        with suppress(duckdb.Error):  # a COMMIT that failed has rolled back already
+            self._open_connection.execute("ROLLBACK")
 
     @contextmanager
     def _explaining(self, doing: str) -> Iterator[None]:
@@ -480,6 +494,14 @@ def _with_rows(
     the end of the transaction.
     """
     return connection.execute(query)
+
+
+def _found(connection: duckdb.DuckDBPyConnection, query: str, asked: pa.Table) -> dict[str, int | None]:
+    """Two columns of the rows that a query finds; none where there is no such table."""
+    try:
+        return dict(_with_rows(connection, query, asked).fetchall())
+    except duckdb.CatalogException:
+        return {}
 
 
 def _quoted(name: str) -> str:
