@@ -73,7 +73,7 @@ MOST_MEMORY = "2GB"
 
 _MORE_MEMORY = f"SET memory_limit = '{MOST_MEMORY}'"
 
-ENOUGH_ROWS = 200_000
+ENOUGH_ROWS = 500_000
 """Rows of one table that need not wait for more.
 
 DuckDB packs rows 122,880 at a time. A transaction with as many writes them packed, and once: fewer go through
