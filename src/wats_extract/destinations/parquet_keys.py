@@ -196,7 +196,8 @@ class KeyIndex:
 
 
 def _number(key: str) -> int:
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "little", signed=True)
+    text = key.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
 
 
 def with_index(path: Path, use: Callable[[KeyIndex], T]) -> T:
