@@ -15,23 +15,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
+
+from wats_extract.http_answer import HttpAnswer
 
 IDLE_SECONDS = 30.0
 """A connection that was idle for longer is not used again: somebody on the way may have dropped it."""
 
-_PIECE = 64 * 1024
 _TARGET = re.compile(r"/[!-~]*")
 _LINE = re.compile(r"[ -~]*")
 
 
 class ConnectTimeout(TimeoutError):
     """The server does not accept a connection in time."""
-
-
-class CutOff(HTTPException):
-    """The connection ended before the answer did."""
 
 
 class Connections:
@@ -94,17 +91,10 @@ class Connections:
                     body or b"",
                 )
             )
-            response = HTTPResponse(connection.http.sock, method=method)
+            return Received(HttpAnswer(connection.http.sock), self, connection)
         except BaseException:
             self.drop(connection)
             raise
-        received = Received(response, self, connection)
-        try:
-            response.begin()
-        except BaseException:
-            received.close()
-            raise
-        return received
 
     def close(self) -> None:
         """Close all; requests under way break off."""
@@ -189,18 +179,17 @@ class _Connection:
 class Received:
     """An answer whose body is still to be read; close it then."""
 
-    def __init__(self, response: HTTPResponse, connections: Connections, connection: _Connection) -> None:
-        self._response, self._connections, self._connection = response, connections, connection
-        self._whole = False
+    def __init__(self, answer: HttpAnswer, connections: Connections, connection: _Connection) -> None:
+        self._answer, self._connections, self._connection = answer, connections, connection
 
     @property
     def status(self) -> int:
         """Its status."""
-        return self._response.status
+        return self._answer.status
 
     def header(self, name: str) -> str | None:
-        """A header, or ``None``."""
-        return self._response.headers.get(name)
+        """A header, by its name in lower case, or ``None``."""
+        return self._answer.headers.get(name)
 
     def parts(self) -> Iterator[bytes]:
         """The body as it comes, still encoded.
@@ -210,16 +199,11 @@ class Received:
             OSError: the connection broke.
             HTTPException: it is cut off, or no HTTP.
         """
-        while part := self._response.read1(_PIECE):
-            yield part
-        if self._response.length:
-            raise CutOff(f"{self._response.length} bytes of the answer are missing")
-        self._whole = True
+        return self._answer.parts()
 
     def close(self) -> None:
         """Let go of it; its connection stays open where the body was read to its end."""
-        self._response.close()
-        if self._whole and not self._response.will_close:
+        if self._answer.over:
             self._connections.give_back(self._connection)
         else:
             self._connections.drop(self._connection)

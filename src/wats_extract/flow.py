@@ -389,8 +389,8 @@ class Destination(Protocol):
         """Make it durable, all or nothing; the same commit twice leaves the same tables.
 
         With ``may_wait`` it may become durable together with commits after it, which is cheaper: with the
-        next that may not wait, by :meth:`settle`, or when there are enough. After an error nothing is there
-        of those that wait.
+        next that may not wait, by :meth:`settle`, or when there are enough. After an error nothing waits any
+        more: what has waited is gone, unless it became durable before.
 
         Returns:
             Whether it is durable, with all that has waited; else it waits.

@@ -502,12 +502,13 @@ class _Run:
             replaced=self._replaced(task, chunk, maybe_there),
             book=book,
         )
-        may_wait = may_wait and not self._waiting.longer_than(LONGEST_WAIT)
         durable = self._land(commit, may_wait=may_wait)
         self.open_failures.settle(failed)
         self._waiting.add(name, chunk)
         if durable:
             self._settled()
+        elif self._waiting.longer_than(LONGEST_WAIT):
+            self._settle()
 
     def _settle_where_idle(self) -> None:
         if self._waiting.idle_for(IDLE_SECONDS):
@@ -569,10 +570,11 @@ class _Run:
         most = max(each.num_rows for each in shredded.values())
         if len(self._run_ids) < most:  # the same for all rows of all chunks
             self._run_ids = pa.repeat(self.report.run_id, max(most, 2 * len(self._run_ids)))
-        moments = pa.repeat(pa.scalar(now, TIMESTAMP), most)
+        moment = pa.scalar(now, TIMESTAMP)
         stamped: dict[Table, list[pa.RecordBatch]] = {}
         for table, each in shredded.items():
-            stamps = (self._run_ids.slice(0, each.num_rows), moments.slice(0, each.num_rows))
+            # a destination may keep the rows of small tables, and with a slice all that it is a slice of
+            stamps = (self._run_ids.slice(0, each.num_rows), pa.repeat(moment, each.num_rows))
             columns = [*each.columns, *stamps]
             stamped[table] = pa.Table.from_arrays(columns, schema=table.schema).to_batches()
         return stamped

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,83 @@ def test_what_is_kept_is_not_swept(destination: Any) -> None:
     destination.commit(last)
     assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "c": 2}
     assert destination.count(FAMILY) == {"reports": 2, "steps": 6, "chart series": 1}
+
+
+# ── commits that wait for one another ───────────────────────────────────────────────────────────
+
+
+def test_commits_wait_until_one_may_not(destination: Any) -> None:
+    assert not destination.commit(commit_of("1", {"a": (1, 3, 2)}), may_wait=True)
+    assert not destination.commit(commit_of("2", {"b": (2, 1, 1)}), may_wait=True)
+    assert destination.landed(REPORTS, ["a", "b"]) == {}, "durable are none of them"
+    assert destination.landed(REPORTS, ["a", "c"], waiting=True) == {"a": 1}
+    assert destination.commit(commit_of("3", {"a": (3, 1, 0)}, replaced=["a"], minute=1))
+    assert destination.landed(REPORTS, ["a", "b"]) == {"a": 3, "b": 2}
+    assert destination.count(FAMILY) == {"reports": 2, "steps": 2, "chart series": 1}
+
+
+def test_an_item_that_waits_can_be_replaced(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 3, 2), "b": (1, 1, 1)}), may_wait=True)
+    replaced = destination.landed(REPORTS, ["a"], waiting=True)
+    destination.commit(commit_of("2", {"a": (2, 2, 0)}, replaced=list(replaced), minute=1), may_wait=True)
+    destination.settle()
+    assert destination.landed(REPORTS, ["a", "b"]) == {"a": 2, "b": 1}
+    assert destination.count(FAMILY) == {"reports": 2, "steps": 3, "chart series": 1}
+
+
+def test_what_waits_is_settled_once(kind: str, tmp_path: Path) -> None:
+    steps: list[str] = []
+    destination = samples.opened(kind, tmp_path, on_step=steps.append)
+    destination.settle()
+    assert not destination.commit(samples.first_commit(), may_wait=True)
+    steps.clear()
+    destination.settle()
+    assert steps, "what was to be done"
+    steps.clear()
+    destination.settle()
+    assert not steps
+    destination.close()
+    assert samples.native(kind, tmp_path, REPORTS).num_rows == 3
+
+
+def test_what_waits_is_gone_after_close(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 1, 1)}), may_wait=True)
+    destination.close()
+    destination.open()
+    destination.settle()
+    assert destination.count(FAMILY) == {"reports": 0, "steps": 0, "chart series": 0}
+
+
+def test_nothing_waits_after_an_error(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 1, 1)}), may_wait=True)
+    wrong = replace(broken_commits()["a wrong schema"], landed={"b": 1}, replaced=frozenset())
+    with pytest.raises(DestinationError, match="commit x"):
+        destination.commit(wrong, may_wait=True)
+    destination.settle()
+    assert destination.count(FAMILY) == {"reports": 0, "steps": 0, "chart series": 0}
+    assert destination.commit(commit_of("1", {"a": (1, 1, 1)}))
+    assert destination.count([REPORTS]) == {"reports": 1}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_commits_that_wait_leave_what_they_would_leave_alone(seed: int, destination: Any) -> None:
+    chance, model = random.Random(seed), Model()
+    for number in range(60):
+        items = {
+            f"item {chance.randrange(60)}": (number, chance.randrange(4), chance.randrange(3))
+            for _ in range(chance.randrange(4))
+        }
+        replaced = destination.landed(REPORTS, list(items), waiting=True)
+        assert replaced == {uuid: model.items[uuid][0][0] for uuid in items if uuid in model.items}
+        label = f"p-reports-{chance.choice([number, number % 7])}"
+        commit = commit_of(label, items, replaced=replaced, minute=number)
+        destination.commit(commit, may_wait=chance.random() < 0.9)
+        model.commit(commit, items, number)
+        if chance.random() < 0.1:
+            destination.settle()
+            assert contents(destination) == model.contents()
+    destination.settle()
+    assert contents(destination) == model.contents()
 
 
 # ── bookkeeping ─────────────────────────────────────────────────────────────────────────────────

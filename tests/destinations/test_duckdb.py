@@ -6,7 +6,6 @@ import collections
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import destination_samples as samples
@@ -158,49 +157,6 @@ def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
 
 
 # ── commits that wait for one another ──
-
-
-def test_commits_wait_until_one_may_not(tmp_path: Path) -> None:
-    steps: list[str] = []
-    destination = samples.opened("duckdb", tmp_path, on_step=steps.append)
-    assert not destination.commit(commit_of("1", {"a": (1, 3, 2)}), may_wait=True)
-    assert not destination.commit(commit_of("2", {"b": (2, 1, 1)}), may_wait=True)
-    assert destination.landed(REPORTS, ["a", "b"]) == {}, "durable are none of them"
-    assert "committed" not in steps
-    assert destination.commit(commit_of("3", {"a": (3, 1, 0)}, replaced=["a"], minute=1))
-    assert destination.landed(REPORTS, ["a", "b"]) == {"a": 3, "b": 2}
-    assert destination.count(FAMILY) == {"reports": 2, "steps": 2, "chart series": 1}
-    assert steps.count("committed") == 1
-    destination.close()
-
-
-def test_what_waits_is_settled_once(tmp_path: Path) -> None:
-    steps: list[str] = []
-    destination = samples.opened("duckdb", tmp_path, on_step=steps.append)
-    destination.settle()
-    assert not destination.commit(samples.first_commit(), may_wait=True)
-    destination.settle()
-    destination.settle()
-    assert steps.count("committed") == 1
-    destination.close()
-    assert samples.native("duckdb", tmp_path, REPORTS).num_rows == 3
-
-
-def test_what_waits_is_gone_after_close_and_after_an_error(tmp_path: Path) -> None:
-    destination = samples.opened("duckdb", tmp_path)
-    destination.commit(commit_of("1", {"a": (1, 1, 1)}), may_wait=True)
-    destination.close()
-    destination.open()
-    assert destination.count([REPORTS]) == {"reports": 0}
-    destination.commit(commit_of("1", {"a": (1, 1, 1)}), may_wait=True)
-    wrong = commit_of("2", {"b": (1, 1, 1)})
-    with pytest.raises(DestinationError, match="commit 2"):
-        destination.commit(replace(wrong, rows={replace(REPORTS, name="no such"): wrong.rows[REPORTS]}))
-    destination.settle()
-    assert destination.count(FAMILY) == {"reports": 0, "steps": 0, "chart series": 0}
-    assert destination.commit(commit_of("1", {"a": (1, 1, 1)}))
-    assert destination.count([REPORTS]) == {"reports": 1}
-    destination.close()
 
 
 def test_enough_rows_need_not_wait(tmp_path: Path) -> None:

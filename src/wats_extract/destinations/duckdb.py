@@ -288,13 +288,13 @@ class DuckDB:
             raise CommitsLost(f"{self.place}: what waited is not committed: {error}") from error
 
     def _commit(self, commit: Commit, *, may_wait: bool) -> bool:
-        landing = {
-            table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
-        }
-        waiting = Counter({table.name: rows.num_rows for table, rows in landing.items()})
-        waiting.update(self._waiting or {})
-        waits = may_wait and self._may_wait and max(waiting.values(), default=0) < ENOUGH_ROWS
+        waiting = Counter(self._waiting or {})
         with self._transaction():
+            landing = {
+                table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
+            }
+            waiting.update({table.name: rows.num_rows for table, rows in landing.items()})
+            waits = may_wait and self._may_wait and max(waiting.values(), default=0) < ENOUGH_ROWS
             # all of a commit is there, or nothing: one table tells
             filled = ((table, rows) for table, rows in landing.items() if table.stamped and rows.num_rows)
             again = any(self._has_stamps_of(table, rows) for table, rows in islice(filled, 1))

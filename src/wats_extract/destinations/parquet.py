@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from wats_extract.destinations import parquet_files as files
 from wats_extract.destinations.parquet_journal import HOME, Journal, KeyChange, Staging, last_journal
 from wats_extract.destinations.parquet_keys import Entry, KeyIndex, with_index
+from wats_extract.destinations.parquet_waiting import Waiting, WaitingRows
 from wats_extract.errors import DestinationError
 from wats_extract.flow import TIMESTAMP, Commit, Table
 
@@ -49,6 +50,9 @@ _HINTS = (
     (r"\+schema\.parquet", "prepare the destination before"),
 )
 
+
+ENOUGH_BYTES = 16 * 2**20
+"""Rows (encoded) that need not wait for more."""
 
 _SCANNED_ROWS = 10_000
 """Rows of a batch that a scan gives, at most."""
@@ -104,6 +108,7 @@ class Parquet:
         self._lock = threading.Lock()
         self._encodings = files.Encodings()
         self._schemas: dict[str, tuple[tuple[int, int, int], pa.Schema]] = {}
+        self._waiting: Waiting | None = None
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
 
     @property
@@ -124,7 +129,7 @@ class Parquet:
             read_only: Create nothing and remove nothing. A commit that waits in the journal has happened,
                 so it is finished here too, unless the folder cannot be written.
         """
-        self._read_only = False
+        self._read_only, self._waiting = False, None
         with self._explaining("cannot be opened"):
             if read_only:
                 self._finish_what_was_cut_off()
@@ -146,8 +151,8 @@ class Parquet:
                 return
 
     def close(self) -> None:
-        """Close it; nothing is held between two calls."""
-        self._read_only = True
+        """Close it, and forget what waits."""
+        self._read_only, self._waiting = True, None
 
     # ── tables ──────────────────────────────────────────────────────────────────────────────────
 
@@ -198,30 +203,88 @@ class Parquet:
 
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
 
-    def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:  # noqa: ARG002 - it never waits
-        """Make it durable by way of the journal.
+    def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:
+        """Make it durable by way of the journal, behind those that wait.
 
-        New rows go to files that are named after the commit's label. Rows that were there under this label
-        stay, but for those of the items that land again, so the same commit twice leaves the same tables.
+        New rows go to files that are named after the commit's label; those that waited, after the label of
+        the first. Rows that were there under this label stay, but for those of the items that land again, so
+        the same commit twice leaves the same tables.
+
+        Args:
+            commit: What to make durable.
+            may_wait: Keep it in memory if all its rows are new, until there are :data:`ENOUGH_BYTES`.
 
         Raises:
-            DestinationError: nothing of it is there. But if the message says that it *is decided*, only
-                publishing its files has failed, and the next :meth:`open` or :meth:`commit` does that.
+            DestinationError: nothing of it is there, nor of those that have waited. But if the message says
+                that it *is decided*, only publishing its files has failed, and the next :meth:`open` or
+                :meth:`commit` does that.
         """
+        if may_wait and not commit.replaced and commit.sweep_before is None:
+            if self._wait(commit).size < ENOUGH_BYTES:
+                self._on_step("waits")
+                return False
+            self.settle()
+        else:
+            self.settle()
+            self._commit(commit)
+        return True
+
+    def _wait(self, commit: Commit) -> Waiting:
+        """Keep a commit in memory; returns it with those that wait already."""
+        if self._waiting is not None and not self._waiting.takes(commit):
+            self.settle()
+        waiting, self._waiting = self._waiting, None  # an error forgets them
+        with self._explaining(f"commit {commit.label}"):
+            waiting = waiting or Waiting(commit.label, {table: self._no_rows(table) for table in commit.rows})
+            waiting.add(commit)
+        self._waiting = waiting
+        return waiting
+
+    def _no_rows(self, table: Table) -> WaitingRows:
+        return WaitingRows(self.path / table.name, self._schema(table), self._encodings)
+
+    def settle(self) -> None:
+        """Make durable what waits."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return
+        with self._explaining(f"commit {waiting.label}"), self._committing() as staging:
+            commit = Commit(waiting.label, {}, waiting.landed, frozenset(), waiting.book)
+            parent = _parent(waiting.rows)
+            for table, rows in waiting.rows.items():
+                encoded = rows.encoded()
+                self._land_encoded(table, rows, encoded, commit, staging)
+                if table is parent:
+                    keys = files.decoded(encoded, [table.owner]) if encoded else rows.schema.empty_table()
+                    staging.change = _key_change(table, keys, commit, [files.safe_label(commit.label)])
+            self._book_all(commit, staging)
+
+    def _land_encoded(
+        self,
+        table: Table,
+        waiting: WaitingRows,
+        encoded: pa.Buffer | None,
+        commit: Commit,
+        staging: Staging,
+    ) -> None:
+        """Stage a file that is encoded already; where the folder has changed meanwhile, its rows."""
+        slots = files.slots(waiting.folder, files.safe_label(commit.label))
+        if any(slot.exists() for slot in slots) or self._schema(table) != waiting.schema:
+            rows = files.decoded(encoded) if encoded else waiting.schema.empty_table()
+            self._land(table, rows, commit, set(), staging)
+        elif encoded:
+            staging.put(slots[0], encoded)
+
+    def _commit(self, commit: Commit) -> None:
         with self._explaining(f"commit {commit.label}"), self._committing() as staging:
-            parent = next((table for table in commit.rows if _is_parent(table)), None)
+            parent = _parent(commit.rows)
             holders = self._holders(commit, parent)
             for table, batches in commit.rows.items():
                 rows = pa.Table.from_batches(batches, table.schema)
                 changed = self._land(table, rows, commit, holders, staging)
                 if table is parent:
                     staging.change = _key_change(table, rows, commit, changed)
-            for table, dictionaries in commit.book.items():
-                self._book(table, dictionaries, staging)
-        return True
-
-    def settle(self) -> None:
-        """Nothing waits."""
+            self._book_all(commit, staging)
 
     def _holders(self, commit: Commit, parent: Table | None) -> set[str] | None:
         """Labels of the files with rows that go; ``None`` says that any may have some."""
@@ -246,6 +309,10 @@ class Parquet:
         earlier = _not_again(files.live(folder, own), table, rows, commit)
         staging.move(folder, own, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
         return changed
+
+    def _book_all(self, commit: Commit, staging: Staging) -> None:
+        for table, rows in commit.book.items():
+            self._book(table, rows, staging)
 
     def _book(self, table: Table, rows: Sequence[Mapping[str, Any]], staging: Staging) -> None:
         """Stage bookkeeping rows: one file a pipeline and resource, or a run, so that each stays small."""
@@ -353,12 +420,15 @@ class Parquet:
         keys: Sequence[str],
         *,
         versions: tuple[int, int] | None = None,  # noqa: ARG002 - an index answers for all alike
-        waiting: bool = False,  # noqa: ARG002 - none waits
+        waiting: bool = False,
     ) -> dict[str, int | None]:
         """Which of ``keys`` own rows in ``table``, with their (latest) version.
 
         The parent table of a resource answers from its index, any other table reads its files.
         """
+        if waiting and self._waiting is not None and table in self._waiting.rows:
+            wait = self._waiting.landed
+            return self.landed(table, keys) | {key: wait[key] for key in keys if key in wait}
         if not keys or not (self.path / table.name).is_dir():
             return {}
         with self._explaining(f"table {table.name} cannot be read"):
@@ -435,6 +505,10 @@ class Parquet:
 def _is_parent(table: Table) -> bool:
     """Whether the table has one row an item; the files of its children have the same labels."""
     return table.key == (table.owner,)
+
+
+def _parent(tables: Iterable[Table]) -> Table | None:
+    return next((table for table in tables if _is_parent(table)), None)
 
 
 def _labels(folder: Path) -> set[str]:

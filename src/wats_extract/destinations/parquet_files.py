@@ -94,6 +94,11 @@ def read(path: Path) -> pa.Table:
         return file.read()
 
 
+def decoded(encoded: pa.Buffer, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a file that is in memory."""
+    return pq.read_table(pa.BufferReader(encoded), columns=columns)
+
+
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """The rows with exactly these columns; those that they lack are null."""
     return pa.table(
@@ -135,7 +140,12 @@ def write(path: Path, rows: pa.Table, encodings: Encodings, *, behind: Path | No
             with behind.open("rb") as earlier:
                 earlier.seek(_MAGIC)  # the writer has written its own already
                 shutil.copyfileobj(earlier, sink, 1 << 20)
-        writer.write_table(rows, _ROW_GROUP)
+        write_rows(writer, rows)
+
+
+def write_rows(writer: pq.ParquetWriter, rows: pa.Table) -> None:
+    """Add rows to a file, in parts of a size that readers like."""
+    writer.write_table(rows, _ROW_GROUP)
 
 
 def room_behind(slot: Path) -> Path | None:

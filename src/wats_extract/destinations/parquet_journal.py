@@ -118,6 +118,12 @@ class Staging:
         self._files.append(target.relative_to(self._root).as_posix())
         files.write(files.staged_path(target, self._id), rows, self._encodings, behind=behind)
 
+    def put(self, target: Path, encoded: pa.Buffer) -> None:
+        """Stage one file whose bytes are there."""
+        self._files.append(target.relative_to(self._root).as_posix())
+        with pa.OSFile(str(files.staged_path(target, self._id)), "wb") as sink:
+            sink.write(encoded)
+
     def sealed(self) -> Journal | None:
         """Wait for the disk; the journal to be published then, or ``None`` if nothing was staged."""
         if not self._files:

@@ -20,24 +20,33 @@ _LOOK_UP_SECONDS = 0.2
 """How often a waiting consumer looks whether it should stop."""
 
 
+def _held() -> threading.Lock:
+    """A lock that is released once, by another thread: less to make for each item than an event."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclass(slots=True)
 class _Slot(Generic[T, V]):
     """One item under way, and what came of it."""
 
     item: T
-    done: threading.Event = field(default_factory=threading.Event)
     value: V | None = None
     error: BaseException | None = None
+    done: bool = False
+    _under_way: threading.Lock = field(default_factory=_held)
 
     def fill(self, work: Callable[[T], V]) -> None:
         try:
             self.value = work(self.item)
         except BaseException as error:
             self.error = error
-        self.done.set()
+        self.done = True
+        self._under_way.release()
 
     def result(self, check: Callable[[], None]) -> V:
-        while not self.done.wait(_LOOK_UP_SECONDS):
+        while not (self.done or self._under_way.acquire(timeout=_LOOK_UP_SECONDS)):
             check()
         if self.error is not None:
             raise self.error
@@ -106,7 +115,7 @@ def in_order(
             pending.append(slot)
             tasks.put(slot)
             add_thread()
-            while pending and (len(pending) >= ahead or pending[0].done.is_set()):
+            while pending and (len(pending) >= ahead or pending[0].done):
                 first = pending.popleft()
                 yield first.item, first.result(check)
         while pending:
