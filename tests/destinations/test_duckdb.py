@@ -171,7 +171,7 @@ def test_enough_rows_need_not_wait(tmp_path: Path) -> None:
 
 def test_what_waits_is_lost_where_memory_ends_but_not_twice(tmp_path: Path) -> None:
     samples.opened("duckdb", tmp_path).close()
-    small = DuckDB(tmp_path / "a.duckdb", memory_limit="4MB")
+    small = DuckDB(tmp_path / "a.duckdb", memory_limit="2500KB")
     small.open()
     commits = [
         commit_of(str(n), {f"item {n} {k}": (k, 20, 3) for k in range(1_000)}, minute=n) for n in range(9)

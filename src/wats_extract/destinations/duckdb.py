@@ -73,12 +73,21 @@ MOST_MEMORY = "2GB"
 
 _MORE_MEMORY = f"SET memory_limit = '{MOST_MEMORY}'"
 
+ROW_GROUP_SIZE = 61_440
+"""Rows of a table that are packed together, half of what DuckDB does by itself.
+
+So many rows of each table are in memory until they are packed. The file is not larger for it.
+"""
+
 ENOUGH_ROWS = 500_000
 """Rows of one table that need not wait for more.
 
-DuckDB packs rows 122,880 at a time. A transaction with as many writes them packed, and once: fewer go through
-its ``.wal`` file first, and are packed anew with those that follow, which takes twice as long.
+A transaction that fills row groups writes them packed, and once: fewer rows go through its ``.wal`` file
+first, and are packed anew with those that follow, which takes twice as long.
 """
+
+_DATABASE = "wats"
+"""What the file is called while it is attached."""
 
 _SCANNED_ROWS = 10_000
 """Rows of a batch that a scan gives."""
@@ -121,7 +130,6 @@ class DuckDB:
         self._on_step = on_step
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None  # it waits for nobody
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._database = ""
         self._waiting: Counter[str] | None = None  # rows by table in a transaction that is left open
         self._may_wait = True
 
@@ -149,12 +157,23 @@ class DuckDB:
             if not read_only and not self.path.exists():
                 self._create()
             self._refuse_foreign_file()
-            self._connection = duckdb.connect(self.path, read_only=read_only, config=self._config())
+            self._connection = self._attached(read_only=read_only)
             if not read_only:
                 self._remove_what_was_spilled()
-            # icu, which knows time zones, is linked in but not loaded yet while the file is opened
-            self._connection.execute("SET TimeZone = 'UTC'")
-            [(self._database,)] = self._connection.execute("SELECT current_database()").fetchall()
+
+    def _attached(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """A connection to the file, with row groups of our size: only who attaches it can say that."""
+        connection = duckdb.connect(config=self._config())
+        path = str(self.path).replace("'", "''")
+        options = "READ_ONLY" if read_only else f"ROW_GROUP_SIZE {ROW_GROUP_SIZE}"
+        try:
+            # icu, which knows time zones, is linked in but not loaded yet while it is connected
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(f"ATTACH '{path}' AS {_quoted(_DATABASE)} (TYPE duckdb, {options})")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _remove_what_was_spilled(self) -> None:
         """What a killed process left of its memory; whoever has the file open is alone with it."""
@@ -187,6 +206,7 @@ class DuckDB:
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {
             "memory_limit": self.memory_limit,
+            "temp_directory": f"{self.path}.tmp",
             "threads": 1,  # more take more memory, and more processor time for the same commit
             "checkpoint_threshold": "64MB",  # each packs the last rows of all tables anew
             "preserve_insertion_order": False,  # needs less memory; a table has no order anyway
@@ -238,8 +258,8 @@ class DuckDB:
         """Types by column and table. Names of columns are in lower case, as DuckDB compares them."""
         rows = self._open_connection.execute(
             "SELECT table_name, lower(column_name), data_type FROM duckdb_columns() "
-            "WHERE database_name = current_database() AND schema_name = ?",
-            [self.schema],
+            "WHERE database_name = ? AND schema_name = ?",
+            [_DATABASE, self.schema],
         ).fetchall()
         found: dict[str, dict[str, str]] = {}
         for table, column, type_name in rows:
@@ -449,8 +469,7 @@ class DuckDB:
 
     @property
     def _schema_name(self) -> str:
-        """With the database's name in front: ``wats.duckdb`` may well have a schema ``wats``."""
-        return f"{_quoted(self._database)}.{_quoted(self.schema)}"
+        return f"{_quoted(_DATABASE)}.{_quoted(self.schema)}"
 
     def _name(self, table: Table) -> str:
         return f"{self._schema_name}.{_quoted(table.name)}"
