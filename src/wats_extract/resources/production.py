@@ -6,7 +6,6 @@ Sources: ``GET /api/Production/…``, ``GET /api/BarcodeIdentifiers/…`` (api-f
 from __future__ import annotations
 
 from typing import Any
-from xml.etree.ElementTree import ParseError, fromstring
 
 from wats_extract.errors import Unreadable
 from wats_extract.readers.by_key import ByKeyReader
@@ -69,6 +68,8 @@ class SerialNumberFiles(PlacedDocuments):
         Raises:
             Unreadable: it is cut off, or not such a file.
         """
+        from xml.etree.ElementTree import ParseError, fromstring  # no other resource needs it
+
         try:
             root = fromstring(body)  # noqa: S314 - expat bounds what entities expand to
         except (ParseError, ValueError, LookupError) as error:
