@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import destination_samples as samples
@@ -17,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
-from wats_extract.destinations import parquet, parquet_keys
+from wats_extract.destinations import parquet, parquet_keys, parquet_waiting
 from wats_extract.destinations.parquet import Parquet
 from wats_extract.destinations.parquet_files import GRACE, SCHEMA_FILE
 from wats_extract.errors import DestinationError, Interrupted
-from wats_extract.flow import Commit
+from wats_extract.flow import Column, Commit
 from wats_extract.state import STATE
 
 
@@ -308,3 +309,56 @@ def test_waiting_for_another_process_has_a_name_and_can_be_ended(tmp_path: Path)
     [(reason, seconds)] = told
     assert reason == f"another process commits into {tmp_path}"
     assert 0 < seconds <= 600
+
+
+# ── commits that wait for one another ───────────────────────────────────────────────────────────
+
+
+def test_what_waits_becomes_one_file_a_table(destination: Parquet) -> None:
+    for number, item in enumerate("abc"):
+        destination.commit(commit_of(f"c{number}", {item: (number, 2, 1)}), may_wait=True)
+    destination.settle()
+    assert names(destination) == {SCHEMA_FILE, "c0.parquet"}
+    assert destination.count(FAMILY) == {"reports": 3, "steps": 6, "chart series": 3}
+    assert destination.landed(REPORTS, ["a", "b", "c", "d"]) == {"a": 0, "b": 1, "c": 2}
+
+
+@pytest.mark.parametrize("enough", ["ENOUGH_BYTES", "ENOUGH_ITEMS"])
+def test_enough_need_not_wait(enough: str, destination: Parquet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, enough, 4)
+    monkeypatch.setattr(parquet_waiting, "_ENCODED_ROWS", 3)
+    assert not destination.commit(commit_of("1", {"a": (1, 1, 0)}), may_wait=True)
+    items = dict.fromkeys("bcd", (2, 1, 0))
+    assert destination.commit(commit_of("2", items), may_wait=True)
+    assert destination.count([REPORTS]) == {"reports": 4}
+
+
+def test_what_another_process_has_landed_meanwhile_is_not_doubled(
+    destination: Parquet, tmp_path: Path
+) -> None:
+    destination.commit(commit_of("1", {"a": (1, 3, 2), "b": (1, 1, 1)}), may_wait=True)
+    other = samples.opened("parquet", tmp_path)
+    other.commit(commit_of("other", {"a": (1, 1, 1), "c": (1, 1, 0)}))
+    other.close()
+    destination.settle()
+    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
+    assert destination.count(FAMILY) == {"reports": 3, "steps": 5, "chart series": 3}
+
+
+def test_a_column_that_came_meanwhile_is_in_what_has_waited(destination: Parquet, tmp_path: Path) -> None:
+    destination.commit(commit_of("1", {"a": (1, 3, 2)}), may_wait=True)
+    newer = replace(STEPS, columns=(*STEPS.columns, Column("new", pa.int64())))
+    other = samples.make("parquet", tmp_path)
+    other.open()
+    other.prepare([newer])
+    other.close()
+    destination.settle()
+    assert destination.read(newer)["new"].to_pylist() == [None] * 3
+
+
+def test_a_label_that_comes_again_keeps_what_it_had(destination: Parquet) -> None:
+    destination.commit(commit_of("1", {"a": (1, 3, 2), "b": (1, 1, 1)}))
+    destination.commit(commit_of("1", {"c": (1, 2, 0)}), may_wait=True)
+    destination.settle()
+    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
+    assert destination.count(FAMILY) == {"reports": 3, "steps": 6, "chart series": 3}

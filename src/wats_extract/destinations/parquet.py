@@ -51,8 +51,8 @@ _HINTS = (
 )
 
 
-ENOUGH_BYTES = 16 * 2**20
-"""Rows (encoded) that need not wait for more."""
+ENOUGH_BYTES, ENOUGH_ITEMS = 16 * 2**20, 50_000
+"""Rows (encoded), or items, that need not wait for more."""
 
 _SCANNED_ROWS = 10_000
 """Rows of a batch that a scan gives, at most."""
@@ -212,7 +212,8 @@ class Parquet:
 
         Args:
             commit: What to make durable.
-            may_wait: Keep it in memory if all its rows are new, until there are :data:`ENOUGH_BYTES`.
+            may_wait: Keep it in memory if all its rows are new, until there are :data:`ENOUGH_BYTES` or
+                :data:`ENOUGH_ITEMS`.
 
         Raises:
             DestinationError: nothing of it is there, nor of those that have waited. But if the message says
@@ -220,7 +221,8 @@ class Parquet:
                 :meth:`commit` does that.
         """
         if may_wait and not commit.replaced and commit.sweep_before is None:
-            if self._wait(commit).size < ENOUGH_BYTES:
+            waiting = self._wait(commit)
+            if waiting.size < ENOUGH_BYTES and len(waiting.landed) < ENOUGH_ITEMS:
                 self._on_step("waits")
                 return False
             self.settle()
@@ -235,13 +237,18 @@ class Parquet:
             self.settle()
         waiting, self._waiting = self._waiting, None  # an error forgets them
         with self._explaining(f"commit {commit.label}"):
-            waiting = waiting or Waiting(commit.label, {table: self._no_rows(table) for table in commit.rows})
+            waiting = waiting or self._nothing_yet(commit)
             waiting.add(commit)
         self._waiting = waiting
         return waiting
 
-    def _no_rows(self, table: Table) -> WaitingRows:
-        return WaitingRows(self.path / table.name, self._schema(table), self._encodings)
+    def _nothing_yet(self, commit: Commit) -> Waiting:
+        last = last_journal(self.path)
+        rows = {
+            table: WaitingRows(self.path / table.name, self._schema(table), self._encodings)
+            for table in commit.rows
+        }
+        return Waiting(commit.label, rows, since=last.id if last else "")
 
     def settle(self) -> None:
         """Make durable what waits."""
@@ -249,42 +256,47 @@ class Parquet:
         if waiting is None:
             return
         with self._explaining(f"commit {waiting.label}"), self._committing() as staging:
-            commit = Commit(waiting.label, {}, waiting.landed, frozenset(), waiting.book)
-            parent = _parent(waiting.rows)
+            slots = {table: self._slots(table, waiting.label) for table in waiting.rows}
+            taken = any(slot.exists() for both in slots.values() for slot in both)
+            if taken or staging.previous != waiting.since:  # somebody may have landed the same items
+                self._stage(self._decoded(waiting), staging)
+                return
             for table, rows in waiting.rows.items():
-                encoded = rows.encoded()
-                self._land_encoded(table, rows, encoded, commit, staging)
-                if table is parent:
-                    keys = files.decoded(encoded, [table.owner]) if encoded else rows.schema.empty_table()
-                    staging.change = _key_change(table, keys, commit, [files.safe_label(commit.label)])
-            self._book_all(commit, staging)
+                if encoded := rows.encoded():
+                    staging.put(slots[table][0], encoded)
+            parent = _parent(waiting.rows)
+            if parent is not None:
+                own = files.safe_label(waiting.label)
+                staging.change = KeyChange(parent.name, parent.owner, parent.version, (), [own])
+            self._book_all(waiting.book, staging)
 
-    def _land_encoded(
-        self,
-        table: Table,
-        waiting: WaitingRows,
-        encoded: pa.Buffer | None,
-        commit: Commit,
-        staging: Staging,
-    ) -> None:
-        """Stage a file that is encoded already; where the folder has changed meanwhile, its rows."""
-        slots = files.slots(waiting.folder, files.safe_label(commit.label))
-        if any(slot.exists() for slot in slots) or self._schema(table) != waiting.schema:
-            rows = files.decoded(encoded) if encoded else waiting.schema.empty_table()
-            self._land(table, rows, commit, set(), staging)
-        elif encoded:
-            staging.put(slots[0], encoded)
+    def _decoded(self, waiting: Waiting) -> Commit:
+        """What waits, as a commit that replaces what is there by now."""
+        parent = _parent(waiting.rows)
+        keys = list(waiting.landed)
+        there = self._ask(parent, lambda index: index.versions(parent.name, keys)) if parent else {}
+        rows = {
+            table: files.conformed(each.decoded(), table.schema).to_batches()
+            for table, each in waiting.rows.items()
+        }
+        return Commit(waiting.label, rows, waiting.landed, frozenset(there), waiting.book)
+
+    def _slots(self, table: Table, label: str) -> tuple[Path, Path]:
+        return files.slots(self.path / table.name, files.safe_label(label))
 
     def _commit(self, commit: Commit) -> None:
         with self._explaining(f"commit {commit.label}"), self._committing() as staging:
-            parent = _parent(commit.rows)
-            holders = self._holders(commit, parent)
-            for table, batches in commit.rows.items():
-                rows = pa.Table.from_batches(batches, table.schema)
-                changed = self._land(table, rows, commit, holders, staging)
-                if table is parent:
-                    staging.change = _key_change(table, rows, commit, changed)
-            self._book_all(commit, staging)
+            self._stage(commit, staging)
+
+    def _stage(self, commit: Commit, staging: Staging) -> None:
+        parent = _parent(commit.rows)
+        holders = self._holders(commit, parent)
+        for table, batches in commit.rows.items():
+            rows = pa.Table.from_batches(batches, table.schema)
+            changed = self._land(table, rows, commit, holders, staging)
+            if table is parent:
+                staging.change = _key_change(table, rows, commit, changed)
+        self._book_all(commit.book, staging)
 
     def _holders(self, commit: Commit, parent: Table | None) -> set[str] | None:
         """Labels of the files with rows that go; ``None`` says that any may have some."""
@@ -310,8 +322,8 @@ class Parquet:
         staging.move(folder, own, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
         return changed
 
-    def _book_all(self, commit: Commit, staging: Staging) -> None:
-        for table, rows in commit.book.items():
+    def _book_all(self, book: Mapping[Table, Sequence[Mapping[str, Any]]], staging: Staging) -> None:
+        for table, rows in book.items():
             self._book(table, rows, staging)
 
     def _book(self, table: Table, rows: Sequence[Mapping[str, Any]], staging: Staging) -> None:

@@ -94,11 +94,6 @@ def read(path: Path) -> pa.Table:
         return file.read()
 
 
-def decoded(encoded: pa.Buffer, columns: list[str] | None = None) -> pa.Table:
-    """The rows of a file that is in memory."""
-    return pq.read_table(pa.BufferReader(encoded), columns=columns)
-
-
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """The rows with exactly these columns; those that they lack are null."""
     return pa.table(

@@ -92,12 +92,13 @@ class Staging:
 
     Attributes:
         change: What the commit changes in the key index.
+        previous: The id of the journal before it.
     """
 
     def __init__(self, root: Path, encodings: files.Encodings, *, previous: str) -> None:
         self.change: KeyChange | None = None
+        self.previous = previous
         self._root, self._encodings = root, encodings
-        self._previous = previous
         self._id = uuid.uuid4().hex
         self._files: list[str] = []
         self._retired: list[str] = []
@@ -130,7 +131,7 @@ class Staging:
             return None
         files.at_once(files.sync_file, self._paths())
         _sync_folders(self._root, self._files)
-        return Journal(self._id, self._previous, self._files, self._retired, self.change)
+        return Journal(self._id, self.previous, self._files, self._retired, self.change)
 
     def discard(self) -> None:
         """Remove what was staged."""

@@ -60,6 +60,11 @@ class WaitingRows:
         self._writer.close()
         return self._sink.getvalue()
 
+    def decoded(self) -> pa.Table:
+        """The rows again; nothing can be added any more."""
+        encoded = self.encoded()
+        return pq.read_table(pa.BufferReader(encoded)) if encoded else self.schema.empty_table()
+
     def _encode(self) -> None:
         plain, self._plain, self._plain_rows, self._plain_bytes = self._plain, [], 0, 0
         rows = pa.concat_tables([self.schema.empty_table(), *plain])
@@ -76,12 +81,13 @@ class Waiting:
     Attributes:
         label: That of the first.
         rows: By table.
+        since: The last journal before the first of them.
         landed: Their items, key → version.
         book: Their bookkeeping rows; of several with one key the last counts.
     """
 
-    def __init__(self, label: str, rows: Mapping[Table, WaitingRows]) -> None:
-        self.label, self.rows = label, rows
+    def __init__(self, label: str, rows: Mapping[Table, WaitingRows], *, since: str) -> None:
+        self.label, self.rows, self.since = label, rows, since
         self.landed: dict[str, int | None] = {}
         self.book: dict[Table, list[Mapping[str, Any]]] = {}
 
