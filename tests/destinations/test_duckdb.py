@@ -156,6 +156,26 @@ def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
     destination.close()
 
 
+def test_keys_that_are_looked_up_are_not_compressed(tmp_path: Path) -> None:
+    destination = samples.opened("duckdb", tmp_path)
+    destination.commit(commit_of("1", {f"item {n}": (n, 1, 0) for n in range(20_000)}))
+    destination.close()
+    with duckdb.connect(tmp_path / "a.duckdb", read_only=True) as connection:
+        found = {
+            table: set(
+                connection.execute(
+                    "SELECT compression FROM pragma_storage_info(?) "
+                    "WHERE column_name = ? AND segment_type = 'VARCHAR'",
+                    [table, column],
+                ).fetchall()
+            )
+            for table, column in (("reports", "uuid"), ("steps", "report_uuid"))
+        }
+    assert found["reports"] == {("Uncompressed",)}
+    assert found["steps"]
+    assert ("Uncompressed",) not in found["steps"]
+
+
 # ── commits that wait for one another ──
 
 
