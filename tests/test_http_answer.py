@@ -56,6 +56,14 @@ def test_headers_have_names_in_lower_case_and_of_several_the_first_counts() -> N
     assert found.headers == {"retry-after": "3", "x": "a:b", "a": "café", "content-length": "0"}
 
 
+def test_letters_beyond_ascii_end_no_line() -> None:
+    head = "HTTP/1.1 200 OK\r\nX-File: Å\x85Content-Length: 9\x0b.pdf\r\nContent-Length: 2\r\n\r\nok"
+    with sent(head.encode(), close=False) as connection:
+        found = HttpAnswer(connection)
+        assert list(found.headers) == ["x-file", "content-length"]
+        assert body(found) == b"ok"
+
+
 @pytest.mark.parametrize(
     ("head", "again"),
     [

@@ -100,7 +100,8 @@ class HttpAnswer:
         while (end := _END_OF_HEAD.search(self._rest)) is None:
             self._receive_more("in the answer's head" if self._rest else "before the answer")
         head, self._rest = self._rest[: end.start()], self._rest[end.end() :]
-        return head.decode("latin-1").splitlines()
+        # not splitlines() of the text: to that, half of an Å in UTF-8 is the end of a line
+        return [line.removesuffix(b"\r").decode("latin-1") for line in head.split(b"\n")]
 
     # ── the body ──
 

@@ -362,3 +362,10 @@ def test_a_label_that_comes_again_keeps_what_it_had(destination: Parquet) -> Non
     destination.settle()
     assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
     assert destination.count(FAMILY) == {"reports": 3, "steps": 6, "chart series": 3}
+
+
+def test_large_files_do_not_wait_in_memory(destination: Parquet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not destination.commit(commit_of("1", {"a": (1, 1, 3)}), may_wait=True)
+    monkeypatch.setattr(parquet, "ENOUGH_BYTES", 200)
+    assert destination.commit(commit_of("2", {f"b{n}": (1, 1, 3) for n in range(50)}), may_wait=True)
+    assert destination.count([REPORTS]) == {"reports": 51}

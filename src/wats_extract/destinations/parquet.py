@@ -220,7 +220,7 @@ class Parquet:
                 that it *is decided*, only publishing its files has failed, and the next :meth:`open` or
                 :meth:`commit` does that.
         """
-        if may_wait and not commit.replaced and commit.sweep_before is None:
+        if may_wait and not commit.replaced and commit.sweep_before is None and not _has_large_files(commit):
             waiting = self._wait(commit)
             if waiting.size < ENOUGH_BYTES and len(waiting.landed) < ENOUGH_ITEMS:
                 self._on_step("waits")
@@ -512,6 +512,18 @@ class Parquet:
             yield
         except (pa.ArrowException, sqlite3.Error, OSError) as error:
             raise DestinationError(f"{self.place}: {doing}: {error}", hint=_hint(str(error))) from error
+
+
+def _has_large_files(commit: Commit) -> bool:
+    """Whether there is so much in it (attachments) that it goes to the disk at once."""
+    size = sum(
+        column.nbytes
+        for batches in commit.rows.values()
+        for batch in batches
+        for column in batch.columns
+        if column.type == pa.binary()
+    )
+    return bool(size >= ENOUGH_BYTES)
 
 
 def _is_parent(table: Table) -> bool:
