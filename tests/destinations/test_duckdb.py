@@ -6,7 +6,12 @@ import collections
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import destination_samples as samples
 import duckdb
@@ -14,7 +19,7 @@ import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, commit_of
 
 from wats_extract.destinations.duckdb import ENOUGH_ROWS, DuckDB
-from wats_extract.errors import CommitsLost, DestinationError
+from wats_extract.errors import CommitsLost, DestinationError, Interrupted
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
 
@@ -174,6 +179,142 @@ def test_keys_that_are_looked_up_are_not_compressed(tmp_path: Path) -> None:
     assert found["reports"] == {("Uncompressed",)}
     assert found["steps"]
     assert ("Uncompressed",) not in found["steps"]
+
+
+# ── what DuckDB knows of rows that were written ──
+
+
+def remembering_little(path: Path, on_step: Callable[[str], None] = lambda step: None) -> DuckDB:
+    """A destination that closes its file and opens it again after 40 rows."""
+    return cast("DuckDB", samples.opened("duckdb", path, remembered_rows=40, on_step=on_step))
+
+
+def test_the_file_is_opened_again_after_many_rows(tmp_path: Path) -> None:
+    steps: list[str] = []
+    destination = remembering_little(tmp_path, steps.append)
+    assert destination.commit(commit_of("1", {"a": (1, 10, 0)}))
+    assert not destination.commit(commit_of("2", {"b": (1, 40, 0)}, minute=1), may_wait=True)
+    assert "closed" not in steps, "what waits is not durable"
+    assert destination.commit(commit_of("3", {"c": (1, 1, 0)}, minute=2))
+    assert steps.count("closed") == 1
+    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
+    assert destination.commit(commit_of("4", {"d": (1, 1, 0)}, minute=3))
+    assert steps.count("closed") == 1
+    assert destination.count(FAMILY) == {"reports": 4, "steps": 52, "chart series": 0}
+    refused(destination.path, read_only=True)
+    destination.close()
+
+
+def refused_to_others(path: Path) -> bool:
+    """Whether another process cannot open a file."""
+    see = "import duckdb, sys; duckdb.connect(sys.argv[1], read_only=True)"
+    return bool(
+        subprocess.run([sys.executable, "-c", see, path], capture_output=True, check=False).returncode
+    )
+
+
+def test_the_file_that_was_opened_again_is_locked(tmp_path: Path) -> None:
+    destination = remembering_little(tmp_path)
+    destination.commit(commit_of("1", {"a": (1, 50, 0)}))
+    assert refused_to_others(destination.path)
+    destination.close()
+    assert not refused_to_others(destination.path)
+
+
+def test_the_file_stays_open_while_somebody_reads(tmp_path: Path) -> None:
+    steps: list[str] = []
+    destination = remembering_little(tmp_path, steps.append)
+    destination.commit(commit_of("1", {f"item {n}": (n, 0, 0) for n in range(30_000)}))
+    steps.clear()
+    reading = destination.scan(REPORTS, ["uuid"])
+    found = next(reading).num_rows
+    assert destination.commit(commit_of("2", {"a": (1, 50, 0)}, minute=1))
+    assert "closed" not in steps
+    assert found + sum(batch.num_rows for batch in reading) == 30_000
+    assert destination.commit(commit_of("3", {"b": (1, 1, 0)}, minute=2))
+    assert "closed" in steps
+    destination.close()
+
+
+def test_keys_are_looked_up_while_the_file_is_opened_again(tmp_path: Path) -> None:
+    destination = remembering_little(tmp_path)
+    destination.commit(commit_of("0", {"first": (1, 50, 0)}))
+    ended = threading.Event()
+    found: set[int] = set()
+
+    def look_up() -> None:
+        while not ended.is_set():
+            found.add(len(destination.landed(REPORTS, ["first"])))
+
+    with ThreadPoolExecutor(2) as threads:
+        looking = [threads.submit(look_up) for _ in range(2)]
+        for n in range(20):
+            destination.commit(commit_of(str(n), {f"item {n}": (n, 50, 0)}, minute=n + 1))
+        ended.set()
+        for each in looking:
+            each.result()
+    assert found == {1}
+    destination.close()
+
+
+class AnotherProgram:
+    """Opens the file as soon as it is closed, and keeps it open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path / "a.duckdb"
+        self._stack = ExitStack()
+        self._running: list[subprocess.Popen[str]] = []
+
+    def sneak_in(self, step: str) -> None:
+        if step == "closed":
+            command = [sys.executable, "-c", HOLD, str(self._path)]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            program = self._stack.enter_context(subprocess.Popen(command, text=True, **pipes))
+            assert program.stdout is not None
+            assert program.stdout.readline() == "ready\n"
+            self._running.append(program)
+
+    def leave(self) -> None:
+        for program in self._running:
+            program.communicate("")
+        self._running.clear()
+        self._stack.close()
+
+
+def test_another_program_that_gets_in_is_waited_for(tmp_path: Path) -> None:
+    program = AnotherProgram(tmp_path)
+    destination = remembering_little(tmp_path, program.sneak_in)
+    waited: list[str] = []
+
+    def wait(reason: str, seconds: float) -> None:
+        assert 0 < seconds <= 60
+        waited.append(reason)
+        if len(waited) == 3:
+            program.leave()
+
+    destination.while_waiting = wait
+    assert destination.commit(commit_of("1", {"a": (1, 50, 0)}))
+    assert set(waited) == {f"another program has {destination.path} open"}
+    assert len(waited) == 3
+    assert destination.count(FAMILY) == {"reports": 1, "steps": 50, "chart series": 0}
+    destination.close()
+
+
+def test_waiting_for_another_program_can_be_interrupted(tmp_path: Path) -> None:
+    program = AnotherProgram(tmp_path)
+    destination = remembering_little(tmp_path, program.sneak_in)
+
+    def stop(reason: str, seconds: float) -> None:
+        raise Interrupted(reason)
+
+    destination.while_waiting = stop
+    with pytest.raises(Interrupted):
+        destination.commit(commit_of("1", {"a": (1, 50, 0)}))
+    destination.close()
+    program.leave()
+    destination.open()
+    assert destination.count(FAMILY) == {"reports": 1, "steps": 50, "chart series": 0}
+    destination.close()
 
 
 # ── commits that wait for one another ──

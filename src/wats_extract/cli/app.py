@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -79,12 +80,17 @@ def commands() -> None:
     """  # noqa: D301 - the \b is for click: it keeps the lines
 
 
+_RARELY = (50_000, 20, 50)
+"""Objects, and rounds, before Python looks for cycles: imports make many objects, and next to no cycles."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
     Args:
         arguments: What was typed behind the program's name; by default what the process was given.
     """
+    gc.set_threshold(*_RARELY)
     output.prepare_streams()
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own keep much that is not in use
     for name in TOKENS:

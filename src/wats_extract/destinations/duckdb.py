@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -34,9 +36,11 @@ _TYPES = {
 }
 """Spelt as DuckDB's catalog spells them, so that they serve for creating and for comparing."""
 
+_IN_USE = re.compile(r"lock on file|being used by another process|already open in", re.IGNORECASE)
+
 _HINTS = (
     (
-        r"lock on file|being used by another process|already open in",
+        _IN_USE.pattern,
         "close the program that has it open (DuckDB lets one process in, or many that only read); "
         "for readers that stay open choose the destination parquet",
     ),
@@ -86,6 +90,18 @@ A transaction that fills row groups writes them packed, and once: fewer rows go 
 first, and are packed anew with those that follow, which takes twice as long.
 """
 
+REMEMBERED_ROWS = 8_000_000
+"""Rows that are written before the file is closed and opened again.
+
+As long as a file is open, DuckDB keeps what it knows of each row group that it has written: about a byte for
+each row. Of a file that it opens it reads such things when they are needed, and does not keep them.
+"""
+
+_PATIENCE_SECONDS = 60.0
+"""How long it is waited for another program that had the file open in between."""
+
+_NAP_SECONDS = 0.2
+
 _DATABASE = "wats"
 """What the file is called while it is attached."""
 
@@ -113,6 +129,7 @@ class DuckDB:
         *,
         schema: str = "main",
         memory_limit: str = "32MB",
+        remembered_rows: int = REMEMBERED_ROWS,
         on_step: Callable[[str], None] = _nothing,
     ) -> None:
         """Remember where it is; nothing is touched before :meth:`open`.
@@ -122,16 +139,21 @@ class DuckDB:
             schema: The schema within the file that all tables are in.
             memory_limit: What DuckDB may use before it spills to ``PATH.tmp``, beside the file. Where that
                 does not do for a commit, it is :data:`MOST_MEMORY` from then on.
+            remembered_rows: Rows that are written before the file is closed and opened again.
             on_step: Is told the name of each step of a commit, so that tests can stop right there.
         """
         self.path = Path(path).expanduser()
         self.schema = schema
         self.memory_limit = memory_limit
+        self._remembered_rows = remembered_rows
         self._on_step = on_step
-        self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None  # it waits for nobody
+        self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._waiting: Counter[str] | None = None  # rows by table in a transaction that is left open
         self._may_wait = True
+        self._written = 0  # rows, since the file was opened
+        self._beside = 0  # who reads beside the connection
+        self._change = threading.Lock()  # of the connection, and of who is beside it
 
     @property
     def place(self) -> str:
@@ -158,6 +180,7 @@ class DuckDB:
                 self._create()
             self._refuse_foreign_file()
             self._connection = self._attached(read_only=read_only)
+            self._written = 0
             if not read_only:
                 self._remove_what_was_spilled()
 
@@ -174,6 +197,42 @@ class DuckDB:
             connection.close()
             raise
         return connection
+
+    def _open_again(self) -> None:
+        """Close the file and open it, so that DuckDB forgets what it knows of the rows that were written.
+
+        Not while somebody reads: then it is put off. For a moment other programs get in; it is waited for
+        them.
+        """
+        with self._change:
+            if self._beside or self._connection is None:
+                return
+            self._connection.close()
+            self._connection = None
+            self._written = 0
+            self._on_step("closed")
+            until = time.monotonic() + _PATIENCE_SECONDS
+            while self._connection is None:
+                try:
+                    self._connection = self._attached(read_only=False)
+                except duckdb.IOException as error:
+                    left = until - time.monotonic()
+                    if left <= 0 or not _IN_USE.search(str(error)):
+                        raise
+                    self.while_waiting(f"another program has {self.place} open", left)
+                    time.sleep(_NAP_SECONDS)
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection beside the one that commits; the file stays open as long as there is one."""
+        with self._change:
+            self._beside += 1
+        try:
+            with closing(self._open_connection.cursor()) as beside:
+                yield beside
+        finally:
+            with self._change:
+                self._beside -= 1
 
     def _remove_what_was_spilled(self) -> None:
         """What a killed process left of its memory; whoever has the file open is alone with it."""
@@ -206,6 +265,7 @@ class DuckDB:
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {
             "memory_limit": self.memory_limit,
+            "block_allocator_memory": self.memory_limit,  # else each 2 MB that it frees it hands back at once
             "temp_directory": f"{self.path}.tmp",
             "threads": 1,  # more take more memory, and more processor time for the same commit
             "checkpoint_threshold": "64MB",  # each packs the last rows of all tables anew
@@ -285,7 +345,9 @@ class DuckDB:
             except duckdb.OutOfMemoryException as error:  # one document may be that large
                 self._use_more_memory(error, lost=waited)
                 durable = self._commit(commit, may_wait=False)
-        self._on_step("committed" if durable else "waits")
+            self._on_step("committed" if durable else "waits")
+            if durable and self._written >= self._remembered_rows:
+                self._open_again()
         return durable
 
     def settle(self) -> None:
@@ -325,6 +387,7 @@ class DuckDB:
                 self._insert(table, _last_by_key(table, booked), identity=table.key)
                 self._on_step(f"booked {table.name}")
             self._waiting = waiting if waits else None
+        self._written += sum(rows.num_rows for rows in landing.values())
         return not waits
 
     def _has_stamps_of(self, table: Table, rows: pa.Table) -> bool:
@@ -383,8 +446,9 @@ class DuckDB:
         waiting: bool = False,
     ) -> dict[str, int | None]:
         """Which of ``keys`` own rows in ``table``, with their (latest) version; also during a commit."""
-        if not keys or self._connection is None:
-            return {}
+        with self._change:  # it may be closed for a moment
+            if not keys or self._connection is None:
+                return {}
         owner = _quoted(table.owner)
         version = f"max({_quoted(table.version)})" if table.version else "NULL"
         # DuckDB knows the least and the largest value of each part of a table, and reads few parts then
@@ -399,7 +463,7 @@ class DuckDB:
         with self._explaining(f"table {table.name} cannot be read"):
             if waiting and self._waiting is not None:
                 return self._found_with_what_waits(query, asked)
-            with closing(self._connection.cursor()) as beside:
+            with self._reading() as beside:
                 try:
                     return _found(beside, query, asked)
                 except duckdb.OutOfMemoryException:
@@ -436,8 +500,7 @@ class DuckDB:
         wanted = ", ".join(_selected(table.schema.field(name), present) for name in columns)
         query = f"SELECT {wanted} FROM {self._name(table)}"  # noqa: S608
         # beside the connection, which may be asked for other things while this goes on
-        beside = self._open_connection.cursor()
-        with self._explaining(f"table {table.name} cannot be read"), closing(beside):
+        with self._explaining(f"table {table.name} cannot be read"), self._reading() as beside:
             batches: pa.RecordBatchReader = beside.sql(query).to_arrow_reader(_SCANNED_ROWS)
             yield from batches
 

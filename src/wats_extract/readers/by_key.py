@@ -196,7 +196,8 @@ class ByKeyReader:
 
     def _listed(self, reading: Reading, end: list[Cursor | None]) -> Generator[Wanted]:
         listed = self.listing.pages(reading, self.shredder.rows, self.asked)
-        with closing(in_background(listed, ahead=1, check=reading.check)) as ahead:
+        # the next page is read while the documents of this one are: one page ahead takes memory enough
+        with closing(in_background(listed, ahead=0, check=reading.check)) as ahead:
             for page in ahead:
                 fresh = self.fresh(reading, page)
                 end[:] = [page.end]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from wats_extract.flow import Row, Table
@@ -26,6 +27,23 @@ REPORT_LIST = ReportList(Keyset(route="Report/Query/Header", field="timeStamp", 
 _FILTERS = {column.name: column for column in header_tables.HEADERS.columns}
 
 
+class Listed(msgspec.Struct, gc=False):
+    """What is needed of a report's row in the list; whole rows would take ten megabytes a page.
+
+    Attributes:
+        start: The report's start, as the list writes it.
+        reportSize: Its size in kB.
+    """
+
+    start: str | None
+    reportSize: int | None  # noqa: N815 - as in the list
+
+    @classmethod
+    def of(cls, record: Any) -> Listed:
+        """That of a whole row."""
+        return cls(record.start, record.reportSize)
+
+
 class WsjfShredder:
     """Documents in WSJF; the listing gives their keys."""
 
@@ -34,7 +52,10 @@ class WsjfShredder:
 
     def rows(self, body: bytes) -> list[Row]:
         """The keys and versions on a page of headers."""
-        return self._listing.rows(body)
+        return [
+            msgspec.structs.replace(row, record=row.record and Listed.of(row.record))
+            for row in self._listing.rows(body)
+        ]
 
     def document(self, key: str, version: int | None, body: bytes) -> wsjf.Document:
         """A document from its bytes."""
