@@ -90,7 +90,7 @@ A transaction that fills row groups writes them packed, and once: fewer rows go 
 first, and are packed anew with those that follow, which takes twice as long.
 """
 
-REMEMBERED_ROWS = 8_000_000
+REMEMBERED_ROWS = 4_000_000
 """Rows that are written before the file is closed and opened again.
 
 As long as a file is open, DuckDB keeps what it knows of each row group that it has written: about a byte for
