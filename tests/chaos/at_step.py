@@ -38,8 +38,9 @@ def dying(step: str, number: int) -> Callable[[str], None]:
 
 def destination(pipeline: Pipeline, on_step: Callable[[str], None]) -> Destination:
     config = pipeline.destination
-    kind = DuckDB if config.type == "duckdb" else Parquet
-    return kind(config.path, on_step=on_step)
+    if config.type == "duckdb":  # its file is closed and opened again, too
+        return DuckDB(config.path, remembered_rows=5_000, on_step=on_step)
+    return Parquet(config.path, on_step=on_step)
 
 
 def main(file: str, step: str = "", number: str = "0") -> int:

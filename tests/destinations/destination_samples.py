@@ -70,7 +70,9 @@ Items = Mapping[str, tuple[int, int, int]]
 
 
 def make(kind: str, path: Path, **options: Any) -> DuckDB | Parquet:
-    return DuckDB(path / "a.duckdb", **options) if kind == "duckdb" else Parquet(path / "files", **options)
+    if kind == "duckdb":  # it is opened again after nearly each commit
+        return DuckDB(path / "a.duckdb", **({"remembered_rows": 5} | options))
+    return Parquet(path / "files", **options)
 
 
 def opened(kind: str, path: Path, **options: Any) -> DuckDB | Parquet:

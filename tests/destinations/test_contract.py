@@ -500,7 +500,7 @@ def test_death_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Path) -> N
         seen = contents(looked)
         looked.close()
         destination = samples.opened(kind, path)
-        decided = step in ("journalled", "indexed", "committed") or step.startswith("renamed")
+        decided = step in ("journalled", "indexed", "committed", "closed") or step.startswith("renamed")
         assert contents(destination) == seen == (after if decided else before), step
         assert not list(path.glob("**/.*.tmp"))
         destination.commit(samples.second_commit())

@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _share_heaps() -> None:
-    """glibc gives each thread a heap of its own, and each keeps what its thread has freed."""
+    """Few heaps for all threads: glibc gives each its own, and each keeps what its thread has freed."""
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):  # musl has none
         mallopt(_M_ARENA_MAX, _HEAPS)
 

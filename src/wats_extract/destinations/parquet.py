@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -516,14 +517,14 @@ class Parquet:
 
 def _has_large_files(commit: Commit) -> bool:
     """Whether there is so much in it (attachments) that it goes to the disk at once."""
-    size = sum(
-        column.nbytes
-        for batches in commit.rows.values()
-        for batch in batches
-        for column in batch.columns
-        if column.type == pa.binary()
-    )
-    return bool(size >= ENOUGH_BYTES)
+    holding = (batches for table, batches in commit.rows.items() if _holds_files(table))
+    size: int = sum(batch.nbytes for batches in holding for batch in batches)
+    return size >= ENOUGH_BYTES
+
+
+@cache
+def _holds_files(table: Table) -> bool:
+    return any(pa.types.is_binary(kind) for kind in table.schema.types)
 
 
 def _is_parent(table: Table) -> bool:

@@ -96,9 +96,10 @@ def read(path: Path) -> pa.Table:
 
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """The rows with exactly these columns; those that they lack are null."""
+    present = dict(zip(rows.schema.names, rows.columns, strict=True))
     return pa.table(
         [
-            rows[column.name] if column.name in rows.schema.names else pa.nulls(rows.num_rows, column.type)
+            present[column.name] if column.name in present else pa.nulls(rows.num_rows, column.type)
             for column in schema
         ],
         schema=schema,
