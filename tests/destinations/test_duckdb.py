@@ -205,6 +205,16 @@ def test_the_file_is_opened_again_after_many_rows(tmp_path: Path) -> None:
     destination.close()
 
 
+def test_the_file_is_opened_again_after_what_has_waited(tmp_path: Path) -> None:
+    steps: list[str] = []
+    destination = remembering_little(tmp_path, steps.append)
+    assert not destination.commit(commit_of("1", {"a": (1, 50, 0)}), may_wait=True)
+    destination.settle()
+    assert steps[-2:] == ["committed", "closed"]
+    assert destination.landed(REPORTS, ["a"]) == {"a": 1}
+    destination.close()
+
+
 def refused_to_others(path: Path) -> bool:
     """Whether another process cannot open a file."""
     see = "import duckdb, sys; duckdb.connect(sys.argv[1], read_only=True)"

@@ -117,7 +117,8 @@ class DuckDB:
     """A DuckDB file as a destination.
 
     A crash, also ``kill -9`` or a power cut, leaves the last whole commit: DuckDB replays its ``.wal`` file
-    when the database is opened again. While it is open for writing no other process gets in.
+    when the database is opened again. While it is open for writing no other process gets in, but for the
+    moment in which it is closed and opened again, after some million rows.
 
     Raises:
         DestinationError: from every method; the message names the file and what was being done.
@@ -345,9 +346,10 @@ class DuckDB:
             except duckdb.OutOfMemoryException as error:  # one document may be that large
                 self._use_more_memory(error, lost=waited)
                 durable = self._commit(commit, may_wait=False)
-            self._on_step("committed" if durable else "waits")
-            if durable and self._written >= self._remembered_rows:
-                self._open_again()
+            if durable:
+                self._end_commit()
+            else:
+                self._on_step("waits")
         return durable
 
     def settle(self) -> None:
@@ -360,7 +362,13 @@ class DuckDB:
                     pass
             except duckdb.OutOfMemoryException as error:
                 self._use_more_memory(error, lost=True)
+            self._end_commit()
+
+    def _end_commit(self) -> None:
+        """What comes when all is durable."""
         self._on_step("committed")
+        if self._written >= self._remembered_rows:
+            self._open_again()
 
     def _use_more_memory(self, error: duckdb.Error, *, lost: bool) -> None:
         """From now on; and nothing waits any more, so that nothing is lost a second time."""
