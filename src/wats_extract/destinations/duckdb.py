@@ -77,6 +77,13 @@ MOST_MEMORY = "2GB"
 
 _MORE_MEMORY = f"SET memory_limit = '{MOST_MEMORY}'"
 
+_KEPT_BLOCKS = "16MB"
+"""What DuckDB keeps of blocks that it has freed, to use it again.
+
+Without, and where its memory is small, it hands back each two megabytes that it frees, and has glibc look
+through the heap of the whole process for more.
+"""
+
 ROW_GROUP_SIZE = 61_440
 """Rows of a table that are packed together, half of what DuckDB does by itself.
 
@@ -129,7 +136,7 @@ class DuckDB:
         path: str | Path,
         *,
         schema: str = "main",
-        memory_limit: str = "32MB",
+        memory_limit: str = "28MB",
         remembered_rows: int = REMEMBERED_ROWS,
         on_step: Callable[[str], None] = _nothing,
     ) -> None:
@@ -266,7 +273,7 @@ class DuckDB:
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {
             "memory_limit": self.memory_limit,
-            "block_allocator_memory": self.memory_limit,  # else each 2 MB that it frees it hands back at once
+            "block_allocator_memory": _KEPT_BLOCKS,
             "temp_directory": f"{self.path}.tmp",
             "threads": 1,  # more take more memory, and more processor time for the same commit
             "checkpoint_threshold": "64MB",  # each packs the last rows of all tables anew
