@@ -155,9 +155,33 @@ def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
     looking = DuckDB(tmp_path / "a.duckdb")
     looking.open(read_only=True)
     looking.close()
-    assert spilled.exists()
+    assert list(spilled.iterdir())
     destination.open()
+    assert not list(spilled.iterdir())
+    destination.close()
     assert not spilled.exists()
+
+
+def test_what_is_spilled_while_the_file_is_opened_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = cast("DuckDB", samples.opened("duckdb", tmp_path))
+    destination.close()
+    spilled = tmp_path / "a.duckdb.tmp"
+    spilled.mkdir()
+    old, again = spilled / "duckdb_temp_1_0.tmp", spilled / "duckdb_temp_2_0.tmp"
+    old.write_bytes(b"of a killed process")
+    again.write_bytes(b"of a killed process with the same number")
+    attached = destination._attached
+
+    def attach(*, read_only: bool) -> duckdb.DuckDBPyConnection:
+        (spilled / "duckdb_temp_2_1.tmp").write_bytes(b"while the log is replayed")
+        again.write_bytes(b"and this one")
+        return attached(read_only=read_only)
+
+    monkeypatch.setattr(destination, "_attached", attach)
+    destination.open()
+    assert {file.name for file in spilled.iterdir()} == {"duckdb_temp_2_0.tmp", "duckdb_temp_2_1.tmp"}
     destination.close()
 
 

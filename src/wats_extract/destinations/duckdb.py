@@ -8,7 +8,6 @@ transaction instead, which is fast because DuckDB skips whatever cannot match by
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 import time
 from collections import Counter
@@ -187,10 +186,12 @@ class DuckDB:
             if not read_only and not self.path.exists():
                 self._create()
             self._refuse_foreign_file()
+            spilled = {} if read_only else self._spilled()
             self._connection = self._attached(read_only=read_only)
             self._written = 0
-            if not read_only:
-                self._remove_what_was_spilled()
+            # whoever has the file open is alone with it; what has changed since is of this connection
+            for file in (file for file, state in self._spilled().items() if spilled.get(file) == state):
+                file.unlink(missing_ok=True)
 
     def _attached(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         """A connection to the file, with row groups of our size: only who attaches it can say that."""
@@ -242,11 +243,18 @@ class DuckDB:
             with self._change:
                 self._beside -= 1
 
-    def _remove_what_was_spilled(self) -> None:
-        """What a killed process left of its memory; whoever has the file open is alone with it."""
-        spilled = self.path.with_name(f"{self.path.name}.tmp")
-        if spilled.is_dir():
-            shutil.rmtree(spilled)
+    def _spilled(self) -> dict[Path, tuple[int, int]]:
+        """Files for which there was no memory, of this process or of a killed one: time and size of each."""
+        found: dict[Path, tuple[int, int]] = {}
+        for file in self._spills.glob("*.tmp"):
+            with suppress(FileNotFoundError):
+                found[file] = file.stat().st_mtime_ns, file.stat().st_size
+        return found
+
+    @property
+    def _spills(self) -> Path:
+        """Where DuckDB puts what it has no memory for."""
+        return self.path.with_name(f"{self.path.name}.tmp")
 
     def _create(self) -> None:
         """Create an empty database under another name first: one that is cut off could never be opened."""
@@ -269,12 +277,14 @@ class DuckDB:
             with self._explaining("cannot be closed"):
                 self._connection.close()
             self._connection = None
+            with suppress(OSError):  # it is not there, or somebody else uses it
+                self._spills.rmdir()
 
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {
             "memory_limit": self.memory_limit,
             "block_allocator_memory": _KEPT_BLOCKS,
-            "temp_directory": f"{self.path}.tmp",
+            "temp_directory": str(self._spills),
             "threads": 1,  # more take more memory, and more processor time for the same commit
             "checkpoint_threshold": "64MB",  # each packs the last rows of all tables anew
             "preserve_insertion_order": False,  # needs less memory; a table has no order anyway
