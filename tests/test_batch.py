@@ -21,7 +21,6 @@ import pytest
 import wats_extract as wx
 from tests.conftest import TOKEN
 from wats_extract.errors import ConfigurationError, Interrupted
-from wats_extract.failures import OpenFailures
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.server import serve
@@ -31,7 +30,8 @@ from wats_extract.readers.paged import KEYS_AHEAD
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.session import destination_of
-from wats_extract.state import BOOKKEEPING, FAILURES
+from wats_extract.state.failures import OpenFailures
+from wats_extract.state.tables import BOOKKEEPING, FAILURES
 
 Server = Callable[..., tuple[App, str]]
 

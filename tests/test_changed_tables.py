@@ -15,7 +15,7 @@ from wats_extract import cursors
 from wats_extract.fake.data import Plant
 from wats_extract.flow import Commit
 from wats_extract.runner import repair
-from wats_extract.state import STATE
+from wats_extract.state.tables import STATE
 
 HOW: dict[str, Callable[[Extraction, list[str]], object]] = {
     "the next run": lambda extraction, keys: extraction.run(),

@@ -14,8 +14,8 @@ from typing import Any
 
 from wats_extract.errors import ConfigurationError, DestinationError
 from wats_extract.flow import Commit, Cursor, Destination
-from wats_extract.lock import only_run
-from wats_extract.state import STATE, cursor_in
+from wats_extract.state.lock import only_run
+from wats_extract.state.tables import STATE, cursor_in
 
 
 @dataclass(frozen=True)

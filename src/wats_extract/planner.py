@@ -15,7 +15,6 @@ from typing import Any
 from wats_extract import events
 from wats_extract.client import Client
 from wats_extract.errors import RequestBudgetSpent
-from wats_extract.failures import OpenFailures
 from wats_extract.flow import Cursor, Destination, Known, Row
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.by_key import ByKeyReader
@@ -25,6 +24,7 @@ from wats_extract.readers.reading import Page, Reading, fresh_rows
 from wats_extract.readers.snapshot import Snapshot
 from wats_extract.resources.report_keys import report_keys
 from wats_extract.runner import Job, Task, cursor_of
+from wats_extract.state.failures import OpenFailures
 
 MOST_PAGES = 100
 """Pages that a plan reads of one list; behind them it says "at least"."""

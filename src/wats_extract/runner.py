@@ -24,7 +24,6 @@ from wats_extract.errors import (
     TooManyFailures,
     WatsExtractError,
 )
-from wats_extract.failures import OpenFailures
 from wats_extract.flow import (
     TIMESTAMP,
     Chunk,
@@ -37,12 +36,13 @@ from wats_extract.flow import (
     Table,
     Window,
 )
-from wats_extract.lock import Hold, only_run
 from wats_extract.patience import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
-from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS, cursor_in
+from wats_extract.state.failures import OpenFailures
+from wats_extract.state.lock import Hold, only_run
+from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS, cursor_in
 
 RECENT_ITEMS = 100
 """How many of the last items ``stop_at_failures`` looks at; fewer are no ground to stop."""

@@ -21,13 +21,13 @@ import pyarrow as pa
 from wats_extract import events, runner
 from wats_extract.client import Client
 from wats_extract.errors import Incomplete
-from wats_extract.failures import OpenFailures
 from wats_extract.flow import Selection
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.paged import in_groups
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.report_keys import ReportKeys, report_keys
 from wats_extract.runner import Job, RunReport, Task, cursor_of
+from wats_extract.state.failures import OpenFailures
 
 KINDS = ("missing", "outdated", "extra", "duplicated")
 """The ways in which a report may differ."""

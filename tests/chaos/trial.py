@@ -33,7 +33,7 @@ from wats_extract.pipeline import load
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.runner import Job, RunReport, execute
 from wats_extract.session import Overrides, job_of
-from wats_extract.state import FAILURES, RUNS
+from wats_extract.state.tables import FAILURES, RUNS
 
 KINDS = ("duckdb", "parquet")
 NAMES = ("report_headers", "reports", "products", "levels", "uut_reports")

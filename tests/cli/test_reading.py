@@ -23,7 +23,7 @@ from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.server import serve
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
-from wats_extract.state import FAILURES
+from wats_extract.state.tables import FAILURES
 
 from .conftest import SECRET, Desk, Serving, desk_in
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet import Parquet
 from wats_extract.flow import TIMESTAMP, Column, Commit, Table
-from wats_extract.state import BOOKKEEPING, STATE
+from wats_extract.state.tables import BOOKKEEPING, STATE
 
 KINDS = ("duckdb", "parquet")
 START = datetime(2026, 1, 1, tzinfo=UTC)

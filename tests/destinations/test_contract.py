@@ -20,7 +20,7 @@ from destination_samples import ALL, CHARTS, FAMILY, KINDS, REPORTS, START, STEP
 
 from wats_extract.errors import DestinationError
 from wats_extract.flow import TIMESTAMP, Column, Commit, Table
-from wats_extract.state import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
+from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
 
 EVERY_TYPE = Table(
     "every_type",

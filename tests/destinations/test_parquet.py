@@ -23,7 +23,7 @@ from wats_extract.destinations.parquet import Parquet
 from wats_extract.destinations.parquet_files import GRACE, SCHEMA_FILE
 from wats_extract.errors import DestinationError, Interrupted
 from wats_extract.flow import Column, Commit
-from wats_extract.state import STATE
+from wats_extract.state.tables import STATE
 
 
 class Clock:

@@ -131,7 +131,7 @@ def _what_it_reads(reports: int) -> str:
 def _written(pipeline: Pipeline) -> str:
     """Open the destination as a run does, and say where it is."""
     from wats_extract.session import destination_of
-    from wats_extract.state import BOOKKEEPING
+    from wats_extract.state.tables import BOOKKEEPING
 
     destination = destination_of(pipeline)
     destination.open()

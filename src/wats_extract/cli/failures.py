@@ -42,7 +42,7 @@ def command(file: Path, resolved_too: bool, style: str) -> None:  # noqa: FBT001
     These are the open rows of the table _wats_failures. To fetch them again: wats-extract retry FILE.
     """
     from wats_extract.cli.reading import reading
-    from wats_extract.state import FAILURES
+    from wats_extract.state.tables import FAILURES
 
     pipeline = loaded(file)
     wanted = {"pipeline": pipeline.name} | ({} if resolved_too else {"status": "open"})
@@ -79,7 +79,7 @@ def _as_json(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _as_csv(rows: Sequence[dict[str, Any]]) -> None:
-    from wats_extract.state import FAILURES
+    from wats_extract.state.tables import FAILURES
 
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")

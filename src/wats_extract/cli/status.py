@@ -18,8 +18,8 @@ from wats_extract.errors import DestinationError
 
 if TYPE_CHECKING:
     from wats_extract.flow import Destination
-    from wats_extract.lock import Sighting
     from wats_extract.pipeline import Pipeline
+    from wats_extract.state.lock import Sighting
 
 RUNS_SHOWN = 10
 
@@ -34,8 +34,8 @@ def command(file: Path) -> None:
     They are read from the destination of FILE. Nothing is asked of the server, nothing is changed.
     """
     from wats_extract.cli.reading import reading
-    from wats_extract.lock import sighted
-    from wats_extract.state import FAILURES, RUNS, STATE
+    from wats_extract.state.lock import sighted
+    from wats_extract.state.tables import FAILURES, RUNS, STATE
 
     pipeline = loaded(file)
     with reading(pipeline) as destination:
@@ -124,7 +124,7 @@ def _show_cursors(states: Sequence[dict[str, Any]]) -> None:
 
 
 def _cursor_row(state: dict[str, Any]) -> list[object]:
-    from wats_extract.state import cursor_in
+    from wats_extract.state.tables import cursor_in
 
     selection, updated = output.pairs(json.loads(state["selection"])), output.moment(state["updated_at"])
     try:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from wats_extract.flow import Destination, Failure
-from wats_extract.state import FAILURES
+from wats_extract.state.tables import FAILURES
 
 Place = tuple[str, str]
 """Resource and key: what a row of ``_wats_failures`` is about."""

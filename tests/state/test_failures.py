@@ -11,9 +11,9 @@ import pytest
 
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet import Parquet
-from wats_extract.failures import OpenFailures
 from wats_extract.flow import Commit, Destination, Failure
-from wats_extract.state import BOOKKEEPING, FAILURES
+from wats_extract.state.failures import OpenFailures
+from wats_extract.state.tables import BOOKKEEPING, FAILURES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
