@@ -34,8 +34,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from wats_extract import odata, wats_filter
 from wats_extract.errors import ConfigurationError, PipelineFileError
+from wats_extract.filters import odata, wats_filter
 from wats_extract.flow import Column, Selection
 from wats_extract.settings import (
     DEMO,

@@ -16,11 +16,12 @@ from typing import Any, cast
 
 import msgspec
 
-from wats_extract import odata, pipeline, settings
+from wats_extract import pipeline, settings
 from wats_extract.errors import ConfigurationError, PipelineFileError, RecordError, Unreadable
 from wats_extract.fake import reports as server
 from wats_extract.fake.data import Plant
 from wats_extract.fake.odata import ODataError, collated, parse_filter
+from wats_extract.filters import odata
 from wats_extract.flow import TIMESTAMP
 from wats_extract.http_answer import HttpAnswer
 from wats_extract.resources.catalogue import RESOURCES

@@ -18,9 +18,9 @@ from wats_extract.errors import ConfigurationError
 from wats_extract.fake import analytics, clock
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
+from wats_extract.filters.wats_filter import asked
 from wats_extract.flow import TIMESTAMP, Column
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.wats_filter import asked
 
 Server = Callable[..., tuple[App, str]]
 Json = dict[str, Any]

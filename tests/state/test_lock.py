@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.extraction import Extraction
+
 from wats_extract import events
 from wats_extract.errors import DestinationError, Interrupted, PipelineLocked
 from wats_extract.fake.data import Plant

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wats_extract import odata
+from wats_extract.filters import odata
 from wats_extract.flow import Row
 from wats_extract.readers.reading import (
     Page,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from wats_extract import odata, wats_filter
+from wats_extract.filters import odata, wats_filter
 from wats_extract.flow import Cursor, Row, Window
 from wats_extract.readers.keyset import SMALLEST_CAP
 from wats_extract.readers.reading import Page, Query, Reading, RowsOf

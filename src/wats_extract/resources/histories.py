@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from wats_extract import odata
+from wats_extract.filters import odata
 from wats_extract.flow import Column
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.mentioned import Mentioned

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from wats_extract import odata, wats_filter
+from wats_extract.filters import odata, wats_filter
 from wats_extract.flow import Column, Selection, Table
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import Questions

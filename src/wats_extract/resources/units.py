@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from wats_extract import odata
+from wats_extract.filters import odata
 from wats_extract.flow import Column, Failure
 from wats_extract.readers.by_key import ByKeyReader, Wanted
 from wats_extract.readers.mentioned import Mentioned

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wats_extract import odata
 from wats_extract.errors import ConfigurationError
+from wats_extract.filters import odata
 from wats_extract.flow import TIMESTAMP, Column
 
 COLUMNS = {

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.errors import ConfigurationError
+from wats_extract.filters.odata import column_named
 from wats_extract.flow import Asked, Column
-from wats_extract.odata import column_named
 
 BETWEEN = ";"
 """Between alternatives of one field."""
