@@ -18,8 +18,8 @@ import altair as alt
 import polars as pl
 from tests.simulation import Server, Simulation, persistent
 
-from wats_extract.shared_budget import SharedBudget
-from wats_extract.throttle import Throttle
+from wats_extract.http.shared_budget import SharedBudget
+from wats_extract.http.throttle import Throttle
 
 PICTURE = Path(__file__).parents[1] / "docs" / "throttle.svg"
 TEN_MINUTES = (1800.0, 2400.0)

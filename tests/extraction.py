@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from tests import expected
 from tests.conftest import TOKEN
-from wats_extract.client import Client, Connection
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet import Parquet
 from wats_extract.fake.data import Plant
 from wats_extract.flow import Destination, Selection
-from wats_extract.patience import RetryPolicy
+from wats_extract.http.client import Client, Connection
+from wats_extract.http.retry import RetryPolicy
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.runner import Job, RunReport, Task, execute, retry
 from wats_extract.settings import Tolerance

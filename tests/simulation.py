@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wats_extract.throttle import Throttle
+from wats_extract.http.throttle import Throttle
 
 
 class Simulation:

@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.extraction import Extraction
-from wats_extract.client import Client, Connection
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet import Parquet
 from wats_extract.flow import Column, Commit, Destination, Selection, Table
+from wats_extract.http.client import Client, Connection
+from wats_extract.http.transport import Wire, WireError
 from wats_extract.pipeline import Pipeline
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.wire import Wire, WireError
 
 ODD = [
     "../../etc/passwd",

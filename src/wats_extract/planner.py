@@ -13,9 +13,9 @@ from itertools import islice
 from typing import Any
 
 from wats_extract import events
-from wats_extract.client import Client
 from wats_extract.errors import RequestBudgetSpent
 from wats_extract.flow import Cursor, Destination, Known, Row
+from wats_extract.http.client import Client
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.nested import Nested

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from wats_extract import __version__, events
-from wats_extract.client import Client
 from wats_extract.errors import (
     CommitsLost,
     DestinationError,
@@ -36,7 +35,8 @@ from wats_extract.flow import (
     Table,
     Window,
 )
-from wats_extract.patience import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
+from wats_extract.http.client import Client
+from wats_extract.http.retry import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource

@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract import events, runner
-from wats_extract.client import Client
 from wats_extract.errors import Incomplete
 from wats_extract.flow import Selection
+from wats_extract.http.client import Client
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.paged import in_groups
 from wats_extract.readers.reading import Reading

@@ -23,7 +23,7 @@ from wats_extract.fake.data import Plant
 from wats_extract.fake.odata import ODataError, collated, parse_filter
 from wats_extract.filters import odata
 from wats_extract.flow import TIMESTAMP
-from wats_extract.http_answer import HttpAnswer
+from wats_extract.http.http_answer import HttpAnswer
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred import wsjf_document as wsjf
 from wats_extract.shred.flat import FlatShredder

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx2
 
-from wats_extract.client import Client, Connection
 from wats_extract.flow import Row
+from wats_extract.http.client import Client, Connection
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -18,7 +18,6 @@ import pytest
 from tests.conftest import TOKEN
 from tests.readers.simulated import Listing, Time, reports, rows
 
-from wats_extract.client import Client, Connection
 from wats_extract.errors import (
     Interrupted,
     PagingError,
@@ -35,6 +34,7 @@ from wats_extract.events import ItemFailed, ItemsFetched, ItemsListed
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.flow import Chunk, Column, Failure, Known, Row, Selection, Success, Table
+from wats_extract.http.client import Client, Connection
 from wats_extract.readers.by_key import AHEAD, SHREDDED_TOGETHER, ByKeyReader
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.listing import ReportList

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from tests.readers.simulated import Listing, Report, in_order, reports, rows
 
 from wats_extract import events
-from wats_extract.client import Client, Connection
 from wats_extract.errors import KeysetRefused, PagingError, RequestError
 from wats_extract.flow import Cursor, Known, Row, Selection
+from wats_extract.http.client import Client, Connection
 from wats_extract.readers import keyset
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.listing import ReportList

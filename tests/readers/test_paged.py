@@ -16,11 +16,11 @@ import pytest
 from tests.conftest import TOKEN
 from tests.readers.simulated import Listing, Time, reports
 
-from wats_extract.client import Client, Connection
 from wats_extract.errors import RequestBudgetSpent, TokenRefused, TooManyFailures
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.flow import Chunk, Failure, Known, Selection, Success
+from wats_extract.http.client import Client, Connection
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.listing import ReportList
 from wats_extract.readers.paged import PagedReader

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.readers.simulated import Time
 
-from wats_extract.client import Client, Connection
 from wats_extract.flow import Cursor, Row, Selection
+from wats_extract.http.client import Client, Connection
 from wats_extract.readers.reading import Page, Reading, RowsOf
 from wats_extract.readers.time_window import AHEAD, BEFORE_WATS, TimeWindows
 

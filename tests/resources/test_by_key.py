@@ -15,12 +15,12 @@ import pytest
 from tests import expected
 from tests.extraction import Extraction
 
-from wats_extract.client import Client
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.production import Production
 from wats_extract.fake.rootcause import Tickets
 from wats_extract.fake.software import Software
+from wats_extract.http.client import Client
 
 Server = Callable[..., tuple[App, str]]
 Json = dict[str, Any]

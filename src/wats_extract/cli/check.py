@@ -16,8 +16,8 @@ from wats_extract.cli.pipeline_file import file_argument, loaded
 from wats_extract.errors import ConfigurationError, RequestError, Unreadable, WatsExtractError
 
 if TYPE_CHECKING:
-    from wats_extract.client import Client
     from wats_extract.flow import Reply
+    from wats_extract.http.client import Client
     from wats_extract.pipeline import Pipeline
 
 T = TypeVar("T")

@@ -17,7 +17,6 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract import events
-from wats_extract.client import JSON
 from wats_extract.errors import (
     RecordError,
     RequestError,
@@ -27,6 +26,7 @@ from wats_extract.errors import (
     WatsExtractError,
 )
 from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Selection, Success, Table
+from wats_extract.http.client import JSON
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.paged import GONE, KEYS_AHEAD, in_groups, not_found, saturated
 from wats_extract.readers.reading import Listing, Page, Query, Reading, fresh_rows, label

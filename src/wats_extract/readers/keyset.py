@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, overload
 
-from wats_extract.client import Client
 from wats_extract.errors import KeysetRefused, RequestError
 from wats_extract.filters import odata
 from wats_extract.flow import Cursor, Row, Selection
+from wats_extract.http.client import Client
 from wats_extract.readers.reading import Page, Query, never_ending, time_range
 
 SMALLEST_CAP = 10

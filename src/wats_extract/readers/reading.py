@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeAlias
 import pyarrow as pa
 
 from wats_extract import events
-from wats_extract.client import Client
 from wats_extract.errors import PagingError, RequestError
 from wats_extract.filters import odata
 from wats_extract.flow import Cursor, Failure, Known, Row, Selection, Table, Window
+from wats_extract.http.client import Client
 
 Query: TypeAlias = dict[str, str | int | bool]
 """What a route is asked, by parameter."""

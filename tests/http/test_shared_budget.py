@@ -15,11 +15,11 @@ import pytest
 
 from tests.conftest import TOKEN
 from tests.simulation import Server, Simulation, most_in_a_minute, persistent
-from wats_extract.budget import Window
-from wats_extract.client import Client, Connection
 from wats_extract.fake.app import App
-from wats_extract.shared_budget import SharedBudget, file_name, folder
-from wats_extract.throttle import Throttle
+from wats_extract.http.budget import Window
+from wats_extract.http.client import Client, Connection
+from wats_extract.http.shared_budget import SharedBudget, file_name, folder
+from wats_extract.http.throttle import Throttle
 
 URL = "https://acme.wats.com"
 
@@ -121,8 +121,8 @@ def test_a_pause_holds_for_all_processes(tmp_path: Path) -> None:
 ASKING = """
 import sys, threading, time, urllib.request
 from pathlib import Path
-from wats_extract.shared_budget import SharedBudget
-from wats_extract.throttle import Throttle
+from wats_extract.http.shared_budget import SharedBudget
+from wats_extract.http.throttle import Throttle
 
 url, token, folder, seconds = sys.argv[1:]
 shared = SharedBudget(Path(folder), url=url, token=token, note=print)

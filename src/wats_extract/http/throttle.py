@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-from wats_extract.adaptation import FlightLimit, Pace
-from wats_extract.budget import MINUTE, Hindrance, Window
-from wats_extract.shared_budget import SharedBudget
+from wats_extract.http.adaptive import FlightLimit, Pace
+from wats_extract.http.budget import MINUTE, Hindrance, Window
+from wats_extract.http.shared_budget import SharedBudget
 
 TOO_MANY = 429
 UNAVAILABLE = 503

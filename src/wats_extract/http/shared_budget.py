@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from wats_extract.budget import Window
+from wats_extract.http.budget import Window
 
 LOCK_SECONDS = 1.0
 """The file is locked for a fraction of a millisecond; whoever holds it so long was stopped in the middle."""

@@ -17,12 +17,12 @@ import trustme
 
 from tests.cli.conftest import Desk, desk_in
 from tests.conftest import TOKEN
-from wats_extract.client import Client, Connection
 from wats_extract.errors import ConfigurationError, ServerUnreachable
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.server import serve
 from wats_extract.flow import Reply
+from wats_extract.http.client import Client, Connection
 from wats_extract.settings import Source, connection
 
 SECRET = "pr0xy+p@ss/w0rd"

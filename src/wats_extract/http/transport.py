@@ -21,8 +21,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from wats_extract.connections import Connections, ConnectTimeout, Received
 from wats_extract.errors import ConfigurationError
+from wats_extract.http.connections import Connections, ConnectTimeout, Received
 
 Transport: TypeAlias = httpx2.BaseTransport
 """What carries requests; tests put a function in the place of the network."""

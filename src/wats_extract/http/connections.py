@@ -18,7 +18,7 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
-from wats_extract.http_answer import HttpAnswer
+from wats_extract.http.http_answer import HttpAnswer
 
 IDLE_SECONDS = 30.0
 """A connection that was idle for longer is not used again: somebody on the way may have dropped it."""

@@ -10,7 +10,7 @@ from http.client import HTTPException
 
 import pytest
 
-from wats_extract.http_answer import CutOff, HttpAnswer
+from wats_extract.http.http_answer import CutOff, HttpAnswer
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;name=value\r\nlo\r\n0\r\n\r\n"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wats_extract.errors import Interrupted, RequestError, TokenRefused
-from wats_extract.patience import RetryPolicy, retry_after, worth_another_try
+from wats_extract.http.retry import RetryPolicy, retry_after, worth_another_try
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 

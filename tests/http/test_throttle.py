@@ -14,7 +14,7 @@ from wats_extract.errors import Interrupted
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request
-from wats_extract.throttle import Throttle
+from wats_extract.http.throttle import Throttle
 
 
 def starts(

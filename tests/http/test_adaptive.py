@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.simulation import Server, Simulation, persistent
-from wats_extract.adaptation import FlightLimit, Pace
+from wats_extract.http.adaptive import FlightLimit, Pace
 
 
 def ask(

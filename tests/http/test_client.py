@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from tests.conftest import TOKEN
 from tests.readers.simulated import Time
 from wats_extract import events
-from wats_extract.client import Client, Connection, route_url, what_it_says
 from wats_extract.errors import (
     Interrupted,
     RequestBudgetSpent,
@@ -39,7 +38,8 @@ from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
 from wats_extract.flow import Reply
-from wats_extract.patience import RetryPolicy
+from wats_extract.http.client import Client, Connection, route_url, what_it_says
+from wats_extract.http.retry import RetryPolicy
 
 VERSION = "/api/App/Version"
 SECRET = "c2VjcmV0+dG9r/ZW4="

@@ -27,11 +27,11 @@ from wats_extract.errors import (
     Unreadable,
 )
 from wats_extract.flow import Reply
+from wats_extract.http.retry import RetryPolicy, retry_after, worth_another_try
+from wats_extract.http.shared_budget import SharedBudget
+from wats_extract.http.throttle import Throttle
+from wats_extract.http.transport import LARGEST_ANSWER, Answer, Transport, Wire, WireError
 from wats_extract.masking import Mask, credentials, harmless
-from wats_extract.patience import RetryPolicy, retry_after, worth_another_try
-from wats_extract.shared_budget import SharedBudget
-from wats_extract.throttle import Throttle
-from wats_extract.wire import LARGEST_ANSWER, Answer, Transport, Wire, WireError
 
 T = TypeVar("T")
 
