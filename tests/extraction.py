@@ -14,7 +14,7 @@ import pyarrow as pa
 from tests import expected
 from tests.conftest import TOKEN
 from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.destinations.parquet import Parquet
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.fake.data import Plant
 from wats_extract.flow import Destination, Selection
 from wats_extract.http.client import Client, Connection

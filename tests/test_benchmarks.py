@@ -12,7 +12,7 @@ from benchmarks.rows import ROWS
 from benchmarks.samples import Sample, Samples
 
 from wats_extract.fake.data import Plant
-from wats_extract.shred.wsjf import WsjfOptions, decode, shred
+from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred
 
 PLANT = Plant(400, seed=7)
 BY_NAME = {part.name: part for part in PARTS}

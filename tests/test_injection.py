@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.extraction import Extraction
 from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.destinations.parquet import Parquet
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import Column, Commit, Destination, Selection, Table
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.transport import Wire, WireError

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from benchmarks.server import Reports
 from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.destinations.parquet import Parquet
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import TIMESTAMP, Commit, Destination
 from wats_extract.resources.reports import REPORT_HEADERS
 

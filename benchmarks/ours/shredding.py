@@ -12,7 +12,7 @@ from itertools import count, islice
 
 from benchmarks.server import Reports
 from wats_extract.readers.by_key import SHREDDED_TOGETHER
-from wats_extract.shred.wsjf import WsjfOptions, decode, shred
+from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred
 
 SECONDS = 3.0
 

@@ -335,7 +335,7 @@ def destination_of(pipeline: Pipeline) -> Destination:
         from wats_extract.destinations.duckdb import DuckDB
 
         return DuckDB(config.path, schema=config.schema_name)
-    from wats_extract.destinations.parquet import Parquet
+    from wats_extract.destinations.parquet.folder import Parquet
 
     return Parquet(config.path)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.destinations.parquet import Parquet
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import Destination
 from wats_extract.pipeline import Pipeline, load
 from wats_extract.resources.catalogue import RESOURCES

@@ -26,7 +26,7 @@ from tests.chaos import at_step
 from tests.chaos.figures import Figures
 from tests.chaos.world import TOKEN, World
 from tests.extraction import IMPATIENT
-from wats_extract.destinations.parquet import Parquet
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import STAMPS, Table
 from wats_extract.http.client import Client, Connection
 from wats_extract.pipeline import load

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.destinations.parquet import Parquet
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import TIMESTAMP, Column, Commit, Table
 from wats_extract.state.tables import BOOKKEEPING, STATE
 

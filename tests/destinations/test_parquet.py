@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
-from wats_extract.destinations import parquet, parquet_keys, parquet_waiting
-from wats_extract.destinations.parquet import Parquet
-from wats_extract.destinations.parquet_files import GRACE, SCHEMA_FILE
+from wats_extract.destinations.parquet.files import GRACE, SCHEMA_FILE
+from wats_extract.destinations.parquet.folder import Parquet, keys
 from wats_extract.errors import DestinationError, Interrupted
 from wats_extract.flow import Column, Commit
 from wats_extract.state.tables import STATE
@@ -218,7 +217,7 @@ def test_the_index_knows_every_key_once(
     uuids = landed["uuid"].to_pylist()
     expected = dict(zip(uuids, landed["time_stamp"].to_pylist(), strict=True))
     assert len(kept) == len(expected)
-    assert dict(kept) == {parquet_keys._number(uuid): version for uuid, version in expected.items()}
+    assert dict(kept) == {keys._number(uuid): version for uuid, version in expected.items()}
     assert destination.landed(REPORTS, uuids) == expected
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from tests.simulation import Server, Simulation, persistent
+
 from wats_extract.http.adaptive import FlightLimit, Pace
 
 

@@ -21,9 +21,9 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.conftest import TOKEN
 from tests.readers.simulated import Time
+
 from wats_extract import events
 from wats_extract.errors import (
     Interrupted,

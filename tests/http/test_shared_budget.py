@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.conftest import TOKEN
 from tests.simulation import Server, Simulation, most_in_a_minute, persistent
+
 from wats_extract.fake.app import App
 from wats_extract.http.budget import Window
 from wats_extract.http.client import Client, Connection

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-
 from tests.simulation import Server, Simulation, most_in_a_minute, persistent
+
 from wats_extract.errors import Interrupted
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import trustme
-
 from tests.cli.conftest import Desk, desk_in
 from tests.conftest import TOKEN
+
 from wats_extract.errors import ConfigurationError, ServerUnreachable
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant

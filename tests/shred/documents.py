@@ -11,8 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 from hypothesis import strategies as st
 
-from wats_extract.shred import wsjf_document as wsjf
 from wats_extract.shred.records import Record
+from wats_extract.shred.wsjf.shredding import document as wsjf
 
 UUID = "0a000000-0000-4000-8000-00000000000b"
 

@@ -18,10 +18,10 @@ from tests.shred.documents import MOMENTS, TREES, UUID, Path, documents, leaves,
 from wats_extract.flow import Table
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred import header_tables
-from wats_extract.shred import wsjf_document as wsjf
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import fit, loads
-from wats_extract.shred.wsjf import Document, WsjfOptions, decode, shred
+from wats_extract.shred.wsjf.shredding import Document, WsjfOptions, decode, shred
+from wats_extract.shred.wsjf.shredding import document as wsjf
 
 EVERYTHING = WsjfOptions(attachments="content")
 HEADERS = FlatShredder(

@@ -18,13 +18,13 @@ from tests.shred.documents import UUID, documents
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.fake.data import Plant
 from wats_extract.flow import Table
-from wats_extract.shred import columns, wsjf, wsjf_steps
+from wats_extract.shred import columns
 from wats_extract.shred.records import Record
-from wats_extract.shred.wsjf import WsjfOptions
-from wats_extract.shred.wsjf_document import NumericMeasurement, Report, Step
-from wats_extract.shred.wsjf_tables import STEPS
+from wats_extract.shred.wsjf.document import NumericMeasurement, Report, Step
+from wats_extract.shred.wsjf.shredding import WsjfOptions, shredding, steps
+from wats_extract.shred.wsjf.tables import STEPS
 
-if wsjf_steps.how() == "in Python":
+if steps.how() == "in Python":
     pytest.skip("the native module was not built, or is switched off", allow_module_level=True)
 
 EVERYTHING = WsjfOptions(attachments="content")
@@ -44,8 +44,8 @@ def python() -> Iterator[None]:
 def tables(raws: Sequence[bytes], options: WsjfOptions = EVERYTHING) -> dict[Table, pa.RecordBatch] | str:
     """The tables of documents, or what is wrong with them."""
     try:
-        read = [wsjf.decode(uuid_of(raw), place, raw) for place, raw in enumerate(raws)]
-        return wsjf.shred(read, options)
+        read = [shredding.decode(uuid_of(raw), place, raw) for place, raw in enumerate(raws)]
+        return shredding.shred(read, options)
     except (RecordError, Unreadable) as error:
         return f"{type(error).__name__}: {error.message}"
 
@@ -77,7 +77,7 @@ def plain(batch: pa.RecordBatch) -> str:
 
 
 def is_native(raw: bytes) -> bool:
-    return wsjf.decode(uuid_of(raw), 1, raw).steps is not None
+    return shredding.decode(uuid_of(raw), 1, raw).steps is not None
 
 
 def root(inner: str) -> bytes:
@@ -237,7 +237,7 @@ def test_what_is_no_utf8(bad: bytes) -> None:
     for field in ("name", "tsGuid", "status"):
         raw = root(f'"{field}":"a?"').replace(b"?", bad)
         assert_alike([raw])
-        assert wsjf_steps.read_natively(raw) is None
+        assert steps.read_natively(raw) is None
     assert_alike([root('"chart":{"label":"?"}').replace(b"?", bad)])
     assert_alike([root('"additionalResults":[{"props":["?"]}]').replace(b"?", bad)])
 
@@ -361,7 +361,7 @@ def test_whole_documents(raw: bytes) -> None:
 @pytest.mark.parametrize("levels", [1, 60, 99, 100, 101, 150, 400, 1000, 5000])
 def test_nesting(levels: int) -> None:
     deep = root('"steps":[{' * levels + "}]" * levels)
-    assert (wsjf_steps.read_natively(deep) is not None) == (levels < 100)
+    assert (steps.read_natively(deep) is not None) == (levels < 100)
     if levels < 400:
         assert_alike([deep])
         assert_alike([root(f'"additionalResults":[{{"props":{"[" * levels}{"]" * levels}}}]')])
@@ -378,7 +378,7 @@ def test_a_document_cut_off_anywhere() -> None:
     plant = Plant(3)
     raw = encoded(plant.document(next(iter(plant.uuids()))))
     for end in range(0, len(raw), 7):
-        assert wsjf_steps.read_natively(raw[:end]) is None
+        assert steps.read_natively(raw[:end]) is None
 
 
 def test_what_is_odd_beside_the_steps_does_not_stop_native_reading() -> None:
@@ -388,13 +388,13 @@ def test_what_is_odd_beside_the_steps_does_not_stop_native_reading() -> None:
 
 
 def test_a_uuid_that_is_no_text_is_a_record_error() -> None:
-    document = wsjf.decode("\ud800", 1, b'{"root":{"name":"a"}}')
+    document = shredding.decode("\ud800", 1, b'{"root":{"name":"a"}}')
     assert document.steps is not None
     with pytest.raises(RecordError):
-        wsjf.shred([document], EVERYTHING)
+        shredding.shred([document], EVERYTHING)
 
 
 def test_only_steps_are_shredded_by_both() -> None:
-    document = wsjf.decode("x", 1, b'{"root":{"name":"a"}}')
+    document = shredding.decode("x", 1, b'{"root":{"name":"a"}}')
     assert document.report.root is None
-    assert wsjf.shred([document], EVERYTHING)[STEPS].num_rows == 1
+    assert shredding.shred([document], EVERYTHING)[STEPS].num_rows == 1

@@ -19,11 +19,11 @@ from tests import expected
 from wats_extract.errors import RecordError
 from wats_extract.fake.data import Plant
 from wats_extract.flow import Table
-from wats_extract.shred import wsjf_document as wsjf
 from wats_extract.shred.columns import coordinates
 from wats_extract.shred.records import Record
-from wats_extract.shred.wsjf import WsjfOptions, decode, shred, started
-from wats_extract.shred.wsjf_tables import TABLES
+from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred, started
+from wats_extract.shred.wsjf.shredding import document as wsjf
+from wats_extract.shred.wsjf.tables import TABLES
 
 EVERYTHING = WsjfOptions(attachments="content", keep_raw=True)
 

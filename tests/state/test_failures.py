@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.destinations.parquet import Parquet
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import Commit, Destination, Failure
 from wats_extract.state.failures import OpenFailures
 from wats_extract.state.tables import BOOKKEEPING, FAILURES

@@ -18,7 +18,6 @@ from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import QuestionedReader, Questions
 from wats_extract.readers.reading import Query
 from wats_extract.readers.time_window import TimeWindows
-from wats_extract.resources.documents import Answers
 from wats_extract.resources.fields import moment, number, snake, table, text, uuid, whole
 from wats_extract.resources.resource import Resource
 from wats_extract.resources.statistics import (
@@ -37,6 +36,7 @@ from wats_extract.resources.statistics import (
     statistic,
     statistic_table,
 )
+from wats_extract.shred.documents import Answers
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.grouped import GroupedShredder
 

@@ -12,9 +12,9 @@ from wats_extract.readers.listing import NumberedList
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.reading import Query
 from wats_extract.readers.text_keyset import TextKeyset
-from wats_extract.resources.documents import PlacedDocuments
 from wats_extract.resources.fields import moment, number, place, table, text, truth, uuid, whole
 from wats_extract.resources.resource import Resource
+from wats_extract.shred.documents import PlacedDocuments
 from wats_extract.shred.flat import FlatShredder
 
 _ASSETS = table(

@@ -16,11 +16,11 @@ from wats_extract.filters import odata
 from wats_extract.flow import Column
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.mentioned import Mentioned
-from wats_extract.resources.documents import PlacedDocument, PlacedDocuments
 from wats_extract.resources.fields import moment, number, place, table, text, uuid, whole
 from wats_extract.resources.reports import REPORT_LIST
 from wats_extract.resources.resource import Resource
 from wats_extract.resources.statistics import SILENT
+from wats_extract.shred.documents import PlacedDocument, PlacedDocuments
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.header_tables import HEADERS
 

@@ -12,9 +12,9 @@ from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.queue import QueueReader
 from wats_extract.readers.snapshot import Snapshot
-from wats_extract.resources.documents import PlacedDocument, PlacedDocuments
 from wats_extract.resources.fields import place, table, text, whole
 from wats_extract.resources.resource import Resource
+from wats_extract.shred.documents import PlacedDocument, PlacedDocuments
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.records import fit
 

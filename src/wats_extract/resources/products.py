@@ -12,9 +12,9 @@ from wats_extract.readers.nested import Nested
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.snapshot import Snapshot
 from wats_extract.readers.text_keyset import TextKeyset
-from wats_extract.resources.documents import FlatDocuments, PlacedDocuments
 from wats_extract.resources.fields import place, table, text, truth, uuid, whole
 from wats_extract.resources.resource import Resource
+from wats_extract.shred.documents import FlatDocuments, PlacedDocuments
 from wats_extract.shred.flat import KEY_SEPARATOR, Child, FlatShredder, key_text
 
 _STATE = {"state": "1 active, 0 inactive"}

@@ -18,9 +18,10 @@ from wats_extract.readers.listing import ReportList
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.reading import Query
 from wats_extract.resources.resource import Resource
-from wats_extract.shred import header_tables, wsjf, wsjf_tables
+from wats_extract.shred import header_tables
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import loads
+from wats_extract.shred.wsjf.shredding import shredding, tables
 
 REPORT_LIST = ReportList(Keyset(route="Report/Query/Header", field="timeStamp", key="uuid"))
 
@@ -57,22 +58,22 @@ class WsjfShredder:
             for row in self._listing.rows(body)
         ]
 
-    def document(self, key: str, version: int | None, body: bytes) -> wsjf.Document:
+    def document(self, key: str, version: int | None, body: bytes) -> shredding.Document:
         """A document from its bytes."""
-        return wsjf.decode(key, version, body)
+        return shredding.decode(key, version, body)
 
-    def value(self, document: wsjf.Document) -> dict[str, Any]:
+    def value(self, document: shredding.Document) -> dict[str, Any]:
         """The document as decoded JSON."""
         value: dict[str, Any] = loads(document.raw)
         return value
 
     def shred(
-        self, documents: Sequence[wsjf.Document], options: Mapping[str, Any]
+        self, documents: Sequence[shredding.Document], options: Mapping[str, Any]
     ) -> dict[Table, pa.RecordBatch]:
         """The rows of a few documents, by table."""
-        return wsjf.shred(
+        return shredding.shred(
             documents,
-            wsjf.WsjfOptions(
+            shredding.WsjfOptions(
                 attachments=options.get("attachments", "none"),
                 charts=options.get("charts", True),
                 keep_raw=options.get("keep_raw", False),
@@ -132,7 +133,7 @@ REPORTS = Resource(
         query=_document_query,
         shredder=WsjfShredder(),
     ),
-    tables=wsjf_tables.TABLES,
+    tables=tables.TABLES,
     key="uuid",
     cursor="timeStamp",
     filters=_FILTERS,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.snapshot import Snapshot
-from wats_extract.resources.documents import FlatDocuments
 from wats_extract.resources.fields import moment, place, table, text, tree, uuid, whole
 from wats_extract.resources.resource import Resource
+from wats_extract.shred.documents import FlatDocuments
 from wats_extract.shred.flat import Child, FlatShredder
 
 _STATUSES = (1, 2, 4, 8, 16, 32)

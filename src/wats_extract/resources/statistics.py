@@ -17,9 +17,9 @@ from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import Questions
 from wats_extract.readers.reading import Query
 from wats_extract.readers.time_window import AHEAD, BEFORE_WATS
-from wats_extract.resources.documents import Answers
 from wats_extract.resources.fields import place, table, text
 from wats_extract.resources.resource import Resource
+from wats_extract.shred.documents import Answers
 from wats_extract.shred.flat import FlatShredder
 
 MOST_ROWS = 1_000_000

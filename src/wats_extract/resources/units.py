@@ -18,10 +18,10 @@ from wats_extract.flow import Column, Failure
 from wats_extract.readers.by_key import ByKeyReader, Wanted
 from wats_extract.readers.mentioned import Mentioned
 from wats_extract.readers.reading import Reading
-from wats_extract.resources.documents import PlacedDocument, PlacedDocuments
 from wats_extract.resources.fields import moment, place, table, text, tree, truth, whole
 from wats_extract.resources.reports import REPORT_LIST
 from wats_extract.resources.resource import Resource
+from wats_extract.shred.documents import PlacedDocument, PlacedDocuments
 from wats_extract.shred.flat import KEY_SEPARATOR, Child, FlatShredder, key_text
 from wats_extract.shred.header_tables import HEADER_SUB_UNITS, HEADERS
 from wats_extract.shred.records import fit

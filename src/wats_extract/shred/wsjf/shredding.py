@@ -18,12 +18,12 @@ import pyarrow as pa
 
 from wats_extract.errors import RecordError
 from wats_extract.flow import Table
-from wats_extract.shred import wsjf_document as wsjf
-from wats_extract.shred import wsjf_tables as tables
 from wats_extract.shred.columns import Layout, Sheet, all_null, field_of, filled, leftovers
 from wats_extract.shred.instants import has_zone, instant, microseconds
 from wats_extract.shred.records import Record, read
-from wats_extract.shred.wsjf_steps import Gathered, Steps, read_natively
+from wats_extract.shred.wsjf.shredding import document as wsjf
+from wats_extract.shred.wsjf.shredding import tables as tables
+from wats_extract.shred.wsjf.steps import Gathered, Steps, read_natively
 
 _LAYOUTS = {
     layout.table.name: layout

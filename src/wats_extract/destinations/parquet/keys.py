@@ -20,7 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from wats_extract.destinations.parquet_journal import Journal, KeyChange
+from wats_extract.destinations.parquet.journal import Journal, KeyChange
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """A folder of Parquet files, one folder a table: ``pl.scan_parquet("PATH/steps/*.parquet")`` reads it.
 
-A commit is decided by one rename, see :mod:`wats_extract.destinations.parquet_journal`; how files change
-under the eyes of their readers says :mod:`wats_extract.destinations.parquet_files`.
+A commit is decided by one rename, see :mod:`wats_extract.destinations.parquet.journal`; how files change
+under the eyes of their readers says :mod:`wats_extract.destinations.parquet.files`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from wats_extract.destinations import parquet_files as files
-from wats_extract.destinations.parquet_journal import HOME, Journal, KeyChange, Staging, last_journal
-from wats_extract.destinations.parquet_keys import Entry, KeyIndex, with_index
-from wats_extract.destinations.parquet_waiting import Waiting, WaitingRows
+from wats_extract.destinations.parquet.folder import files as files
+from wats_extract.destinations.parquet.journal import HOME, Journal, KeyChange, Staging, last_journal
+from wats_extract.destinations.parquet.keys import Entry, KeyIndex, with_index
+from wats_extract.destinations.parquet.waiting import Waiting, WaitingRows
 from wats_extract.errors import DestinationError
 from wats_extract.flow import TIMESTAMP, Commit, Table
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from wats_extract.destinations import parquet_files as files
+from wats_extract.destinations.parquet.folder import files as files
 from wats_extract.errors import DestinationError
 
 HOME = "_wats"
@@ -115,7 +115,7 @@ class Staging:
             self._retired.append(self._files[-1])
 
     def write(self, target: Path, rows: pa.Table, *, behind: Path | None = None) -> None:
-        """Stage one file; see :func:`wats_extract.destinations.parquet_files.write`."""
+        """Stage one file; see :func:`wats_extract.destinations.parquet.files.write`."""
         self._files.append(target.relative_to(self._root).as_posix())
         files.write(files.staged_path(target, self._id), rows, self._encodings, behind=behind)
 

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import EXTRA, TIMESTAMP, Column, Table
-from wats_extract.shred import wsjf_document as wsjf
-from wats_extract.shred import wsjf_tables as tables
 from wats_extract.shred.columns import array
 from wats_extract.shred.records import REFUSED, json_text, read
+from wats_extract.shred.wsjf.shredding import document as wsjf
+from wats_extract.shred.wsjf.shredding import tables as tables
 
 if TYPE_CHECKING:
     from wats_extract.shred import _steps
