@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from wats_extract.flow import EXTRA, STAMPS, Column, Table
-from wats_extract.pipeline import OPTIONS, ResourceConfig, takes_time
+from wats_extract.pipeline.loading import OPTIONS, ResourceConfig, takes_time
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.state.tables import BOOKKEEPING

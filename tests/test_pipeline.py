@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wats_extract import pipeline
 from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.flow import TIMESTAMP, Column
+from wats_extract.pipeline.loading import loading
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 SECRET = "aGVsbG86c2VjcmV0LW1hcmtlcg=="
@@ -84,10 +84,10 @@ def text_with(**sections: str) -> str:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
-    def load(text: str | bytes, **environ: str) -> pipeline.Pipeline:
+    def load(text: str | bytes, **environ: str) -> loading.Pipeline:
         path = tmp_path / "reports.yaml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return pipeline.load(path, catalogue=CATALOGUE, environ=environ, now=NOW)
+        return loading.load(path, catalogue=CATALOGUE, environ=environ, now=NOW)
 
     return load
 
@@ -136,7 +136,7 @@ def test_the_example_of_the_contract(load: Any) -> None:
     )
     assert (read.name, read.source.url, read.source.timeout) == ("reports", "demo", 120.0)
     assert (read.source.requests_per_minute, read.source.max_requests) == (500, 20000)
-    assert isinstance(read.destination, pipeline.DuckDB)
+    assert isinstance(read.destination, loading.DuckDB)
     assert (read.destination.path, read.destination.schema_name) == (Path("data/wats.duckdb"), "main")
     headers, reports = read.resources
     assert (headers.since, headers.until, headers.write_disposition) == ("2026-01-01", "2026-02-01", "merge")
@@ -167,7 +167,7 @@ def test_models_are_frozen(load: Any) -> None:
 
 def test_destinations(load: Any) -> None:
     read = load(text_with(destination="destination: {type: parquet, path: data/wats}\n")).destination
-    assert isinstance(read, pipeline.Parquet)
+    assert isinstance(read, loading.Parquet)
     assert read.path == Path("data/wats")
     read = load(
         text_with(destination="destination: {type: duckdb, path: ~/x.duckdb, schema: wats}\n")
@@ -279,7 +279,7 @@ def test_any_value_of_a_variable_stays_one_value(
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(text_with(**resource("filter: {part_number: '${PN}'}")), encoding="utf-8")
     try:
-        read = pipeline.load(path, catalogue=CATALOGUE, environ={"PN": value})
+        read = loading.load(path, catalogue=CATALOGUE, environ={"PN": value})
     except PipelineFileError as error:
         assert "a server takes" in str(error)  # noqa: PT017
     else:
@@ -301,7 +301,7 @@ def test_env_files_beside_the_file_and_in_the_current_folder(
     monkeypatch.chdir(current)
     (beside / "x.yaml").write_text(text_with(name="name: ${NAME}_${HERE}\n"), encoding="utf-8")
     before = dict(os.environ)
-    read = pipeline.load(beside / "x.yaml", catalogue=CATALOGUE)
+    read = loading.load(beside / "x.yaml", catalogue=CATALOGUE)
     assert (read.name, read.source.token.get_secret_value()) == ("beside_yes", SECRET)
     assert dict(os.environ) == before
 
@@ -698,14 +698,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(
         PipelineFileError, match=r"report\.yaml: there is no such file \(did you mean .*reports\.yaml"
     ):
-        pipeline.load(tmp_path / "report.yaml", catalogue=CATALOGUE, environ={})
+        loading.load(tmp_path / "report.yaml", catalogue=CATALOGUE, environ={})
     with pytest.raises(PipelineFileError, match="`wats-extract init` writes one"):
-        pipeline.load(tmp_path / "missing" / "zzz", catalogue=CATALOGUE, environ={})
+        loading.load(tmp_path / "missing" / "zzz", catalogue=CATALOGUE, environ={})
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(PipelineFileError, match="is a folder; name the file in it"):
-        pipeline.load(tmp_path, catalogue=CATALOGUE, environ={})
+        loading.load(tmp_path, catalogue=CATALOGUE, environ={})
 
 
 @pytest.mark.skipif(sys.platform == "win32" or getattr(os, "geteuid", lambda: 1)() == 0, reason="permissions")
@@ -713,7 +713,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = tmp_path / "reports.yaml"
     path.touch(mode=0)
     with pytest.raises(PipelineFileError, match="cannot be read: Permission denied"):
-        pipeline.load(path, catalogue=CATALOGUE, environ={})
+        loading.load(path, catalogue=CATALOGUE, environ={})
 
 
 @pytest.mark.parametrize(
@@ -754,7 +754,7 @@ def test_the_selection_of_a_resource(load: Any) -> None:
             """
         )
     )
-    headers, reports = (pipeline.selection(each, CATALOGUE[each.name], now=NOW) for each in read.resources)
+    headers, reports = (loading.selection(each, CATALOGUE[each.name], now=NOW) for each in read.resources)
     assert (headers.since, headers.until) == (NOW - timedelta(days=30), NOW)
     assert headers.filter == "partNumber in ('A','B') and reportType eq 'T'"
     assert headers.options["expand"] == ("subUnits",)
@@ -770,37 +770,37 @@ def test_the_selection_of_a_resource(load: Any) -> None:
 
 
 def test_a_selection_is_checked_again_when_the_command_line_changed_it() -> None:
-    config = pipeline.ResourceConfig(name="reports", since="2026-01-01")
+    config = loading.ResourceConfig(name="reports", since="2026-01-01")
     turned = config.model_copy(update={"until": "2025-01-01"})
     with pytest.raises(
         ConfigurationError, match=r"until \(2025-01-01\) should be later than since \(2026-01-01\)"
     ):
-        pipeline.selection(turned, CATALOGUE["reports"], now=NOW)
+        loading.selection(turned, CATALOGUE["reports"], now=NOW)
     with pytest.raises(ConfigurationError, match="is no moment"):
-        pipeline.selection(config.model_copy(update={"since": "soon"}), CATALOGUE["reports"], now=NOW)
+        loading.selection(config.model_copy(update={"since": "soon"}), CATALOGUE["reports"], now=NOW)
 
 
 def test_the_fingerprint_keeps_words_as_written() -> None:
-    one = pipeline.ResourceConfig(
+    one = loading.ResourceConfig(
         name="reports", since="30 days ago", filter={"result": "P", "part_number": ["A"]}
     )
-    other = pipeline.ResourceConfig(
+    other = loading.ResourceConfig(
         name="reports", since="30 days ago", filter={"part_number": ["A"], "result": "P"}, charts=False
     )
-    server = pipeline.Source(url="https://one.wats.com")
-    assert pipeline.fingerprint(one, server) == pipeline.fingerprint(other, server)
-    assert json.loads(pipeline.fingerprint(one, server)) == {
+    server = loading.Source(url="https://one.wats.com")
+    assert loading.fingerprint(one, server) == loading.fingerprint(other, server)
+    assert json.loads(loading.fingerprint(one, server)) == {
         "since": "30 days ago",
         "until": None,
         "filter": {"part_number": ["A"], "result": "P"},
         "server": "one.wats.com",
     }
     later = one.model_copy(update={"since": "31 days ago"})
-    assert pipeline.fingerprint(one, server) != pipeline.fingerprint(later, server)
+    assert loading.fingerprint(one, server) != loading.fingerprint(later, server)
 
 
 def test_a_cursor_of_one_server_is_none_of_another() -> None:
-    config = pipeline.ResourceConfig(name="reports")
+    config = loading.ResourceConfig(name="reports")
     servers = [
         "demo",
         "demo?reports=5",
@@ -808,25 +808,25 @@ def test_a_cursor_of_one_server_is_none_of_another() -> None:
         "https://two.wats.com",
         "http://127.0.0.1:80",
     ]
-    prints = {pipeline.fingerprint(config, pipeline.Source(url=url)) for url in servers}
+    prints = {loading.fingerprint(config, loading.Source(url=url)) for url in servers}
     assert len(prints) == len(servers)
-    again = pipeline.Source(url="http://127.0.0.1:81/wats")
-    assert pipeline.fingerprint(config, again) in prints, "a tunnel may get another port"
+    again = loading.Source(url="http://127.0.0.1:81/wats")
+    assert loading.fingerprint(config, again) in prints, "a tunnel may get another port"
 
 
 def test_the_disposition_follows_from_the_key() -> None:
-    config = pipeline.ResourceConfig(name="reports")
-    assert pipeline.disposition(config, CATALOGUE["reports"]) == "merge"
-    assert pipeline.disposition(config, CATALOGUE["yields"]) == "replace"
-    chosen = pipeline.ResourceConfig(name="reports", write_disposition="append")
-    assert pipeline.disposition(chosen, CATALOGUE["reports"]) == "append"
+    config = loading.ResourceConfig(name="reports")
+    assert loading.disposition(config, CATALOGUE["reports"]) == "merge"
+    assert loading.disposition(config, CATALOGUE["yields"]) == "replace"
+    chosen = loading.ResourceConfig(name="reports", write_disposition="append")
+    assert loading.disposition(chosen, CATALOGUE["reports"]) == "append"
 
 
 # ── the JSON Schema ─────────────────────────────────────────────────────────────────────────────
 
 
 def validator() -> Any:
-    return pytest.importorskip("jsonschema").Draft202012Validator(pipeline.json_schema(CATALOGUE))
+    return pytest.importorskip("jsonschema").Draft202012Validator(loading.json_schema(CATALOGUE))
 
 
 def as_editors_read(text: str) -> Any:
@@ -838,7 +838,7 @@ def as_editors_read(text: str) -> Any:
     "text",
     [
         text_with(),
-        pipeline.template(),
+        loading.template(),
         text_with(source="source: {max_in_flight: '${N}', timeout: 2m, token: '${WATS_TOKEN}'}\n"),
         text_with(
             **resource(
@@ -890,7 +890,7 @@ def described(schema: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_every_property_of_the_schema_is_described() -> None:
-    schema = pipeline.json_schema(CATALOGUE)
+    schema = loading.json_schema(CATALOGUE)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     texts = {path: each for path, each in described(schema) if isinstance(each, dict)}
     bare = [
@@ -904,7 +904,7 @@ def test_every_property_of_the_schema_is_described() -> None:
 
 
 def test_the_template_works_as_it_is(load: Any) -> None:
-    read = load(pipeline.template())
+    read = load(loading.template())
     assert (read.source.demo is not None, [each.name for each in read.resources]) == (
         True,
         ["report_headers", "reports"],
@@ -912,25 +912,25 @@ def test_the_template_works_as_it_is(load: Any) -> None:
 
 
 def test_what_the_template_comments_out_works_too(load: Any) -> None:
-    text = re.sub(r"(?m)^( *)# ?(\w+: )", r"\1\2", pipeline.template())
+    text = re.sub(r"(?m)^( *)# ?(\w+: )", r"\1\2", loading.template())
     read = load(text, WATS_URL="https://acme.wats.com", WATS_TOKEN=SECRET)
     assert read.source.max_requests == 20000
     assert read.resources[0].filter == {"part_number": ["PCBA-100", "PCBA-200"], "result": "Failed"}
 
 
 def test_the_env_example_has_every_variable_of_the_template() -> None:
-    names = set(re.findall(r"\$\{(WATS_\w+)", pipeline.template()))
-    assert names == set(re.findall(r"(?m)^(\w+)=$", pipeline.ENV_EXAMPLE))
-    assert ".env" in pipeline.GITIGNORE.splitlines()
+    names = set(re.findall(r"\$\{(WATS_\w+)", loading.template()))
+    assert names == set(re.findall(r"(?m)^(\w+)=$", loading.ENV_EXAMPLE))
+    assert ".env" in loading.GITIGNORE.splitlines()
 
 
 def test_the_template_names_resources_that_there_are(tmp_path: Path) -> None:
     catalogue = pytest.importorskip("wats_extract.resources.catalogue").RESOURCES
     path = tmp_path / "reports.yaml"
-    path.write_text(pipeline.template(), encoding="utf-8")
-    read = pipeline.load(path, catalogue=catalogue, environ={})
+    path.write_text(loading.template(), encoding="utf-8")
+    read = loading.load(path, catalogue=catalogue, environ={})
     for each in read.resources:
-        assert pipeline.selection(each, catalogue[each.name], now=NOW).since == datetime(
+        assert loading.selection(each, catalogue[each.name], now=NOW).since == datetime(
             2026, 1, 1, tzinfo=UTC
         )
-    pytest.importorskip("jsonschema").Draft202012Validator.check_schema(pipeline.json_schema(catalogue))
+    pytest.importorskip("jsonschema").Draft202012Validator.check_schema(loading.json_schema(catalogue))

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import wats_extract as wx
-from wats_extract.pipeline import load
+from wats_extract.pipeline.loading import load
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.session import destination_of
 

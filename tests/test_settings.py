@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from wats_extract.errors import ConfigurationError
-from wats_extract.settings import (
+from wats_extract.pipeline.source import (
     Demo,
     Source,
     Tolerance,

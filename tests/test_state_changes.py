@@ -20,7 +20,7 @@ from wats_extract.fake import traps
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
-from wats_extract.pipeline import takes_time
+from wats_extract.pipeline.loading import takes_time
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.report_keys import report_keys
 from wats_extract.resources.resource import Resource

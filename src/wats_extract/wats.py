@@ -20,12 +20,12 @@ from wats_extract.fetching import Fetched, Fetching, until_left
 from wats_extract.flow import Chunk, Failure, Result, Selection, Table
 from wats_extract.http import shared_budget
 from wats_extract.http.client import Client, Connection
-from wats_extract.pipeline import filtered, lacking
+from wats_extract.pipeline.loading import filtered, lacking
+from wats_extract.pipeline.source import Source, connection, instant, nearest
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.resources.resource import Resource
-from wats_extract.settings import Source, connection, instant, nearest
 
 T = TypeVar("T")
 

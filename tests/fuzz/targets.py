@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import msgspec
 
-from wats_extract import pipeline, settings
 from wats_extract.errors import ConfigurationError, PipelineFileError, RecordError, Unreadable
 from wats_extract.fake import reports as server
 from wats_extract.fake.data import Plant
@@ -24,6 +23,7 @@ from wats_extract.fake.odata import ODataError, collated, parse_filter
 from wats_extract.filters import odata
 from wats_extract.flow import TIMESTAMP
 from wats_extract.http.http_answer import HttpAnswer
+from wats_extract.pipeline.loading import loading, source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import instant, instants, microseconds
@@ -111,7 +111,7 @@ def pipeline_file(data: bytes) -> None:
         started = time.monotonic()
         said = f"{path}: "
         try:
-            pipeline.load(path, catalogue=RESOURCES, environ={"NAME": "value"}, now=NOW)
+            loading.load(path, catalogue=RESOURCES, environ={"NAME": "value"}, now=NOW)
         except PipelineFileError as error:
             said = error.message
         assert time.monotonic() - started < PATIENCE
@@ -123,7 +123,7 @@ def moment(data: bytes) -> None:
     """A text is an instant, or none; a whole column of it says the same."""
     text = data.decode("utf-8", "replace")
     with suppress(ConfigurationError):
-        assert settings.instant(text, now=NOW).tzinfo is UTC
+        assert source.instant(text, now=NOW).tzinfo is UTC
     try:
         exact = microseconds(instant(text))
     except RecordError:
@@ -220,7 +220,7 @@ def _filters() -> list[bytes | str]:
 
 def _files() -> list[bytes | str]:
     return [
-        pipeline.template(),
+        loading.template(),
         "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
         "version: 1\nname: ${NAME:-x}\ndestination: {type: duckdb, path: a}\nresources: [{name: assets}]\n",
         "<<: {a: 1}\n? {b: c}\n: !!set {d}\n",

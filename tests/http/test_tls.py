@@ -23,7 +23,7 @@ from wats_extract.fake.data import Plant
 from wats_extract.fake.server import serve
 from wats_extract.flow import Reply
 from wats_extract.http.client import Client, Connection
-from wats_extract.settings import Source, connection
+from wats_extract.pipeline.source import Source, connection
 
 SECRET = "pr0xy+p@ss/w0rd"
 

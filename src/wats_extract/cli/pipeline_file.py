@@ -10,7 +10,7 @@ import click
 from wats_extract.cli import output
 
 if TYPE_CHECKING:
-    from wats_extract.pipeline import Pipeline
+    from wats_extract.pipeline.loading import Pipeline
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
@@ -21,7 +21,7 @@ def loaded(file: Path) -> Pipeline:
     Raises:
         ConfigurationError: the file is wrong.
     """
-    from wats_extract.pipeline import load
+    from wats_extract.pipeline.loading import load
     from wats_extract.resources.catalogue import RESOURCES
 
     pipeline = load(file, catalogue=RESOURCES)

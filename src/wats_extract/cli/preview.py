@@ -17,7 +17,7 @@ from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
 
 if TYPE_CHECKING:
-    from wats_extract.pipeline import Pipeline
+    from wats_extract.pipeline.loading import Pipeline
     from wats_extract.wats import Stream, Wats
 
 LONGEST_VALUE = 36
@@ -56,7 +56,7 @@ def command(file: Path, resource: str, rows: int, table: str | None) -> None:
 
 def _stream(wats: Wats, pipeline: Pipeline, resource: str, table: str | None, rows: int) -> Stream:
     """As many items as there shall be rows: the first table has a row for each, the others have more."""
-    from wats_extract.pipeline import OPTIONS, ResourceConfig
+    from wats_extract.pipeline.loading import OPTIONS, ResourceConfig
     from wats_extract.resources.catalogue import RESOURCES
 
     listed = [each for each in pipeline.resources if each.name == resource]

@@ -14,7 +14,7 @@ from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument
 
 if TYPE_CHECKING:
-    from wats_extract.pipeline import Pipeline
+    from wats_extract.pipeline.loading import Pipeline
     from wats_extract.verifier import VerifyReport
 
 _SENTENCES = {

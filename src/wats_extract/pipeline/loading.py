@@ -37,7 +37,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.filters import odata, wats_filter
 from wats_extract.flow import Column, Selection
-from wats_extract.settings import (
+from wats_extract.pipeline.source import (
     DEMO,
     WHOLE,
     Settings,
