@@ -18,6 +18,7 @@ from tests.conftest import TOKEN
 from tests.extraction import Extraction, expected_tables
 from wats_extract import events
 from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.engine.run import RunReport, execute
 from wats_extract.errors import CommitsLost
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
@@ -27,7 +28,6 @@ from wats_extract.flow import Commit
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.runner import RunReport, execute
 
 Server = Callable[..., tuple[App, str]]
 KINDS = ["duckdb", "parquet"]
@@ -564,7 +564,7 @@ def test_commits_that_wait_and_are_lost_for_want_of_memory_are_made_again(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LONGEST_WAIT", "IDLE_SECONDS"):  # a machine may be busy
-        monkeypatch.setattr(f"wats_extract.runner.{name}", 600.0)
+        monkeypatch.setattr(f"wats_extract.engine.run.{name}", 600.0)
     plant = Plant(150)
     app, url = server(plant, faults=Faults(broken={plant.uuids()[3]: "garbage"}))
     extraction = Extraction(url, tmp_path, "duckdb", names=["reports"], options={"chunk_size": 10})

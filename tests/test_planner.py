@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.extraction import Extraction
-from wats_extract import planner
+from wats_extract.engine.planning import Plan, plan
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
-from wats_extract.planner import Plan, plan
 
 Server = Callable[..., tuple[App, str]]
 NAMES = ["processes", "products", "report_headers", "reports"]

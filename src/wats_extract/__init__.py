@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from wats_extract.engine.fetching import Fetched
+    from wats_extract.engine.planning import Plan
+    from wats_extract.engine.run import RunReport
+    from wats_extract.engine.verifying import VerifyReport
     from wats_extract.errors import KeyFailed, WatsExtractError
-    from wats_extract.fetching import Fetched
     from wats_extract.flow import Failure, Result, Success, collect_failures, collect_successes, partition
-    from wats_extract.planner import Plan
-    from wats_extract.runner import RunReport
     from wats_extract.session import backfill, plan, retry, run, verify
-    from wats_extract.verifier import VerifyReport
     from wats_extract.wats import Stream, Wats, connect, demo
 
 _HOMES = {

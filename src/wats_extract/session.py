@@ -14,17 +14,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from wats_extract import events
+from wats_extract.engine.planning import Plan
+from wats_extract.engine.planning import plan as plan_job
+from wats_extract.engine.run import Job, RunReport, Task, execute
+from wats_extract.engine.run import retry as retry_job
+from wats_extract.engine.verifying import VerifyReport
+from wats_extract.engine.verifying import verify as verify_job
 from wats_extract.errors import ConfigurationError
 from wats_extract.flow import Destination
 from wats_extract.pipeline.loading import Pipeline, disposition, fingerprint, load, selection, takes_time
 from wats_extract.pipeline.source import instant
-from wats_extract.planner import Plan
-from wats_extract.planner import plan as plan_job
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.runner import Job, RunReport, Task, execute
-from wats_extract.runner import retry as retry_job
-from wats_extract.verifier import VerifyReport
-from wats_extract.verifier import verify as verify_job
 from wats_extract.wats import Moment, open_client
 
 

@@ -15,8 +15,8 @@ from typing import Any, Self, TypeVar, cast
 import pyarrow as pa
 
 from wats_extract import events
+from wats_extract.engine.fetching import Fetched, Fetching, until_left
 from wats_extract.errors import ConfigurationError
-from wats_extract.fetching import Fetched, Fetching, until_left
 from wats_extract.flow import Chunk, Failure, Result, Selection, Table
 from wats_extract.http import shared_budget
 from wats_extract.http.client import Client, Connection

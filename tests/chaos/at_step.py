@@ -15,10 +15,10 @@ from pathlib import Path
 
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
+from wats_extract.engine.run import execute
 from wats_extract.flow import Destination
 from wats_extract.pipeline.loading import Pipeline, load
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.runner import execute
 from wats_extract.session import Overrides, job_of
 from wats_extract.wats import open_client
 

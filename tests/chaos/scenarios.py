@@ -18,10 +18,10 @@ from tests.chaos.figures import Figures
 from tests.chaos.trial import KINDS, Reader, Trial
 from tests.chaos.world import CountedFaults, World
 from tests.shred.test_bad_input import DOCUMENTS, key
+from wats_extract.engine.run import retry
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import BROKEN_KINDS
 from wats_extract.fake.faults import KINDS as FAULTS
-from wats_extract.runner import retry
 
 IN_NO_TIME = tuple(kind for kind in FAULTS if kind not in ("429-long", "429-far"))
 """Faults that a process which really waits gets over in seconds, not in a minute each."""

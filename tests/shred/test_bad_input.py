@@ -17,12 +17,12 @@ import pytest
 from tests.conftest import TOKEN
 from tests.extraction import Extraction
 
+from wats_extract.engine.run import RunReport
 from wats_extract.fake.app import App
 from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Response
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.server import serve
-from wats_extract.runner import RunReport
 
 GOOD = 12
 LARGEST = 2**63 - 1

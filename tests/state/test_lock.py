@@ -20,9 +20,9 @@ import pytest
 from tests.extraction import Extraction
 
 from wats_extract import events
+from wats_extract.engine.run import execute
 from wats_extract.errors import DestinationError, Interrupted, PipelineLocked
 from wats_extract.fake.data import Plant
-from wats_extract.runner import execute
 from wats_extract.state.lock import only_run, sighted
 from wats_extract.state.tables import lock
 
@@ -327,7 +327,7 @@ def test_the_wait_for_a_sign_of_life_can_be_interrupted(tmp_path: Path, hold: Ho
 def test_a_run_that_was_taken_over_commits_nothing_more(
     kind: str, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wats_extract.runner.LONGEST_WAIT", -1)  # then no commit waits for the second
+    monkeypatch.setattr("wats_extract.engine.run.LONGEST_WAIT", -1)  # then no commit waits for the second
     _, url = server(Plant(30))
     extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 5})
     path = extraction.destination().lock_path("test")

@@ -15,7 +15,7 @@ from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
 
 if TYPE_CHECKING:
-    from wats_extract.cursors import Change, Stored
+    from wats_extract.engine.cursors import Change, Stored
     from wats_extract.pipeline.loading import Pipeline
 
 _TAKES = {
@@ -67,7 +67,7 @@ def command(file: Path, action: str, words: tuple[str, ...], yes: bool) -> None:
 
 def _tell(pipeline: Pipeline, *, exported: bool) -> None:
     from wats_extract.cli.reading import reading
-    from wats_extract.cursors import stored
+    from wats_extract.engine.cursors import stored
 
     with reading(pipeline) as destination:
         cursors = stored(destination, pipeline.name)
@@ -90,7 +90,7 @@ def _words(cursor: dict[str, Any]) -> str:
 
 
 def _change(pipeline: Pipeline, action: str, words: Sequence[str], *, asked: bool) -> None:
-    from wats_extract import cursors
+    from wats_extract.engine import cursors
     from wats_extract.session import destination_of
 
     destination = destination_of(pipeline)
@@ -130,7 +130,7 @@ def _agreed() -> bool:
 
 
 def _wanted(pipeline: Pipeline, before: list[Stored], action: str, words: Sequence[str]) -> list[Stored]:
-    from wats_extract.cursors import Stored, imported, written
+    from wats_extract.engine.cursors import Stored, imported, written
     from wats_extract.session import Overrides, job_of
 
     if action == "import":

@@ -14,8 +14,8 @@ from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument
 
 if TYPE_CHECKING:
+    from wats_extract.engine.verifying import VerifyReport
     from wats_extract.pipeline.loading import Pipeline
-    from wats_extract.verifier import VerifyReport
 
 _SENTENCES = {
     "equal": "what the server has and what has landed are equal.",
@@ -68,7 +68,7 @@ def command(
 
 
 def _tell(report: VerifyReport, pipeline: Pipeline, *, file: Path) -> None:  # noqa: ARG001 - not shown
-    from wats_extract.verifier import KINDS
+    from wats_extract.engine.verifying import KINDS
 
     good = report.status == "equal"
     if not report.resources and not report.message:

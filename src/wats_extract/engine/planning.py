@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from wats_extract import events
+from wats_extract.engine.run import Job, Task, cursor_of
 from wats_extract.errors import RequestBudgetSpent
 from wats_extract.flow import Cursor, Destination, Known, Row
 from wats_extract.http.client import Client
@@ -23,7 +24,6 @@ from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.reading import Page, Reading, fresh_rows
 from wats_extract.readers.snapshot import Snapshot
 from wats_extract.resources.report_keys import report_keys
-from wats_extract.runner import Job, Task, cursor_of
 from wats_extract.state.failures import OpenFailures
 
 MOST_PAGES = 100

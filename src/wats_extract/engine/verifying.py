@@ -18,7 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from wats_extract import events, runner
+from wats_extract import events
+from wats_extract.engine import run
+from wats_extract.engine.run import Job, RunReport, Task, cursor_of
 from wats_extract.errors import Incomplete
 from wats_extract.flow import Selection
 from wats_extract.http.client import Client
@@ -26,7 +28,6 @@ from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.paged import in_groups
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.report_keys import ReportKeys, report_keys
-from wats_extract.runner import Job, RunReport, Task, cursor_of
 from wats_extract.state.failures import OpenFailures
 
 KINDS = ("missing", "outdated", "extra", "duplicated")
@@ -82,7 +83,7 @@ class VerifyReport:
     Attributes:
         pipeline: The pipeline's name.
         status: ``equal``, ``different`` or ``incomplete``; of a repair that did not come to its end the
-            status of :class:`wats_extract.runner.RunReport`.
+            status of :class:`wats_extract.engine.run.RunReport`.
         exit_code: 0 where server and tables are equal now, 3 where they differ, 4 where it is incomplete.
         message: Why it stopped, where it did.
         seconds: How long it took.
@@ -247,7 +248,7 @@ def _repair(
     wanted = {name: keys for name, keys in wanted.items() if len(keys)}
     if not wanted:
         return
-    report.repair = done = runner.repair(job, client, wanted, listen=listen, now=now)
+    report.repair = done = run.repair(job, client, wanted, listen=listen, now=now)
     if done.status not in ("succeeded", "failures"):
         report.status, report.exit_code, report.message = done.status, done.exit_code, done.message
         return
