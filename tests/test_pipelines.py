@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 import wats_extract as wx
+from wats_extract.frontends.pipelines import destination_of
 from wats_extract.pipeline.loading import load
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
-from wats_extract.session import destination_of
 
 FILES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.yaml"))
 REPORTS = 80

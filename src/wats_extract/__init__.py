@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from wats_extract.engine.verifying import VerifyReport
     from wats_extract.errors import KeyFailed, WatsExtractError
     from wats_extract.flow import Failure, Result, Success, collect_failures, collect_successes, partition
-    from wats_extract.session import backfill, plan, retry, run, verify
-    from wats_extract.wats import Stream, Wats, connect, demo
+    from wats_extract.frontends.pipelines import backfill, plan, retry, run, verify
+    from wats_extract.frontends.session import Stream, Wats, connect, demo
 
 _HOMES = {
     "Failure": "flow",

@@ -29,10 +29,10 @@ from tests.extraction import IMPATIENT
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.run import Job, RunReport, execute
 from wats_extract.flow import STAMPS, Table
+from wats_extract.frontends.pipelines import Overrides, job_of
 from wats_extract.http.client import Client, Connection
 from wats_extract.pipeline.loading import load
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.session import Overrides, job_of
 from wats_extract.state.tables import FAILURES, RUNS
 
 KINDS = ("duckdb", "parquet")

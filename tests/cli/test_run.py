@@ -189,7 +189,7 @@ def test_1_the_destination_fails(desk: Desk) -> None:
 def test_1_a_bug_is_told_in_a_sentence_without_secrets(desk: Desk) -> None:
     script = (
         "import sys\n"
-        "import wats_extract.session as session\n"
+        "import wats_extract.frontends.pipelines as session\n"
         "def broken(*args, **kwargs): raise RuntimeError('no way, ' + " + repr(SECRET) + ")\n"
         "session.run_pipeline = broken\n"
         "from wats_extract.cli import main\n"

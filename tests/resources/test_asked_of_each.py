@@ -19,9 +19,9 @@ from wats_extract.fake.internal import Inspections
 from wats_extract.fake.production import Production
 from wats_extract.fake.products import Products
 from wats_extract.filters.wats_filter import asked
+from wats_extract.frontends.session import connect
 from wats_extract.pipeline.loading import load
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.wats import connect
 
 Server = Callable[..., tuple[App, str]]
 Json = dict[str, Any]

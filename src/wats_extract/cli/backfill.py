@@ -40,7 +40,7 @@ def command(
     landed already is not fetched again. Exit codes are those of run.
     """
     from wats_extract.cli import running, summary
-    from wats_extract.session import backfill_pipeline
+    from wats_extract.frontends.pipelines import backfill_pipeline
 
     return running.carry_out(
         file,

@@ -31,7 +31,7 @@ def command(file: Path, as_json: bool) -> int:  # noqa: FBT001 - click gives it 
     rate. Reports are counted from their list, 10,000 a request.
     """
     from wats_extract.cli import running
-    from wats_extract.session import plan_pipeline
+    from wats_extract.frontends.pipelines import plan_pipeline
 
     return running.carry_out(
         file,

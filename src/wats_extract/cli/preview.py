@@ -17,8 +17,8 @@ from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
 
 if TYPE_CHECKING:
+    from wats_extract.frontends.session import Stream, Wats
     from wats_extract.pipeline.loading import Pipeline
-    from wats_extract.wats import Stream, Wats
 
 LONGEST_VALUE = 36
 """Characters of a value on a terminal; a uuid just fits."""
@@ -42,7 +42,7 @@ def command(file: Path, resource: str, rows: int, table: str | None) -> None:
     RESOURCE is read as FILE selects it, or whole where FILE does not name it. The rows come from the
     server, and nothing is written anywhere.
     """
-    from wats_extract.wats import Wats, resource_named, table_named
+    from wats_extract.frontends.session import Wats, resource_named, table_named
 
     pipeline = loaded(file)
     names = [column.name for column in table_named(resource_named(resource), table).columns]

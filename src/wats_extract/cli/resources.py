@@ -36,8 +36,8 @@ def command(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click gi
 
     With NAME, a resource such as reports: all that is known of it, its tables and columns.
     """
+    from wats_extract.frontends.session import resource_named
     from wats_extract.resources.catalogue import RESOURCES
-    from wats_extract.wats import resource_named
 
     shown = list(RESOURCES.values()) if name is None else [resource_named(name)]
     if as_json:

@@ -40,7 +40,7 @@ def command(
     of run.
     """
     from wats_extract.cli import running, summary
-    from wats_extract.session import retry_pipeline
+    from wats_extract.frontends.pipelines import retry_pipeline
 
     return running.carry_out(
         file,

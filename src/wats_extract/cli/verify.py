@@ -54,7 +54,7 @@ def command(
     Exits with 0 when both are equal (after a repair: now), 3 when they differ, 4 when it stopped early.
     """
     from wats_extract.cli import running
-    from wats_extract.session import verify_pipeline
+    from wats_extract.frontends.pipelines import verify_pipeline
 
     return running.carry_out(
         file,

@@ -22,10 +22,10 @@ from wats_extract.engine.verifying import VerifyReport
 from wats_extract.engine.verifying import verify as verify_job
 from wats_extract.errors import ConfigurationError
 from wats_extract.flow import Destination
+from wats_extract.frontends.session import Moment, open_client
 from wats_extract.pipeline.loading import Pipeline, disposition, fingerprint, load, selection, takes_time
 from wats_extract.pipeline.source import instant
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.wats import Moment, open_client
 
 
 @dataclass(frozen=True)
