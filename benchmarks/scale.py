@@ -320,7 +320,7 @@ FEW, MANY = 2_000, 8_000
 def measure() -> Measured:
     """Extract the demo's reports, and look at what is there."""
     from benchmarks.server import Reports
-    from wats_extract.fake.data import Plant
+    from wats_extract.fake.plant.data import Plant
 
     plant = Plant(400, seed=7)
     documents = [

@@ -25,8 +25,8 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl
 
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request
+from wats_extract.fake.plant.data import Plant
 
 HOST = "127.0.0.1"
 MOST_ROWS = 10_000

@@ -16,7 +16,7 @@ from tests.conftest import TOKEN
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.run import Job, RunReport, Task, execute, retry
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Destination, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.retry import RetryPolicy

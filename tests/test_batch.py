@@ -22,7 +22,7 @@ import wats_extract as wx
 from tests.conftest import TOKEN
 from wats_extract.errors import ConfigurationError, Interrupted
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 from wats_extract.flow import Commit, Failure
 from wats_extract.frontends.pipelines import destination_of

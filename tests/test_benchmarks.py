@@ -11,7 +11,7 @@ from benchmarks.race import Race
 from benchmarks.rows import ROWS
 from benchmarks.samples import Sample, Samples
 
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred
 
 PLANT = Plant(400, seed=7)

@@ -13,7 +13,7 @@ from tests.extraction import Extraction, expected_tables
 from tests.test_extraction import assert_same
 from wats_extract.engine import cursors
 from wats_extract.engine.run import repair
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Commit
 from wats_extract.state.tables import STATE
 

@@ -21,9 +21,9 @@ from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.engine.run import RunReport, execute
 from wats_extract.errors import CommitsLost
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Commit
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.time_window import TimeWindows

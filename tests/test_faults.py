@@ -16,9 +16,9 @@ from tests.cli.conftest import SECRET, Desk, desk_in
 from tests.extraction import IMPATIENT, Extraction, expected_tables
 from tests.test_extraction import assert_same
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request, Response
 from wats_extract.fake.faults import KINDS, Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 from wats_extract.http.client import Client, Connection
 

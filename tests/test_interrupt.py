@@ -16,9 +16,9 @@ import pytest
 
 from tests.cli.conftest import SECRET, Desk, Said, desk_in
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request, Response
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nobody can send Ctrl-C to one process there")

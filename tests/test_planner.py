@@ -10,8 +10,8 @@ import pytest
 from tests.extraction import Extraction
 from wats_extract.engine.planning import Plan, plan
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 
 Server = Callable[..., tuple[App, str]]
 NAMES = ["processes", "products", "report_headers", "reports"]

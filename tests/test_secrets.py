@@ -29,8 +29,8 @@ from tests.cli.conftest import Desk, Said, desk_in
 from wats_extract.cli.app import COMMANDS
 from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request, Response
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 
 MARKER = "bWFya2Vy+b2YtYQ/c2VjcmV0dG9rZW4="

@@ -23,8 +23,8 @@ import wats_extract as wx
 from tests.conftest import TOKEN
 from tests.every_resource import pipeline
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request, Response
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 from wats_extract.flow import TIMESTAMP, Column, Table
 from wats_extract.resources.catalogue import RESOURCES

@@ -12,8 +12,8 @@ from tests.extraction import Extraction
 from wats_extract.engine.run import execute
 from wats_extract.engine.verifying import Comparison, VerifyReport, verify
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Commit, Destination, Table
 from wats_extract.resources.catalogue import RESOURCES
 

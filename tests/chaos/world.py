@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from tests import expected
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
-from wats_extract.fake.products import Products
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.products import Products
 from wats_extract.fake.server import serve
 
 TOKEN = "Y2hhb3MtdG9rZW4"

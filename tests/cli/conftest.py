@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 
 SRC = Path(__file__).resolve().parents[2] / "src"

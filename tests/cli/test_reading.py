@@ -19,8 +19,8 @@ import pytest
 
 from wats_extract.cli import resources
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.state.tables import FAILURES

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 
 Connect = Callable[..., httpx2.Client]

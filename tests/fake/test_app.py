@@ -16,10 +16,10 @@ import httpx2
 import pytest
 
 from wats_extract.fake.app import ROUTES, App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.traps import PATHS
 from wats_extract.fake.server import serve, serve_forever
-from wats_extract.fake.traps import PATHS
 
 Connect = Callable[..., httpx2.Client]
 VERSION = "/api/App/Version"

@@ -14,9 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import Plant
-from wats_extract.fake.documents import EXPANSIONS, WORDS
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.plant.documents import EXPANSIONS, WORDS
 
 Json = dict[str, Any]
 SCHEMA = Path(__file__).resolve().parents[2].parent / "shared" / "wats" / "wsjf-schema.json"

@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Response
 from wats_extract.fake.faults import BROKEN_KINDS, KINDS, Faults
+from wats_extract.fake.plant.data import Plant
 
 Connect = Callable[..., httpx2.Client]
 HEADERS = "/api/Report/Query/Header"

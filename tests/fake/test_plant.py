@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wats_extract.fake import clock
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Plant
 
 AUTHORIZED = {"authorization": "Basic demo"}
 

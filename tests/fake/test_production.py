@@ -10,10 +10,10 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from wats_extract.fake import clock
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.production import Production
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.production import Production
 
 Connect = Callable[..., httpx2.Client]
 Spec = Callable[[str], set[str]]

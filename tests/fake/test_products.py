@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.products import Products
-from wats_extract.fake.stores import Table
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.plant.stores import Table
+from wats_extract.fake.routes.products import Products
 
 Connect = Callable[..., httpx2.Client]
 Spec = Callable[[str], set[str]]

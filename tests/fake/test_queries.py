@@ -8,9 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from wats_extract.fake import clock
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Plant
 
 HEADERS = "/api/Report/Query/Header"
 Row = dict[str, Any]

@@ -8,10 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from wats_extract.fake import clock
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.rootcause import STATUSES, Tickets
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.rootcause import STATUSES, Tickets
 
 Connect = Callable[..., httpx2.Client]
 Spec = Callable[[str], set[str]]

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.scim import Users
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.scim import Users
 
 Connect = Callable[..., httpx2.Client]
 USERS = "/api/SCIM/v2/Users"

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.software import STATUSES, Software
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.software import STATUSES, Software
 
 Connect = Callable[..., httpx2.Client]
 Spec = Callable[[str], set[str]]

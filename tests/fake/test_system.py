@@ -8,11 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from wats_extract.fake import clock
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.internal import Inspections
-from wats_extract.fake.system import System
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.internal import Inspections
+from wats_extract.fake.routes.system import System
 
 Connect = Callable[..., httpx2.Client]
 Spec = Callable[[str], set[str]]

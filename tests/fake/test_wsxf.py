@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.wsxf import NAMESPACE
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.plant.wsxf import NAMESPACE
 
 Connect = Callable[..., httpx2.Client]
 Spec = Callable[[str], set[str]]

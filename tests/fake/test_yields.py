@@ -9,10 +9,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from wats_extract.fake import clock
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.yields import REPAIR_DIMENSIONS, YIELD_DIMENSIONS, YIELD_KPIS
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.yields import REPAIR_DIMENSIONS, YIELD_DIMENSIONS, YIELD_KPIS
 
 Connect = Callable[..., httpx2.Client]
 Row = dict[str, Any]

@@ -17,9 +17,9 @@ from typing import Any, cast
 import msgspec
 
 from wats_extract.errors import ConfigurationError, PipelineFileError, RecordError, Unreadable
-from wats_extract.fake import reports as server
-from wats_extract.fake.data import Plant
 from wats_extract.fake.odata import ODataError, collated, parse_filter
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes import reports as server
 from wats_extract.filters import odata
 from wats_extract.flow import TIMESTAMP
 from wats_extract.http.http_answer import HttpAnswer

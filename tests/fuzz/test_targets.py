@@ -15,10 +15,10 @@ from tests.fuzz.targets import FILTERS, TARGETS, moment, pipeline_file, seeds
 from tests.shred.documents import documents
 
 from wats_extract.errors import ConfigurationError
-from wats_extract.fake import clock
-from wats_extract.fake import reports as server
 from wats_extract.fake.odata import collated, parse_filter
-from wats_extract.fake.reports import HEADER
+from wats_extract.fake.plant import clock
+from wats_extract.fake.routes import reports as server
+from wats_extract.fake.routes.reports import HEADER
 from wats_extract.filters import odata
 
 

@@ -35,8 +35,8 @@ from wats_extract.errors import (
     WatsExtractError,
 )
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Reply
 from wats_extract.http.client import Client, Connection, route_url, what_it_says
 from wats_extract.http.retry import RetryPolicy

@@ -12,8 +12,8 @@ from tests.simulation import Server, Simulation, most_in_a_minute, persistent
 
 from wats_extract.errors import Interrupted
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Request
+from wats_extract.fake.plant.data import Plant
 from wats_extract.http.throttle import Throttle
 
 

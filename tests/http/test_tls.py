@@ -19,7 +19,7 @@ from tests.conftest import TOKEN
 
 from wats_extract.errors import ConfigurationError, ServerUnreachable
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 from wats_extract.flow import Reply
 from wats_extract.http.client import Client, Connection

@@ -31,8 +31,8 @@ from wats_extract.errors import (
     WatsExtractError,
 )
 from wats_extract.events import ItemFailed, ItemsFetched, ItemsListed
-from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Chunk, Column, Failure, Known, Row, Selection, Success, Table
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers.by_key import AHEAD, SHREDDED_TOGETHER, ByKeyReader

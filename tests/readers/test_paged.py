@@ -17,8 +17,8 @@ from tests.conftest import TOKEN
 from tests.readers.simulated import Listing, Time, reports
 
 from wats_extract.errors import RequestBudgetSpent, TokenRefused, TooManyFailures
-from wats_extract.fake.data import Plant
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Chunk, Failure, Known, Selection, Success
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers.keyset import Keyset

@@ -15,9 +15,10 @@ from tests.conftest import TOKEN
 from tests.extraction import Extraction
 
 from wats_extract.errors import ConfigurationError
-from wats_extract.fake import analytics, clock
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes import analytics
 from wats_extract.filters.wats_filter import asked
 from wats_extract.flow import TIMESTAMP, Column
 from wats_extract.resources.catalogue import RESOURCES

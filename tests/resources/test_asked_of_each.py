@@ -13,11 +13,11 @@ from tests.resources.test_analytics import assert_rows, told
 
 from wats_extract.errors import ConfigurationError, DestinationError, PipelineFileError
 from wats_extract.fake.app import App
-from wats_extract.fake.assets import Assets
-from wats_extract.fake.data import Plant
-from wats_extract.fake.internal import Inspections
-from wats_extract.fake.production import Production
-from wats_extract.fake.products import Products
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.assets import Assets
+from wats_extract.fake.routes.internal import Inspections
+from wats_extract.fake.routes.production import Production
+from wats_extract.fake.routes.products import Products
 from wats_extract.filters.wats_filter import asked
 from wats_extract.frontends.session import connect
 from wats_extract.pipeline.loading import load

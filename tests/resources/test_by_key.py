@@ -16,10 +16,10 @@ from tests import expected
 from tests.extraction import Extraction
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
-from wats_extract.fake.production import Production
-from wats_extract.fake.rootcause import Tickets
-from wats_extract.fake.software import Software
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.production import Production
+from wats_extract.fake.routes.rootcause import Tickets
+from wats_extract.fake.routes.software import Software
 from wats_extract.http.client import Client
 
 Server = Callable[..., tuple[App, str]]

@@ -12,14 +12,14 @@ from tests import expected
 from tests.extraction import Extraction
 
 from wats_extract.fake.app import App
-from wats_extract.fake.assets import Assets
-from wats_extract.fake.data import Plant
-from wats_extract.fake.production import Production
-from wats_extract.fake.products import Products
-from wats_extract.fake.rootcause import Tickets
-from wats_extract.fake.scim import Users
-from wats_extract.fake.software import Software
-from wats_extract.fake.system import System
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.routes.assets import Assets
+from wats_extract.fake.routes.production import Production
+from wats_extract.fake.routes.products import Products
+from wats_extract.fake.routes.rootcause import Tickets
+from wats_extract.fake.routes.scim import Users
+from wats_extract.fake.routes.software import Software
+from wats_extract.fake.routes.system import System
 from wats_extract.flow import TIMESTAMP, Table
 from wats_extract.resources.catalogue import RESOURCES
 

@@ -15,7 +15,7 @@ from tests import expected
 from tests.extraction import Extraction
 
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.catalogue import RESOURCES

@@ -19,9 +19,9 @@ from tests.extraction import Extraction
 
 from wats_extract.engine.run import RunReport
 from wats_extract.fake.app import App
-from wats_extract.fake.data import Plant
 from wats_extract.fake.exchange import Response
 from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 
 GOOD = 12

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.shred.documents import UUID, documents
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Table
 from wats_extract.shred import columns
 from wats_extract.shred.records import Record

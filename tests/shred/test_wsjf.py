@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests import expected
 
 from wats_extract.errors import RecordError
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Table
 from wats_extract.shred.columns import coordinates
 from wats_extract.shred.records import Record

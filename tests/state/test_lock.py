@@ -22,7 +22,7 @@ from tests.extraction import Extraction
 from wats_extract import events
 from wats_extract.engine.run import execute
 from wats_extract.errors import DestinationError, Interrupted, PipelineLocked
-from wats_extract.fake.data import Plant
+from wats_extract.fake.plant.data import Plant
 from wats_extract.state.lock import only_run, sighted
 from wats_extract.state.tables import lock
 

@@ -65,7 +65,7 @@ def command(
     real server does. It listens on this machine only.
     """
     from wats_extract.fake.app import App
-    from wats_extract.fake.data import Plant
+    from wats_extract.fake.plant.data import Plant
     from wats_extract.fake.server import serve_forever
 
     wrong = _parsed(faults)

@@ -14,7 +14,21 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote
 
-from wats_extract.fake import (
+from wats_extract.fake.exchange import (
+    Call,
+    Quirks,
+    RefusedError,
+    Request,
+    Response,
+    Route,
+    Sending,
+    page_response,
+)
+from wats_extract.fake.faults import Faults, throttled
+from wats_extract.fake.odata import Filter, parse_filter
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.plant.stores import Store, Stores
+from wats_extract.fake.routes import (
     analytics,
     assets,
     internal,
@@ -28,20 +42,6 @@ from wats_extract.fake import (
     traps,
     yields,
 )
-from wats_extract.fake.data import Plant
-from wats_extract.fake.exchange import (
-    Call,
-    Quirks,
-    RefusedError,
-    Request,
-    Response,
-    Route,
-    Sending,
-    page_response,
-)
-from wats_extract.fake.faults import Faults, throttled
-from wats_extract.fake.odata import Filter, parse_filter
-from wats_extract.fake.stores import Store, Stores
 
 S = TypeVar("S", bound=Store)
 

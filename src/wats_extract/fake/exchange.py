@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from wats_extract.fake.data import Json, Plant
 from wats_extract.fake.odata import Filter
-from wats_extract.fake.stores import Store, Stores
+from wats_extract.fake.plant.data import Json, Plant
+from wats_extract.fake.plant.stores import Store, Stores
 
 S = TypeVar("S", bound=Store)
 

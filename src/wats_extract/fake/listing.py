@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from wats_extract.fake import clock, odata
-from wats_extract.fake.data import Json
+from wats_extract.fake import odata
 from wats_extract.fake.exchange import Call, Response, message_response
 from wats_extract.fake.odata import Entity, Filter, ODataError, Order
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Json
 
 _OPTIONS = {"$filter", "$top", "$skip", "$orderby"}
 _MOST = 1 << 40

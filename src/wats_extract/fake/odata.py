@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cmp_to_key
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from wats_extract.fake import clock
+from wats_extract.fake.plant import clock
 
 T = TypeVar("T")
 Kind = Literal["string", "number", "bool", "guid", "time", "null"]

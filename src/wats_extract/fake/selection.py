@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import EVER, Json, Range, Row
 from wats_extract.fake.exchange import Call, invalid
-from wats_extract.fake.products import GROUPS, groups_of
-from wats_extract.fake.reports import in_scope
-from wats_extract.fake.system import LEVELS, TOP_LEVEL
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import EVER, Json, Range, Row
+from wats_extract.fake.routes.products import GROUPS, groups_of
+from wats_extract.fake.routes.reports import in_scope
+from wats_extract.fake.routes.system import LEVELS, TOP_LEVEL
 
 Test = Callable[[Json], bool]
 

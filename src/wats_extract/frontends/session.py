@@ -502,7 +502,7 @@ def open_client(
             proxy=source.proxy.get_secret_value(),
         )
         if source.demo is not None:
-            from wats_extract import embedded
+            from wats_extract.fake import embedded
 
             url = stack.enter_context(embedded.serving(source.demo.reports, source.demo.seed))
             place = replace(place, url=url, token=embedded.TOKEN, ca_file=None, proxy="")

@@ -9,14 +9,14 @@ from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import EVER, Json
 from wats_extract.fake.exchange import Call, RefusedError, Response, Route
 from wats_extract.fake.odata import collated
-from wats_extract.fake.products import groups_of
-from wats_extract.fake.programs import PRODUCTS
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import EVER, Json
+from wats_extract.fake.plant.programs import PRODUCTS
+from wats_extract.fake.routes.products import groups_of
+from wats_extract.fake.routes.system import FAILURE_TYPES
 from wats_extract.fake.selection import Found, Selection, levels_of, period
-from wats_extract.fake.system import FAILURE_TYPES
 
 Values = tuple[Any, ...]
 Key = tuple[Any, Any, Any]

@@ -7,10 +7,10 @@ from itertools import islice
 
 import msgspec
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import Json, Plant, Row
 from wats_extract.fake.exchange import Call, RefusedError, Response, Route, invalid
-from wats_extract.fake.stores import Store, Table
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Json, Plant, Row
+from wats_extract.fake.plant.stores import Store, Table
 
 STATUSES: Mapping[int, str] = {
     1: "open", 2: "in progress", 4: "on hold", 8: "solved", 16: "closed", 32: "archived",

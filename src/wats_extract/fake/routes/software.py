@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import Json, Plant
 from wats_extract.fake.exchange import Call, Response, Route, invalid
 from wats_extract.fake.odata import collated
-from wats_extract.fake.stores import Store, Table
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Json, Plant
+from wats_extract.fake.plant.stores import Store, Table
 
 STATUSES = ("Draft", "Pending", "Released", "Revoked")
 

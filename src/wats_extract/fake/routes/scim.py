@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import Json, Plant
-from wats_extract.fake.documents import OPERATORS, REPAIRERS
 from wats_extract.fake.exchange import Call, RefusedError, Response, Route
 from wats_extract.fake.odata import collated
-from wats_extract.fake.stores import Store, Table
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Json, Plant
+from wats_extract.fake.plant.documents import OPERATORS, REPAIRERS
+from wats_extract.fake.plant.stores import Store, Table
 
 SCIM_TYPE = "application/scim+json; charset=utf-8"
 DEFAULT_COUNT = 100

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from wats_extract.fake.steps import (
+from wats_extract.fake.plant.steps import (
     Program,
     Step,
     action,

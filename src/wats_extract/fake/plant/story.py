@@ -19,9 +19,9 @@ from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import NamedTuple, TypeVar
 
-from wats_extract.fake import programs
-from wats_extract.fake.programs import PRODUCTS, Process, Product
-from wats_extract.fake.steps import PASSED, Leaf, Outcome, Program, Result, quoted
+from wats_extract.fake.plant import programs
+from wats_extract.fake.plant.programs import PRODUCTS, Process, Product
+from wats_extract.fake.plant.steps import PASSED, Leaf, Outcome, Program, Result, quoted
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from itertools import count
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from wats_extract.fake.data import Json
-from wats_extract.fake.documents import WORDS
+from wats_extract.fake.plant.data import Json
+from wats_extract.fake.plant.documents import WORDS
 
 NAMESPACE = "http://wats.virinco.com/schemas/WATS/Report/wsxf"
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
-from wats_extract.fake.data import Json, Plant
 from wats_extract.fake.odata import collated
+from wats_extract.fake.plant.data import Json, Plant
 
 S = TypeVar("S", bound="Store")
 

@@ -8,10 +8,10 @@ import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 
-from wats_extract.fake import clock
-from wats_extract.fake.programs import FUNCTION, ICT, REPAIR_CODES, Process
-from wats_extract.fake.steps import number, quoted
-from wats_extract.fake.story import Report, Story, measures_deleted, outcome, trouble
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.programs import FUNCTION, ICT, REPAIR_CODES, Process
+from wats_extract.fake.plant.steps import number, quoted
+from wats_extract.fake.plant.story import Report, Story, measures_deleted, outcome, trouble
 
 WORDS = {"P": "Passed", "F": "Failed", "E": "Error", "T": "Terminated"}
 EXPANSIONS = ("subUnits", "miscInfo", "assets", "attachments", "uurSubUnits", "uurMiscInfo", "uurAttachments")

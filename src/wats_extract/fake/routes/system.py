@@ -9,15 +9,15 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import NAMESPACE_URL, uuid5
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import Json, Plant
 from wats_extract.fake.exchange import Call, RefusedError, Response, Route, json_response
 from wats_extract.fake.odata import collated
-from wats_extract.fake.products import GROUPS, group_rows
-from wats_extract.fake.programs import BURN_IN, FUNCTION, ICT, REPAIR, REPAIR_CODES, Process
-from wats_extract.fake.scim import Users
-from wats_extract.fake.stores import Store, Table
-from wats_extract.fake.story import BENCHES, PLACES, TESTERS
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Json, Plant
+from wats_extract.fake.plant.programs import BURN_IN, FUNCTION, ICT, REPAIR, REPAIR_CODES, Process
+from wats_extract.fake.plant.stores import Store, Table
+from wats_extract.fake.plant.story import BENCHES, PLACES, TESTERS
+from wats_extract.fake.routes.products import GROUPS, group_rows
+from wats_extract.fake.routes.scim import Users
 
 TOP_LEVEL = "Fjordtest"
 LEVELS: Mapping[str, str] = {place.split(",")[0]: place for place in PLACES}

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from urllib.parse import urlsplit
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import EVER, Json, Plant
 from wats_extract.fake.exchange import (
     Call,
     RefusedError,
@@ -17,8 +15,10 @@ from wats_extract.fake.exchange import (
     json_response,
     page_response,
 )
-from wats_extract.fake.stores import Store, Table
-from wats_extract.fake.system import process_rows
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import EVER, Json, Plant
+from wats_extract.fake.plant.stores import Store, Table
+from wats_extract.fake.routes.system import process_rows
 
 _DEFINITION: Json = {
     "TestSequenceDefinitionId": None, "Name": None, "Description": None, "Version": 1, "Status": 0,

@@ -19,10 +19,10 @@ from uuid import uuid4
 
 import msgspec
 
-from wats_extract.fake import clock, documents
-from wats_extract.fake.documents import EXPANSIONS, WORDS
 from wats_extract.fake.odata import collated
-from wats_extract.fake.story import Report, Story
+from wats_extract.fake.plant import clock, documents
+from wats_extract.fake.plant.documents import EXPANSIONS, WORDS
+from wats_extract.fake.plant.story import Report, Story
 
 FIRST_TIME_STAMP = 1_000_000
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from xml.sax.saxutils import quoteattr
 
-from wats_extract.fake import programs
-from wats_extract.fake.data import Json, Plant
 from wats_extract.fake.exchange import Call, Response, Route
 from wats_extract.fake.listing import Listing
 from wats_extract.fake.odata import Entity, collated
-from wats_extract.fake.stores import Store, Table
+from wats_extract.fake.plant import programs
+from wats_extract.fake.plant.data import Json, Plant
+from wats_extract.fake.plant.stores import Store, Table
 
 VIEW = Entity(
     "Virinco.WATS.Web.Dashboard.Models.Mes.Product.ProductView",

@@ -8,13 +8,13 @@ from xml.sax.saxutils import quoteattr
 
 import msgspec
 
-from wats_extract.fake import clock, programs
-from wats_extract.fake.data import EVER, Json, Plant, Row
 from wats_extract.fake.exchange import Call, RefusedError, Response, Route, invalid
 from wats_extract.fake.odata import collated
-from wats_extract.fake.products import Products, tagged
-from wats_extract.fake.reports import in_scope
-from wats_extract.fake.stores import Store, Table
+from wats_extract.fake.plant import clock, programs
+from wats_extract.fake.plant.data import EVER, Json, Plant, Row
+from wats_extract.fake.plant.stores import Store, Table
+from wats_extract.fake.routes.products import Products, tagged
+from wats_extract.fake.routes.reports import in_scope
 
 PHASES: Mapping[int, str] = {
     1: "Unknown", 2: "Under production", 4: "Production repair", 8: "RMA repair", 16: "Finalized",

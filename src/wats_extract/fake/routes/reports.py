@@ -15,9 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wats_extract.fake import odata, wsxf
-from wats_extract.fake.data import EVER, Json, Plant, Range, Row
-from wats_extract.fake.documents import EXPANSIONS
+from wats_extract.fake import odata
 from wats_extract.fake.exchange import (
     Call,
     Quirks,
@@ -29,6 +27,9 @@ from wats_extract.fake.exchange import (
     renamed,
 )
 from wats_extract.fake.odata import Comparison, Entity, Filter, Kind, ODataError, Order
+from wats_extract.fake.plant import wsxf
+from wats_extract.fake.plant.data import EVER, Json, Plant, Range, Row
+from wats_extract.fake.plant.documents import EXPANSIONS
 
 MAX_TOP = 10_000
 DEFAULT_TOP = 10

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import Json, Plant
 from wats_extract.fake.exchange import Call, Response, Route
 from wats_extract.fake.listing import Listing
 from wats_extract.fake.odata import Entity, Kind, Order, collated
-from wats_extract.fake.products import tagged
-from wats_extract.fake.stores import Store, Table
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import Json, Plant
+from wats_extract.fake.plant.stores import Store, Table
+from wats_extract.fake.routes.products import tagged
 
 _MODEL = "Virinco.WATS.Web.Dashboard.Models.Mes.Asset.OData"
 _ASSET_FIELDS: dict[str, Kind] = {

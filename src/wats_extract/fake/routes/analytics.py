@@ -12,11 +12,11 @@ from statistics import fmean, variance
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
-from wats_extract.fake import clock
-from wats_extract.fake.data import EVER, Json, Range
-from wats_extract.fake.documents import WORDS
 from wats_extract.fake.exchange import Call, RefusedError, Response, Route, invalid, json_response
 from wats_extract.fake.odata import collated
+from wats_extract.fake.plant import clock
+from wats_extract.fake.plant.data import EVER, Json, Range
+from wats_extract.fake.plant.documents import WORDS
 from wats_extract.fake.selection import Found, Selection, period
 
 MAX_MEASUREMENTS = 10_000
