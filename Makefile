@@ -88,7 +88,7 @@ $(VENV)/.made:
 	echo "Install one, or say where it is: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
 	exit 1
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt src/wats_extract/shred/_steps.c
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt src/wats_extract/shred/wsjf/_steps.c
 	@echo "Installing wats-extract into $(VENV)"
 	@$(INSTALL) pip
 	@$(INSTALL) --build-constraint constraints.txt -e .

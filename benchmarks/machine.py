@@ -20,7 +20,9 @@ def described() -> Mapping[str, str]:
     """What the figures depend on, by its name."""
     return {
         "wats-extract": f"{version('wats-extract')}, {_commit()}",
-        "steps of reports": "read natively" if find_spec("wats_extract.shred._steps") else "read by Python",
+        "steps of reports": "read natively"
+        if find_spec("wats_extract.shred.wsjf._steps")
+        else "read by Python",
         "its libraries": ", ".join(f"{name} {version(name)}" for name in OURS),
         "the others": ", ".join(dict.fromkeys(line for lines in REQUIREMENTS.values() for line in lines)),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",

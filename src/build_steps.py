@@ -1,4 +1,4 @@
-"""Builds ``wats_extract/shred/_steps.c`` when the package is installed, where that is possible.
+"""Builds ``wats_extract/shred/wsjf/_steps.c`` when the package is installed, where that is possible.
 
 A hook of hatchling (``pyproject.toml`` names it). Where there is no compiler, or anything else is missing,
 it says so in a line, and the package reads documents in Python: slower, with the same tables.
@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PURE = "WATS_EXTRACT_PURE"
-MODULE = "wats_extract.shred._steps"
+MODULE = "wats_extract.shred.wsjf._steps"
 
 
 class StepsBuildHook(BuildHookInterface):
@@ -44,7 +44,7 @@ class StepsBuildHook(BuildHookInterface):
             source.with_name(built.name).write_bytes(built.read_bytes())
             return
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["force_include"][str(built)] = f"wats_extract/shred/{built.name}"
+        build_data["force_include"][str(built)] = f"wats_extract/shred/wsjf/{built.name}"
         build_data["pure_python"] = False
         build_data["tag"] = f"cp311-abi3-{platform}"
 

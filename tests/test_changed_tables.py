@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.engine.test_extraction import assert_same
 from tests.extraction import Extraction, expected_tables
-from tests.test_extraction import assert_same
 from wats_extract.engine import cursors
 from wats_extract.engine.run import repair
 from wats_extract.fake.plant.data import Plant

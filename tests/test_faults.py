@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 from tests.cli.conftest import SECRET, Desk, desk_in
+from tests.engine.test_extraction import assert_same
 from tests.extraction import IMPATIENT, Extraction, expected_tables
-from tests.test_extraction import assert_same
 from wats_extract.fake.app import App
 from wats_extract.fake.exchange import Request, Response
 from wats_extract.fake.faults import KINDS, Faults

@@ -18,8 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
+from wats_extract.destinations.parquet import folder as parquet_folder
+from wats_extract.destinations.parquet import keys as parquet_keys
+from wats_extract.destinations.parquet import waiting as parquet_waiting
 from wats_extract.destinations.parquet.files import GRACE, SCHEMA_FILE
-from wats_extract.destinations.parquet.folder import Parquet, keys
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, Interrupted
 from wats_extract.flow import Column, Commit
 from wats_extract.state.tables import STATE
@@ -217,7 +220,7 @@ def test_the_index_knows_every_key_once(
     uuids = landed["uuid"].to_pylist()
     expected = dict(zip(uuids, landed["time_stamp"].to_pylist(), strict=True))
     assert len(kept) == len(expected)
-    assert dict(kept) == {keys._number(uuid): version for uuid, version in expected.items()}
+    assert dict(kept) == {parquet_keys._number(uuid): version for uuid, version in expected.items()}
     assert destination.landed(REPORTS, uuids) == expected
 
 
@@ -285,8 +288,8 @@ def test_a_lock_that_cannot_be_made_is_not_said_to_be_held(tmp_path: Path) -> No
 
 
 def test_a_lock_that_another_process_holds_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "_LOCK_PATIENCE", 0.1)
-    monkeypatch.setattr(parquet, "_NAP_SECONDS", 0.01)
+    monkeypatch.setattr(parquet_folder, "_LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(parquet_folder, "_NAP_SECONDS", 0.01)
     (tmp_path / "_wats").mkdir()
     with filelock.FileLock(tmp_path / "_wats" / ".commit.lock"), pytest.raises(DestinationError) as error:
         Parquet(tmp_path).open()
@@ -324,7 +327,7 @@ def test_what_waits_becomes_one_file_a_table(destination: Parquet) -> None:
 
 @pytest.mark.parametrize("enough", ["ENOUGH_BYTES", "ENOUGH_ITEMS"])
 def test_enough_need_not_wait(enough: str, destination: Parquet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, enough, 4)
+    monkeypatch.setattr(parquet_folder, enough, 4)
     monkeypatch.setattr(parquet_waiting, "_ENCODED_ROWS", 3)
     assert not destination.commit(commit_of("1", {"a": (1, 1, 0)}), may_wait=True)
     items = dict.fromkeys("bcd", (2, 1, 0))
@@ -365,6 +368,6 @@ def test_a_label_that_comes_again_keeps_what_it_had(destination: Parquet) -> Non
 
 def test_large_files_do_not_wait_in_memory(destination: Parquet, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not destination.commit(commit_of("1", {"a": (1, 1, 3)}), may_wait=True)
-    monkeypatch.setattr(parquet, "ENOUGH_BYTES", 200)
+    monkeypatch.setattr(parquet_folder, "ENOUGH_BYTES", 200)
     assert destination.commit(commit_of("2", {f"b{n}": (1, 1, 3) for n in range(50)}), may_wait=True)
     assert destination.count([REPORTS]) == {"reports": 51}

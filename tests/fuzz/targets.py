@@ -28,8 +28,8 @@ from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import instant, instants, microseconds
 from wats_extract.shred.records import REFUSED, fit, loads, pieces
+from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf.shredding import Document, WsjfOptions, decode, shred
-from wats_extract.shred.wsjf.shredding import document as wsjf
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 PATIENCE = 20.0

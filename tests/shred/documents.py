@@ -12,7 +12,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from wats_extract.shred.records import Record
-from wats_extract.shred.wsjf.shredding import document as wsjf
+from wats_extract.shred.wsjf import document as wsjf
 
 UUID = "0a000000-0000-4000-8000-00000000000b"
 

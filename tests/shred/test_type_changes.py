@@ -17,8 +17,8 @@ from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred.columns import REPORT_TYPES, RESULTS
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.records import Record
+from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred
-from wats_extract.shred.wsjf.shredding import document as wsjf
 
 VALUES = ["abc", "7654321", 7654321, 1234.5, 2**40, True, {"k": 1.5}, ["v"]]
 DERIVED = {"path", "loop_role", "start", "start_offset_minutes", "size_bytes", "sha256"}

@@ -21,7 +21,7 @@ from wats_extract.resources.resource import Resource
 from wats_extract.shred import header_tables
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import loads
-from wats_extract.shred.wsjf.shredding import shredding, tables
+from wats_extract.shred.wsjf import shredding, tables
 
 REPORT_LIST = ReportList(Keyset(route="Report/Query/Header", field="timeStamp", key="uuid"))
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from wats_extract.destinations.parquet.folder import files as files
+from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.journal import HOME, Journal, KeyChange, Staging, last_journal
 from wats_extract.destinations.parquet.keys import Entry, KeyIndex, with_index
 from wats_extract.destinations.parquet.waiting import Waiting, WaitingRows

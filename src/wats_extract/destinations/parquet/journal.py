@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from wats_extract.destinations.parquet.folder import files as files
+from wats_extract.destinations.parquet import files as files
 from wats_extract.errors import DestinationError
 
 HOME = "_wats"

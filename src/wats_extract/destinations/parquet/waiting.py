@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wats_extract.destinations.parquet.folder import files as files
+from wats_extract.destinations.parquet import files as files
 from wats_extract.flow import Commit, Table
 
 _ENCODED_ROWS, _ENCODED_BYTES = 10_000, 2**20

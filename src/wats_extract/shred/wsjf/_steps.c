@@ -1294,7 +1294,7 @@ read_slow_numbers(Document *document)
 
 /* ── for Python: parse ───────────────────────────────────────────────────────────────────────────── */
 
-#define CAPSULE "wats_extract.shred._steps.Document"
+#define CAPSULE "wats_extract.shred.wsjf._steps.Document"
 
 static void
 free_document(Document *document)
@@ -1705,7 +1705,7 @@ static PyModuleDef_Slot SLOTS[] = {{0, NULL}};
 
 static struct PyModuleDef MODULE = {
     .m_base = PyModuleDef_HEAD_INIT,
-    .m_name = "wats_extract.shred._steps",
+    .m_name = "wats_extract.shred.wsjf._steps",
     .m_doc = "The steps of WSJF documents, natively.",
     .m_methods = METHODS,
     .m_slots = SLOTS,

@@ -21,8 +21,8 @@ from wats_extract.flow import Table
 from wats_extract.shred.columns import Layout, Sheet, all_null, field_of, filled, leftovers
 from wats_extract.shred.instants import has_zone, instant, microseconds
 from wats_extract.shred.records import Record, read
-from wats_extract.shred.wsjf.shredding import document as wsjf
-from wats_extract.shred.wsjf.shredding import tables as tables
+from wats_extract.shred.wsjf import document as wsjf
+from wats_extract.shred.wsjf import tables
 from wats_extract.shred.wsjf.steps import Gathered, Steps, read_natively
 
 _LAYOUTS = {

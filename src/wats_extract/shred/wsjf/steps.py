@@ -20,11 +20,11 @@ from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import EXTRA, TIMESTAMP, Column, Table
 from wats_extract.shred.columns import array
 from wats_extract.shred.records import REFUSED, json_text, read
-from wats_extract.shred.wsjf.shredding import document as wsjf
-from wats_extract.shred.wsjf.shredding import tables as tables
+from wats_extract.shred.wsjf import document as wsjf
+from wats_extract.shred.wsjf import tables
 
 if TYPE_CHECKING:
-    from wats_extract.shred import _steps
+    from wats_extract.shred.wsjf import _steps
 
 PURE = "WATS_EXTRACT_PURE"
 """The environment variable that keeps to Python: set to anything, at installation or at run time."""
@@ -42,7 +42,7 @@ def _built() -> ModuleType | None:
     if os.environ.get(PURE):
         return None
     try:
-        from wats_extract.shred import _steps
+        from wats_extract.shred.wsjf import _steps
     except ImportError:
         return None
     return _steps

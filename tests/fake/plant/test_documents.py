@@ -19,7 +19,7 @@ from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.plant.documents import EXPANSIONS, WORDS
 
 Json = dict[str, Any]
-SCHEMA = Path(__file__).resolve().parents[2].parent / "shared" / "wats" / "wsjf-schema.json"
+SCHEMA = Path(__file__).resolve().parents[3].parent / "shared" / "wats" / "wsjf-schema.json"
 OPERATORS = {
     "LOG": lambda v, low, high: True,
     "EQ": lambda v, low, high: v == low,

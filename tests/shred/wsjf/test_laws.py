@@ -20,8 +20,8 @@ from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred import header_tables
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import fit, loads
+from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf.shredding import Document, WsjfOptions, decode, shred
-from wats_extract.shred.wsjf.shredding import document as wsjf
 
 EVERYTHING = WsjfOptions(attachments="content")
 HEADERS = FlatShredder(

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.extraction import Extraction
+
+from wats_extract.engine import planning
 from wats_extract.engine.planning import Plan, plan
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
@@ -86,7 +87,7 @@ def test_it_stops_looking_at_some_point(
     spent = planned(extraction, max_requests=3).resources["reports"]
     assert spent.at_least
     assert 0 < (spent.new or 0) < 200
-    monkeypatch.setattr(planner, "MOST_PAGES", 2)
+    monkeypatch.setattr(planning, "MOST_PAGES", 2)
     looked = planned(extraction).resources["reports"]
     assert looked.at_least
     assert 0 < (looked.new or 0) < 200

@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.conftest import TOKEN
 
 import wats_extract as wx
-from tests.conftest import TOKEN
 from wats_extract.errors import ConfigurationError, Interrupted
 from wats_extract.fake.app import App
 from wats_extract.fake.plant.data import Plant
@@ -470,7 +470,7 @@ def test_outcomes_are_told_apart(wats: wx.Wats, uuids: list[str]) -> None:
 
 
 def test_the_page_names_every_resource_with_route_and_key() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "batch.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
     rows = [f"| `{name}` | `{each.route}` | `{each.key}` |" for name, each in RESOURCES.items()]
     assert [row for row in rows if row not in page] == []
     named = re.findall(r"^\| `(\w+)` \| `", page, re.MULTILINE)

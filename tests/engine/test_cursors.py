@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-
-import wats_extract as wx
 from tests.conftest import TOKEN
 from tests.every_resource import pipeline
+
+import wats_extract as wx
 from wats_extract.cli import preview
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.conftest import TOKEN
 
 import wats_extract as wx
-from tests.conftest import TOKEN
 from wats_extract.errors import ConfigurationError
 from wats_extract.resources.catalogue import RESOURCES
 

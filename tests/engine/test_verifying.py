@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.extraction import Extraction
+
 from wats_extract.engine.run import execute
 from wats_extract.engine.verifying import Comparison, VerifyReport, verify
 from wats_extract.fake.app import App

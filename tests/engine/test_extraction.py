@@ -13,9 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-
 from tests.conftest import TOKEN
 from tests.extraction import Extraction, expected_tables
+
 from wats_extract import events
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.engine.run import RunReport, execute

@@ -37,7 +37,7 @@ def encoded(value: Any) -> bytes:
 @contextmanager
 def python() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wsjf_steps, "_native", None)
+        patch.setattr(steps, "_native", None)
         yield
 
 
