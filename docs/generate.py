@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wats_extract.flow import EXTRA, STAMPS, Column, Table
 from wats_extract.pipeline.loading import OPTIONS, ResourceConfig, takes_time
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.state.tables import BOOKKEEPING
+from wats_extract.tables import EXTRA, STAMPS, Column, Table
 
 WRITTEN = (
     "Written by `make docs` from the declarations in `src/wats_extract`; a test says whether it is fresh."

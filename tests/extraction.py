@@ -15,12 +15,12 @@ from tests import expected
 from tests.conftest import TOKEN
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
-from wats_extract.engine.run import Job, RunReport, Task, execute, retry
+from wats_extract.engine.job import Job, RunReport, Task, Tolerance
+from wats_extract.engine.run import execute, retry
 from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Destination, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.retry import RetryPolicy
-from wats_extract.pipeline.source import Tolerance
 from wats_extract.resources.catalogue import RESOURCES
 
 IMPATIENT = RetryPolicy(first_wait=0.001, longest_wait=0.01, random=random.Random(1))

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 import wats_extract as wx
-from wats_extract.frontends.pipelines import destination_of
 from wats_extract.pipeline.loading import load
+from wats_extract.pipeline.opening import destination_of
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 
 FILES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.yaml"))

@@ -26,10 +26,10 @@ from wats_extract.fake.app import App
 from wats_extract.fake.exchange import Request, Response
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
-from wats_extract.flow import TIMESTAMP, Column, Table
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.flat import Child, FlatShredder
+from wats_extract.tables import TIMESTAMP, Column, Table
 
 Json = dict[str, Any]
 

@@ -18,8 +18,9 @@ import pyarrow as pa
 from benchmarks.server import Reports
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
-from wats_extract.flow import TIMESTAMP, Commit, Destination
+from wats_extract.flow import Commit, Destination
 from wats_extract.resources.reports import REPORT_HEADERS
+from wats_extract.tables import TIMESTAMP
 
 PAGE = 10_000
 REPEATS = 5

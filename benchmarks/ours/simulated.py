@@ -14,12 +14,12 @@ from typing import Any
 
 from benchmarks.server import App, Reports
 from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.engine.run import Job, Task, execute
+from wats_extract.engine.job import Job, Task, Tolerance
+from wats_extract.engine.run import execute
 from wats_extract.fake.exchange import Request
 from wats_extract.flow import Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.transport import Answer
-from wats_extract.pipeline.source import Tolerance
 from wats_extract.resources.reports import REPORTS
 
 AT_A_TIME = 10

@@ -6,12 +6,12 @@ Names are loaded when they are first used, so that ``import wats_extract`` stays
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from wats_extract.version import __version__
 
 if TYPE_CHECKING:
     from wats_extract.engine.fetching import Fetched
+    from wats_extract.engine.job import RunReport
     from wats_extract.engine.planning import Plan
-    from wats_extract.engine.run import RunReport
     from wats_extract.engine.verifying import VerifyReport
     from wats_extract.errors import KeyFailed, WatsExtractError
     from wats_extract.flow import Failure, Result, Success, collect_failures, collect_successes, partition
@@ -24,7 +24,7 @@ _HOMES = {
     "KeyFailed": "errors",
     "Plan": "engine.planning",
     "Result": "flow",
-    "RunReport": "engine.run",
+    "RunReport": "engine.job",
     "Stream": "frontends.session",
     "Success": "flow",
     "VerifyReport": "engine.verifying",
@@ -54,6 +54,7 @@ __all__ = [
     "VerifyReport",
     "Wats",
     "WatsExtractError",
+    "__version__",
     "backfill",
     "collect_failures",
     "collect_successes",

@@ -14,96 +14,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import pyarrow as pa
 
+from wats_extract.tables import Rows, Table
+
 T = TypeVar("T")
 
-TIMESTAMP = pa.timestamp("us", "UTC")
 
 Cursor: TypeAlias = dict[str, Any]
 """The position within one resource: a small JSON object, such as ``{"time_stamp": 123456}``."""
 
-Rows: TypeAlias = Mapping["Table", Sequence[pa.RecordBatch]]
 
 Asked: TypeAlias = Mapping[str, tuple[str, ...]]
 """What a statistic is asked by: a field of the WATS filter → its values."""
 
 
 # ── schemas ─────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table.
-
-    Attributes:
-        name: The name in every destination, snake_case.
-        type: The Arrow type: string, bool, int32, int64, double, ``timestamp[us, UTC]``, binary or a list.
-        source: The field in WATS's JSON that it is taken from, where it is one: ``name``, or ``block.name``.
-        doc: What it means, with unit.
-        kind: How the source writes it, where that differs from the column: ``uuid`` (any case),
-            ``result`` and ``report_type`` (codes that become words), ``limit`` (a mark for no limit),
-            ``json`` (a tree that is kept as a JSON text).
-    """
-
-    name: str
-    type: pa.DataType
-    source: str = ""
-    doc: str = ""
-    kind: str = ""
-
-
-EXTRA = Column("_extra", pa.string(), doc="fields that this table has no column for, as a JSON object")
-STAMPS = (
-    Column("_wats_run_id", pa.string(), doc="the run that landed the row; joins _wats_runs"),
-    Column("_wats_extracted_at", TIMESTAMP, doc="when the chunk of this row was committed"),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """One table, the same in every destination.
-
-    Attributes:
-        name: The table's name.
-        key: The columns that identify a row; they are never null.
-        columns: All columns of the source, key included, without ``_extra`` and the stamps.
-        owner: The column that says to which extracted item (report, asset, …) a row belongs: text, or
-            whole numbers. When an item lands again, all rows of its owner are replaced. Empty for
-            bookkeeping tables, whose rows are replaced by ``key``.
-        version: The column that changes when the item changes on the server (``time_stamp``), or empty.
-        doc: What a row is.
-        stamped: Whether rows carry ``_extra`` and the stamps (bookkeeping tables do not).
-    """
-
-    name: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    owner: str = ""
-    version: str = ""
-    doc: str = ""
-    stamped: bool = True
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The Arrow schema in every destination, ``_extra`` and the stamps included."""
-        columns = (*self.columns, EXTRA, *STAMPS) if self.stamped else self.columns
-        return pa.schema([pa.field(c.name, c.type, nullable=c.name not in self.key) for c in columns])
-
-    def owners(self, keys: Iterable[str]) -> pa.Array:
-        """Items' keys, which travel as text, as values of the owner column."""
-        return pa.array(keys, pa.string()).cast(self.schema.field(self.owner).type)
-
-    @cached_property
-    def shredded_schema(self) -> pa.Schema:
-        """The schema of rows fresh from the shredder: with ``_extra``, without the stamps."""
-        names = {column.name for column in STAMPS}
-        return pa.schema([item for item in self.schema if item.name not in names])
 
 
 # ── what goes wrong, item by item ───────────────────────────────────────────────────────────────
@@ -410,3 +340,6 @@ class Destination(Protocol):
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Rows by table name; tables that do not exist are left out."""
+
+
+USUAL_CAPS = frozenset({1_000, 10_000, 100_000})

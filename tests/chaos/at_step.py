@@ -17,9 +17,9 @@ from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.run import execute
 from wats_extract.flow import Destination
-from wats_extract.frontends.pipelines import Overrides, job_of
-from wats_extract.frontends.session import open_client
+from wats_extract.pipeline.job import Overrides, job_of
 from wats_extract.pipeline.loading import Pipeline, load
+from wats_extract.pipeline.opening import open_client
 from wats_extract.resources.catalogue import RESOURCES
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows os.kill terminates with any signal

@@ -27,13 +27,14 @@ from tests.chaos.figures import Figures
 from tests.chaos.world import TOKEN, World
 from tests.extraction import IMPATIENT
 from wats_extract.destinations.parquet.folder import Parquet
-from wats_extract.engine.run import Job, RunReport, execute
-from wats_extract.flow import STAMPS, Table
-from wats_extract.frontends.pipelines import Overrides, job_of
+from wats_extract.engine.job import Job, RunReport
+from wats_extract.engine.run import execute
 from wats_extract.http.client import Client, Connection
+from wats_extract.pipeline.job import Overrides, job_of
 from wats_extract.pipeline.loading import load
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.state.tables import FAILURES, RUNS
+from wats_extract.tables import STAMPS, Table
 
 KINDS = ("duckdb", "parquet")
 NAMES = ("report_headers", "reports", "products", "levels", "uut_reports")

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
-from wats_extract.flow import TIMESTAMP, Column, Commit, Table
+from wats_extract.flow import Commit
 from wats_extract.state.tables import BOOKKEEPING, STATE
+from wats_extract.tables import TIMESTAMP, Column, Table
 
 KINDS = ("duckdb", "parquet")
 START = datetime(2026, 1, 1, tzinfo=UTC)

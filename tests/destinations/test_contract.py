@@ -19,8 +19,9 @@ import pytest
 from destination_samples import ALL, CHARTS, FAMILY, KINDS, REPORTS, START, STEPS, Model, commit_of, contents
 
 from wats_extract.errors import DestinationError
-from wats_extract.flow import TIMESTAMP, Column, Commit, Table
+from wats_extract.flow import Commit
 from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
+from wats_extract.tables import TIMESTAMP, Column, Table
 
 EVERY_TYPE = Table(
     "every_type",

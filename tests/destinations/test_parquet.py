@@ -24,8 +24,9 @@ from wats_extract.destinations.parquet import waiting as parquet_waiting
 from wats_extract.destinations.parquet.files import GRACE, SCHEMA_FILE
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, Interrupted
-from wats_extract.flow import Column, Commit
+from wats_extract.flow import Commit
 from wats_extract.state.tables import STATE
+from wats_extract.tables import Column
 
 
 class Clock:

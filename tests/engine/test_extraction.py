@@ -18,7 +18,8 @@ from tests.extraction import Extraction, expected_tables
 
 from wats_extract import events
 from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.engine.run import RunReport, execute
+from wats_extract.engine.job import RunReport
+from wats_extract.engine.run import execute
 from wats_extract.errors import CommitsLost
 from wats_extract.fake.app import App
 from wats_extract.fake.exchange import Request

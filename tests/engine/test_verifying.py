@@ -14,8 +14,9 @@ from wats_extract.engine.verifying import Comparison, VerifyReport, verify
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
-from wats_extract.flow import Commit, Destination, Table
+from wats_extract.flow import Commit, Destination
 from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.tables import Table
 
 Server = Callable[..., tuple[App, str]]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters import odata
-from wats_extract.flow import TIMESTAMP, Column
+from wats_extract.tables import TIMESTAMP, Column
 
 COLUMNS = {
     column.name: column

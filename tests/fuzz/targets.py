@@ -21,15 +21,15 @@ from wats_extract.fake.odata import ODataError, collated, parse_filter
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.routes import reports as server
 from wats_extract.filters import odata
-from wats_extract.flow import TIMESTAMP
 from wats_extract.http.http_answer import HttpAnswer
-from wats_extract.pipeline.loading import loading, source
+from wats_extract.pipeline import loading, source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import instant, instants, microseconds
 from wats_extract.shred.records import REFUSED, fit, loads, pieces
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf.shredding import Document, WsjfOptions, decode, shred
+from wats_extract.tables import TIMESTAMP
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 PATIENCE = 20.0

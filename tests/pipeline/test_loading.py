@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wats_extract.errors import ConfigurationError, PipelineFileError
-from wats_extract.flow import TIMESTAMP, Column
-from wats_extract.pipeline.loading import loading
+from wats_extract.pipeline import loading
+from wats_extract.tables import TIMESTAMP, Column
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 SECRET = "aGVsbG86c2VjcmV0LW1hcmtlcg=="

@@ -11,18 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from wats_extract.engine.job import Tolerance
 from wats_extract.errors import ConfigurationError
-from wats_extract.pipeline.source import (
-    Demo,
-    Source,
-    Tolerance,
-    connection,
-    duration,
-    environment,
-    instant,
-    nearest,
-    variable,
-)
+from wats_extract.filters.instants import duration, instant
+from wats_extract.filters.nearest import nearest
+from wats_extract.pipeline.source import Demo, Source, connection, environment, variable
 
 NOW = datetime(2026, 3, 31, 15, 30, 20, tzinfo=UTC)
 SECRET = "aGVsbG86c2VjcmV0LW1hcmtlcg=="

@@ -33,13 +33,14 @@ from wats_extract.errors import (
 from wats_extract.events import ItemFailed, ItemsFetched, ItemsListed
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
-from wats_extract.flow import Chunk, Column, Failure, Known, Row, Selection, Success, Table
+from wats_extract.flow import Chunk, Failure, Known, Row, Selection, Success
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers.by_key import AHEAD, SHREDDED_TOGETHER, ByKeyReader
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.listing import ReportList
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.tables import Column, Table
 
 DOCUMENTS = Table("documents", ("uuid",), (Column("uuid", pa.string(), "uuid"),), owner="uuid")
 Outcome = Callable[[int], httpx2.Response]

@@ -20,8 +20,8 @@ from wats_extract.fake.plant import clock
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.routes import analytics
 from wats_extract.filters.wats_filter import asked
-from wats_extract.flow import TIMESTAMP, Column
 from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.tables import TIMESTAMP, Column
 
 Server = Callable[..., tuple[App, str]]
 Json = dict[str, Any]

@@ -20,8 +20,8 @@ from wats_extract.fake.routes.rootcause import Tickets
 from wats_extract.fake.routes.scim import Users
 from wats_extract.fake.routes.software import Software
 from wats_extract.fake.routes.system import System
-from wats_extract.flow import TIMESTAMP, Table
 from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.tables import TIMESTAMP, Table
 
 Server = Callable[..., tuple[App, str]]
 Json = dict[str, Any]

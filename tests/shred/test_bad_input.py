@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import TOKEN
 from tests.extraction import Extraction
 
-from wats_extract.engine.run import RunReport
+from wats_extract.engine.job import RunReport
 from wats_extract.fake.app import App
 from wats_extract.fake.exchange import Response
 from wats_extract.fake.faults import Faults

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wats_extract.errors import RecordError
-from wats_extract.flow import TIMESTAMP
 from wats_extract.shred.instants import has_zone, instant, instants, microseconds
+from wats_extract.tables import TIMESTAMP
 
 FORMS = [
     ("2026-01-30T22:01:41.4707353+01:00", datetime(2026, 1, 30, 21, 1, 41, 470735, UTC)),

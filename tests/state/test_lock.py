@@ -23,15 +23,15 @@ from wats_extract import events
 from wats_extract.engine.run import execute
 from wats_extract.errors import DestinationError, Interrupted, PipelineLocked
 from wats_extract.fake.plant.data import Plant
+from wats_extract.state import lock
 from wats_extract.state.lock import only_run, sighted
-from wats_extract.state.tables import lock
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="processes are suspended, and flock is, on POSIX")
 
 HOLD = """
 import sys
 from pathlib import Path
-from wats_extract.state.tables import lock
+from wats_extract.state import lock
 from wats_extract.errors import PipelineLocked
 
 lock.BEAT_SECONDS = 0.05

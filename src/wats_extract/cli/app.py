@@ -14,9 +14,9 @@ from typing import NoReturn
 
 import click
 
-from wats_extract import __version__
 from wats_extract.cli import output
 from wats_extract.errors import WatsExtractError
+from wats_extract.version import __version__
 
 COMMANDS = {
     "init": "init",

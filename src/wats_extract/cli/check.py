@@ -78,7 +78,7 @@ def _tell(text: str, style: str) -> None:
 
 def _check_source(steps: Steps, pipeline: Pipeline) -> None:
     from wats_extract.cli import progress
-    from wats_extract.frontends.session import open_client
+    from wats_extract.pipeline.opening import open_client
 
     place = "the embedded demo server" if pipeline.source.demo else pipeline.source.url
     try:
@@ -130,7 +130,7 @@ def _what_it_reads(reports: int) -> str:
 
 def _written(pipeline: Pipeline) -> str:
     """Open the destination as a run does, and say where it is."""
-    from wats_extract.frontends.pipelines import destination_of
+    from wats_extract.pipeline.opening import destination_of
     from wats_extract.state.tables import BOOKKEEPING
 
     destination = destination_of(pipeline)

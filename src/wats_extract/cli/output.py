@@ -254,7 +254,7 @@ def bug(what: Exception) -> None:
 
 def refusal(what: Exception, message: str = "") -> dict[str, Any]:
     """What ``--json`` prints where there is no report, with the keys of one."""
-    from wats_extract.engine.run import RunReport
+    from wats_extract.engine.job import RunReport
 
     status = _STATUS.get(getattr(what, "exit_code", 1), "failed")
     text = message or str(what) or type(what).__name__

@@ -42,7 +42,8 @@ def command(file: Path, resource: str, rows: int, table: str | None) -> None:
     RESOURCE is read as FILE selects it, or whole where FILE does not name it. The rows come from the
     server, and nothing is written anywhere.
     """
-    from wats_extract.frontends.session import Wats, resource_named, table_named
+    from wats_extract.frontends.session import Wats
+    from wats_extract.resources.catalogue import resource_named, table_named
 
     pipeline = loaded(file)
     names = [column.name for column in table_named(resource_named(resource), table).columns]

@@ -21,7 +21,7 @@ def reading(pipeline: Pipeline) -> Iterator[Destination]:
         PipelineLocked: a run is under way, and lets nobody read meanwhile.
         DestinationError: it cannot be read, such as a DuckDB file that another program writes.
     """
-    from wats_extract.frontends.pipelines import destination_of
+    from wats_extract.pipeline.opening import destination_of
     from wats_extract.state.lock import sighted
 
     destination = destination_of(pipeline)

@@ -12,8 +12,8 @@ from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
 
 if TYPE_CHECKING:
-    from wats_extract.flow import Table
     from wats_extract.resources.resource import Resource
+    from wats_extract.tables import Table
 
 COLUMNS = (
     Column("name"),
@@ -36,8 +36,7 @@ def command(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click gi
 
     With NAME, a resource such as reports: all that is known of it, its tables and columns.
     """
-    from wats_extract.frontends.session import resource_named
-    from wats_extract.resources.catalogue import RESOURCES
+    from wats_extract.resources.catalogue import RESOURCES, resource_named
 
     shown = list(RESOURCES.values()) if name is None else [resource_named(name)]
     if as_json:

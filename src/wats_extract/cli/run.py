@@ -47,7 +47,8 @@ def command(
     is out of reach, 6 when the pipeline is running already, 2 when the file or the token is wrong.
     """
     from wats_extract.cli import running, summary
-    from wats_extract.frontends.pipelines import Overrides, run_pipeline
+    from wats_extract.frontends.pipelines import run_pipeline
+    from wats_extract.pipeline.job import Overrides
 
     overrides = Overrides(only, since, until, limit, full_refresh)
     return running.carry_out(

@@ -91,7 +91,7 @@ def _words(cursor: dict[str, Any]) -> str:
 
 def _change(pipeline: Pipeline, action: str, words: Sequence[str], *, asked: bool) -> None:
     from wats_extract.engine import cursors
-    from wats_extract.frontends.pipelines import destination_of
+    from wats_extract.pipeline.opening import destination_of
 
     destination = destination_of(pipeline)
     with cursors.changing(destination, pipeline.name) as write:
@@ -131,7 +131,7 @@ def _agreed() -> bool:
 
 def _wanted(pipeline: Pipeline, before: list[Stored], action: str, words: Sequence[str]) -> list[Stored]:
     from wats_extract.engine.cursors import Stored, imported, written
-    from wats_extract.frontends.pipelines import Overrides, job_of
+    from wats_extract.pipeline.job import Overrides, job_of
 
     if action == "import":
         return imported(_text(Path(words[0])), [config.name for config in pipeline.resources])

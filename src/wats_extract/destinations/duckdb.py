@@ -22,7 +22,8 @@ import duckdb
 import pyarrow as pa
 
 from wats_extract.errors import CommitsLost, DestinationError
-from wats_extract.flow import STAMPS, Commit, Table
+from wats_extract.flow import Commit
+from wats_extract.tables import STAMPS, Table
 
 _TYPES = {
     pa.string(): "VARCHAR",

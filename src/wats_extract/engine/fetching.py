@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.errors import KeyFailed
-from wats_extract.flow import Failure, Result, Table
+from wats_extract.flow import Failure, Result
 from wats_extract.http.client import Client
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.resource import Resource
+from wats_extract.tables import Table
 
 T = TypeVar("T")
 

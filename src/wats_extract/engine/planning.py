@@ -13,7 +13,8 @@ from itertools import islice
 from typing import Any
 
 from wats_extract import events
-from wats_extract.engine.run import Job, Task, cursor_of
+from wats_extract.engine.job import Job, Task
+from wats_extract.engine.run import cursor_of
 from wats_extract.errors import RequestBudgetSpent
 from wats_extract.flow import Cursor, Destination, Known, Row
 from wats_extract.http.client import Client

@@ -8,14 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
-from wats_extract import __version__, events
+from wats_extract import events
+from wats_extract.engine.job import Job, Keys, ResourceReport, RunReport, Task, Tolerance
 from wats_extract.errors import (
     CommitsLost,
     DestinationError,
@@ -23,26 +24,16 @@ from wats_extract.errors import (
     TooManyFailures,
     WatsExtractError,
 )
-from wats_extract.flow import (
-    TIMESTAMP,
-    Chunk,
-    Commit,
-    Cursor,
-    Destination,
-    Known,
-    Rows,
-    Selection,
-    Table,
-    Window,
-)
+from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Window
 from wats_extract.http.client import Client
 from wats_extract.http.retry import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
-from wats_extract.resources.resource import Resource
 from wats_extract.state.failures import OpenFailures
 from wats_extract.state.lock import Hold, only_run
 from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS, cursor_in
+from wats_extract.tables import TIMESTAMP, Rows, Table
+from wats_extract.version import __version__
 
 RECENT_ITEMS = 100
 """How many of the last items ``stop_at_failures`` looks at; fewer are no ground to stop."""
@@ -52,128 +43,6 @@ LONGEST_WAIT = 5.0
 
 IDLE_SECONDS = 1.0
 """Seconds without another commit after which those that wait become durable."""
-
-
-class Keys(Protocol):
-    """Some keys of items, not necessarily in memory."""
-
-    def __len__(self) -> int:
-        """How many."""
-
-    def __iter__(self) -> Iterator[str]:
-        """Each, in the order in which they are fetched."""
-
-
-class Tolerance(Protocol):
-    """How many failures are fine."""
-
-    @property
-    def percent(self) -> bool:
-        """Whether it is a share of the items."""
-
-    def allows(self, failures: int, items: int) -> bool:
-        """Whether so many are within it."""
-
-    def reached(self, failures: int, items: int) -> bool:
-        """Whether so many are as many as it says."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One resource of a job.
-
-    Attributes:
-        resource: What to extract.
-        selection: Which part of it.
-        fingerprint: The selection as it was written; each has a cursor of its own.
-        disposition: ``merge``, ``append`` or ``replace``.
-    """
-
-    resource: Resource
-    selection: Selection
-    fingerprint: str = "{}"
-    disposition: str = "merge"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a run is given.
-
-    Attributes:
-        pipeline: The pipeline's name; keys the state.
-        tasks: The resources, in order.
-        destination: Where the tables land; the run opens and closes it.
-        max_failures: Up to so many open failures still count as success.
-        stop_at_failures: So many of the recent items failing stop the run.
-        full_refresh: Read everything again, whatever has landed.
-    """
-
-    pipeline: str
-    tasks: Sequence[Task]
-    destination: Destination
-    max_failures: Tolerance
-    stop_at_failures: Tolerance
-    full_refresh: bool = False
-
-
-@dataclass
-class ResourceReport:
-    """What a run did with one resource.
-
-    Attributes:
-        rows: Rows landed, in all tables.
-        tables: Rows landed by table.
-        items: Items (reports, …) landed.
-        failures: Failures recorded, and not healed by the end of the run.
-        requests: Requests sent.
-        cursor: Where it stands now.
-    """
-
-    rows: int = 0
-    tables: dict[str, int] = field(default_factory=dict)
-    items: int = 0
-    failures: int = 0
-    requests: int = 0
-    cursor: Cursor | None = None
-
-
-@dataclass
-class RunReport:
-    """What a run did.
-
-    Attributes:
-        run_id: Joins ``_wats_runs``.
-        pipeline: The pipeline's name.
-        status: ``succeeded``, ``failures``, ``incomplete``, ``unreachable``, ``refused``, ``failed`` or
-            ``interrupted``.
-        exit_code: What the command line exits with.
-        message: Why it stopped, where it did.
-        seconds: How long it took.
-        requests: Requests sent, retries included.
-        bytes: Bytes of answers, inflated.
-        failures: Failures recorded by this run, and not healed by its end.
-        open_failures: Failures that are open now, of this and earlier runs.
-        resources: By name.
-    """
-
-    run_id: str
-    pipeline: str
-    status: str = "running"
-    exit_code: int = 0
-    message: str = ""
-    seconds: float = 0.0
-    requests: int = 0
-    bytes: int = 0
-    failures: int = 0
-    open_failures: int = 0
-    resources: dict[str, ResourceReport] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that ``--json`` prints."""
-        names = ("run_id", "status", "seconds", "requests", "bytes", "failures", "open_failures", "message")
-        return {name: getattr(self, name) for name in names} | {
-            "resources": {name: dict(vars(report)) for name, report in self.resources.items()}
-        }
 
 
 def execute(

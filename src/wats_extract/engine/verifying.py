@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.engine import run
-from wats_extract.engine.run import Job, RunReport, Task, cursor_of
+from wats_extract.engine.job import Job, RunReport, Task
+from wats_extract.engine.run import cursor_of
 from wats_extract.errors import Incomplete
 from wats_extract.flow import Selection
 from wats_extract.http.client import Client
 from wats_extract.readers.ahead import in_background, in_order
-from wats_extract.readers.paged import in_groups
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reading import Reading, in_groups
 from wats_extract.resources.report_keys import ReportKeys, report_keys
 from wats_extract.state.failures import OpenFailures
 
@@ -83,7 +83,7 @@ class VerifyReport:
     Attributes:
         pipeline: The pipeline's name.
         status: ``equal``, ``different`` or ``incomplete``; of a repair that did not come to its end the
-            status of :class:`wats_extract.engine.run.RunReport`.
+            status of :class:`wats_extract.engine.job.RunReport`.
         exit_code: 0 where server and tables are equal now, 3 where they differ, 4 where it is incomplete.
         message: Why it stopped, where it did.
         seconds: How long it took.

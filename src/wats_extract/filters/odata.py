@@ -17,8 +17,12 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from wats_extract.errors import ConfigurationError
-from wats_extract.flow import Column
+from wats_extract.errors import (
+    ConfigurationError,
+)
+from wats_extract.filters import odata
+from wats_extract.flow import Selection
+from wats_extract.tables import Column
 
 LONGEST = 1900
 """Characters of an encoded filter; IIS takes about 2 kB of query, and paging needs some of it."""
@@ -294,3 +298,10 @@ def _did_you_mean(name: str) -> str:
 def _said(value: object) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def time_range(selection: Selection) -> str:
+    """The part of a filter on reports that ``since`` and ``until`` make."""
+    since = f"start ge {odata.timestamp_text(selection.since)}" if selection.since else ""
+    until = f"start lt {odata.timestamp_text(selection.until)}" if selection.until else ""
+    return odata.both(since, until)

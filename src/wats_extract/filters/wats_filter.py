@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.odata import column_named
-from wats_extract.flow import Asked, Column
+from wats_extract.flow import Asked
+from wats_extract.tables import Column
 
 BETWEEN = ";"
 """Between alternatives of one field."""

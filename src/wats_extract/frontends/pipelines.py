@@ -6,45 +6,24 @@ has been loaded, with ``stopping``, are what the command line calls.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 from wats_extract import events
+from wats_extract.engine.job import RunReport
 from wats_extract.engine.planning import Plan
 from wats_extract.engine.planning import plan as plan_job
-from wats_extract.engine.run import Job, RunReport, Task, execute
+from wats_extract.engine.run import execute
 from wats_extract.engine.run import retry as retry_job
 from wats_extract.engine.verifying import VerifyReport
 from wats_extract.engine.verifying import verify as verify_job
-from wats_extract.errors import ConfigurationError
-from wats_extract.flow import Destination
-from wats_extract.frontends.session import Moment, open_client
-from wats_extract.pipeline.loading import Pipeline, disposition, fingerprint, load, selection, takes_time
-from wats_extract.pipeline.source import instant
+from wats_extract.frontends.session import Moment
+from wats_extract.pipeline.job import Overrides, backfill_job, job_of
+from wats_extract.pipeline.loading import Pipeline, load
+from wats_extract.pipeline.opening import open_client
 from wats_extract.resources.catalogue import RESOURCES
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """What the command line or a caller says instead of the file.
-
-    Attributes:
-        only: The resources to extract; all where it is empty.
-        since: Instead of the file's ``since``.
-        until: Instead of the file's ``until``.
-        limit: Stop each resource after so many items.
-        full_refresh: Read everything again.
-    """
-
-    only: Sequence[str] = ()
-    since: str | None = None
-    until: str | None = None
-    limit: int | None = None
-    full_refresh: bool = False
 
 
 def run(
@@ -262,82 +241,6 @@ def plan_pipeline(
     job = job_of(pipeline, Overrides())
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
         return plan_job(job, client, listen=listen)
-
-
-def backfill_job(pipeline: Pipeline, *, since: str, until: str, only: Sequence[str] = ()) -> Job:
-    """What a backfill has to do: the resources that have a ``start``, in the given range of it.
-
-    The range is kept as moments, not as written: a cursor of "30 days ago" would not fit tomorrow's.
-
-    Raises:
-        ConfigurationError: a moment is wrong, ``only`` names a resource that cannot be selected by
-            ``start``, or the pipeline has none.
-    """
-    now = datetime.now(UTC)
-    said = {"since": instant(since, now=now).isoformat(), "until": instant(until, now=now).isoformat()}
-    timed = [config for config in pipeline.resources if takes_time(RESOURCES[config.name])]
-    if unfit := sorted({config.name for config in pipeline.resources if config not in timed} & {*only}):
-        raise ConfigurationError(f"{unfit[0]} has no start to select by, so it cannot be backfilled")
-    if not timed:
-        raise ConfigurationError("the pipeline has no resource with a start to select by")
-    if said["since"] >= said["until"]:
-        raise ConfigurationError(f"--to ({until}) should be later than --from ({since})")
-    ranged = pipeline.model_copy(update={"resources": tuple(each.model_copy(update=said) for each in timed)})
-    job = job_of(ranged, Overrides(only))
-    return replace(job, tasks=[_apart(task) for task in job.tasks])
-
-
-def _apart(task: Task) -> Task:
-    """The task with a cursor of its own; what lies outside its range is never swept."""
-    selected = {**json.loads(task.fingerprint), "backfill": True}
-    written = json.dumps(selected, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    merged = "merge" if task.disposition == "replace" else task.disposition
-    return replace(task, fingerprint=written, disposition=merged)
-
-
-def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
-    """What a run of the pipeline has to do.
-
-    Raises:
-        ConfigurationError: ``only`` names a resource that the file does not have, or a moment is wrong.
-    """
-    names = [config.name for config in pipeline.resources]
-    for name in overrides.only:
-        if name not in names:
-            raise ConfigurationError(
-                f"--only {name}: the pipeline has no such resource", hint=f"It has {', '.join(names)}."
-            )
-    now = datetime.now(UTC)
-    tasks = []
-    for config in pipeline.resources:
-        if overrides.only and config.name not in overrides.only:
-            continue
-        said = {"since": overrides.since, "until": overrides.until}
-        config = config.model_copy(update={key: value for key, value in said.items() if value is not None})
-        resource = RESOURCES[config.name]
-        wanted = replace(selection(config, resource, now=now), limit=overrides.limit)
-        written = fingerprint(config, pipeline.source)
-        tasks.append(Task(resource, wanted, written, disposition(config, resource)))
-    return Job(
-        pipeline=pipeline.name,
-        tasks=tasks,
-        destination=destination_of(pipeline),
-        max_failures=pipeline.max_failures,
-        stop_at_failures=pipeline.stop_at_failures,
-        full_refresh=overrides.full_refresh,
-    )
-
-
-def destination_of(pipeline: Pipeline) -> Destination:
-    """The pipeline's destination, not yet opened; only its own library is loaded."""
-    config = pipeline.destination
-    if config.type == "duckdb":
-        from wats_extract.destinations.duckdb import DuckDB
-
-        return DuckDB(config.path, schema=config.schema_name)
-    from wats_extract.destinations.parquet.folder import Parquet
-
-    return Parquet(config.path)
 
 
 def _written(moment: Moment) -> str:

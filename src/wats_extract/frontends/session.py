@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
+from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 
-from wats_extract import events
 from wats_extract.engine.fetching import Fetched, Fetching, until_left
 from wats_extract.errors import ConfigurationError
-from wats_extract.flow import Chunk, Failure, Result, Selection, Table
-from wats_extract.http import shared_budget
-from wats_extract.http.client import Client, Connection
+from wats_extract.filters.instants import instant
+from wats_extract.filters.nearest import nearest
+from wats_extract.flow import Chunk, Failure, Result, Selection
+from wats_extract.frontends.asynchronous import awaited, awaited_each
+from wats_extract.http.client import Client
 from wats_extract.pipeline.loading import filtered, lacking
-from wats_extract.pipeline.source import Source, connection, instant, nearest
+from wats_extract.pipeline.opening import open_client
+from wats_extract.pipeline.source import Source, connection
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
-from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.resources.catalogue import resource_named, table_named
 from wats_extract.resources.resource import Resource
+from wats_extract.tables import Table
 
 T = TypeVar("T")
 
-_END = object()
 
 Moment = str | date | datetime
 """A date, a timestamp, or a text such as ``30 days ago``."""
@@ -183,7 +183,7 @@ class Wats:
             RequestError: the list itself stays without an answer.
         """
         stream = self.stream(resource, **selection)
-        return _awaited_each(stream, stop=stream.stop, close=stream.close)
+        return awaited_each(stream, stop=stream.stop, close=stream.close)
 
     def fetch(
         self,
@@ -333,7 +333,7 @@ class Wats:
             ServerUnreachable: the server does not answer any more.
         """
         fetching = self._fetching(resource, **how)
-        return await _awaited(partial(fetching.tables, keys), stop=fetching.stop)
+        return await awaited(partial(fetching.tables, keys), stop=fetching.stop)
 
     def afetch_each(
         self, resource: str, keys: Iterable[str], **how: Any
@@ -359,7 +359,7 @@ class Wats:
         """
         fetching = self._fetching(resource, **how)
         outcomes = fetching.each(keys)
-        return _awaited_each(outcomes, stop=fetching.stop, close=outcomes.close)
+        return awaited_each(outcomes, stop=fetching.stop, close=outcomes.close)
 
     def _fetching(
         self,
@@ -417,94 +417,3 @@ def _check(**numbers: Any) -> None:
     for name, number in numbers.items():
         if number is not None and (not isinstance(number, int) or number < 1):
             raise ConfigurationError(f"{name} is a whole number from 1, not {number!r}")
-
-
-async def _awaited(work: Callable[[], T], *, stop: Callable[[], None]) -> T:
-    """What ``work`` gives, in a thread; where the task is cancelled, it is stopped and waited for."""
-    import asyncio  # whoever gets here has it; others need not wait for it
-
-    step = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(step)
-    except asyncio.CancelledError:
-        stop()
-        while not step.done():
-            with suppress(asyncio.CancelledError):  # of those who ask again meanwhile
-                await asyncio.wait([step])
-        step.exception()  # that it was interrupted is no news
-        raise
-
-
-async def _awaited_each(
-    values: Iterator[T], *, stop: Callable[[], None], close: Callable[[], None]
-) -> AsyncGenerator[T]:
-    """The values, each waited for in a thread; when they are left, so are the threads."""
-    try:
-        while (value := await _awaited(partial(next, values, _END), stop=stop)) is not _END:
-            yield cast("T", value)
-    finally:
-        stop()
-        close()
-
-
-def resource_named(name: str) -> Resource:
-    """The resource of this name.
-
-    Raises:
-        ConfigurationError: there is none; the message has the nearest name.
-    """
-    if name in RESOURCES:
-        return RESOURCES[name]
-    close = nearest(name, RESOURCES)
-    raise ConfigurationError(
-        f"there is no resource {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
-        hint=f"There are {', '.join(RESOURCES)}.",
-    )
-
-
-def table_named(resource: Resource, name: str | None) -> Table:
-    """One of a resource's tables, its first by default.
-
-    Raises:
-        ConfigurationError: it has no such table.
-    """
-    tables = {table.name: table for table in resource.tables}
-    if name is None:
-        return resource.table
-    if name in tables:
-        return tables[name]
-    close = nearest(name, tables)
-    raise ConfigurationError(
-        f"{resource.name} has no table {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
-        hint=f"It has {', '.join(tables)}.",
-    )
-
-
-@contextmanager
-def open_client(
-    source: Source, *, listen: events.Listener = events.nobody, stopping: threading.Event | None = None
-) -> Iterator[Client]:
-    """A client for a source; the embedded server runs as long as the client where that is the source.
-
-    Raises:
-        ConfigurationError: there is no token for a real server.
-    """
-    with ExitStack() as stack:
-        # The token is no variable of its own here: a traceback may show those of every function.
-        place = Connection(
-            url=source.url,
-            token=source.usable_token(),
-            requests_per_minute=source.requests_per_minute,
-            max_in_flight=source.max_in_flight,
-            max_requests=source.max_requests,
-            timeout=source.timeout,
-            ca_file=source.ca_file,
-            proxy=source.proxy.get_secret_value(),
-        )
-        if source.demo is not None:
-            from wats_extract.fake import embedded
-
-            url = stack.enter_context(embedded.serving(source.demo.reports, source.demo.seed))
-            place = replace(place, url=url, token=embedded.TOKEN, ca_file=None, proxy="")
-        budgets = shared_budget.folder() if source.demo is None else None
-        yield stack.enter_context(Client(place, listen=listen, stopping=stopping, budgets=budgets))

@@ -34,22 +34,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
+from wats_extract.engine.job import Tolerance
 from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.filters import odata, wats_filter
-from wats_extract.flow import Column, Selection
-from wats_extract.pipeline.source import (
-    DEMO,
-    WHOLE,
-    Settings,
-    Source,
-    Tolerance,
-    environment,
-    instant,
-    nearest,
-    plain,
-    told,
-    variable,
-)
+from wats_extract.filters.instants import instant
+from wats_extract.filters.nearest import nearest
+from wats_extract.flow import Selection
+from wats_extract.pipeline.source import DEMO, WHOLE, Settings, Source, environment, plain, told, variable
+from wats_extract.tables import Column
 
 if TYPE_CHECKING:
     from wats_extract.resources.resource import Resource

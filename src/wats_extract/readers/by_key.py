@@ -25,11 +25,23 @@ from wats_extract.errors import (
     Unreadable,
     WatsExtractError,
 )
-from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Selection, Success, Table
+from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Selection, Success
 from wats_extract.http.client import JSON
 from wats_extract.readers.ahead import in_background, in_order
-from wats_extract.readers.paged import GONE, KEYS_AHEAD, in_groups, not_found, saturated
-from wats_extract.readers.reading import Listing, Page, Query, Reading, fresh_rows, label
+from wats_extract.readers.reading import (
+    GONE,
+    KEYS_AHEAD,
+    Listing,
+    Page,
+    Query,
+    Reading,
+    fresh_rows,
+    in_groups,
+    label,
+    not_found,
+    saturated,
+)
+from wats_extract.tables import Table
 
 SHREDDED_TOGETHER = 32
 """Documents shredded at once: few columns to build, and they stay in a processor's cache."""

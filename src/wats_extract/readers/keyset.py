@@ -22,9 +22,10 @@ from typing import Any, overload
 
 from wats_extract.errors import KeysetRefused, RequestError
 from wats_extract.filters import odata
+from wats_extract.filters.odata import time_range
 from wats_extract.flow import Cursor, Row, Selection
 from wats_extract.http.client import Client
-from wats_extract.readers.reading import Page, Query, never_ending, time_range
+from wats_extract.readers.reading import Page, Query, never_ending
 
 SMALLEST_CAP = 10
 """No server caps pages below its own default of 10 rows."""

@@ -7,32 +7,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby, islice
-from typing import Any, TypeVar
+from itertools import groupby
+from typing import Any
 
 import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
-from wats_extract.flow import Chunk, Cursor, Failure, Result, Row, Success, Table
+from wats_extract.flow import Chunk, Cursor, Failure, Result, Row, Success
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.reading import (
+    KEYS_AHEAD,
     Listing,
     Page,
     PageShredder,
     Query,
     Reading,
     fresh_rows,
+    in_groups,
     label,
-    span_of,
+    not_found,
+    saturated,
 )
-
-T = TypeVar("T")
-
-GONE = "It was deleted on the server, or the token does not reach it."
-
-KEYS_AHEAD = 1_000
-"""Keys taken in front of the one whose turn it is, or those of one look-up, where that takes more."""
+from wats_extract.tables import Table
 
 
 @dataclass(frozen=True)
@@ -208,35 +205,15 @@ class PagedReader:
         return reading.record_failure(row.key, row.problem, raw=row.raw, url=f"/api/{self.listing.route}")
 
 
-def not_found(reading: Reading, key: str, *, proper: str) -> Failure:
-    """A key that the server does not have, or that can be none of its keys where ``proper`` is empty."""
-    if proper:
-        message, hint = "the server has no such item", GONE
-    else:
-        message, hint = "it is not a uuid, or not a key of this resource", "Ask for items by their key."
-    return Failure(reading.resource, proper or key, "fetch", "NOT_FOUND", message, hint=hint)
-
-
-def saturated(reading: Reading, route: str, why: str, *, key: str) -> Failure:
-    """A list that may be longer than what the server gives of it."""
-    return Failure(
-        reading.resource,
-        key,
-        "fetch",
-        "WINDOW_SATURATED",
-        why,
-        hint="What came has landed. Ask for less at once, or have the server's cap raised.",
-        url=f"/api/{route}",
-    )
-
-
-def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most ``size`` items; takes no more than it gives."""
-    iterator = iter(items)
-    while group := list(islice(iterator, size)):
-        yield group
-
-
 def _query(reading: Reading) -> Query:
     expand = reading.selection.options.get("expand") or ()
     return {"$expand": ",".join(expand)} if expand else {}
+
+
+def span_of(key: str) -> tuple[datetime, datetime] | None:
+    """The stretch of time that a failure's key stands for, or nothing where it is the key of a row."""
+    begin, _, end = key.partition("/")
+    try:
+        return datetime.fromisoformat(begin), datetime.fromisoformat(end)
+    except ValueError:
+        return None

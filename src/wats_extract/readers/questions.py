@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
 from wats_extract.flow import Asked, Chunk, Failure, Result, Row, Selection, Success
-from wats_extract.readers.paged import PagedReader, not_found
-from wats_extract.readers.reading import Page, Query, Reading, RowsOf, label
+from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.reading import Page, Query, Reading, RowsOf, label, not_found
 
 EVERYTHING = "everything"
 """The key of a question without any condition."""

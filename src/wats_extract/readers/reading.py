@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from itertools import islice
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.errors import PagingError, RequestError
-from wats_extract.filters import odata
-from wats_extract.flow import Cursor, Failure, Known, Row, Selection, Table, Window
+from wats_extract.flow import Cursor, Failure, Known, Row, Selection, Window
 from wats_extract.http.client import Client
+from wats_extract.tables import Table
+
+T = TypeVar("T")
 
 Query: TypeAlias = dict[str, str | int | bool]
 """What a route is asked, by parameter."""
@@ -183,22 +185,6 @@ def fresh_rows(reading: Reading, page: Page) -> list[tuple[Row, int]]:
     ]
 
 
-def time_range(selection: Selection) -> str:
-    """The part of a filter on reports that ``since`` and ``until`` make."""
-    since = f"start ge {odata.timestamp_text(selection.since)}" if selection.since else ""
-    until = f"start lt {odata.timestamp_text(selection.until)}" if selection.until else ""
-    return odata.both(since, until)
-
-
-def span_of(key: str) -> tuple[datetime, datetime] | None:
-    """The stretch of time that a failure's key stands for, or nothing where it is the key of a row."""
-    begin, _, end = key.partition("/")
-    try:
-        return datetime.fromisoformat(begin), datetime.fromisoformat(end)
-    except ValueError:
-        return None
-
-
 def label(keys: Iterable[str], *places: int) -> str:
     """A chunk's name: its cursor range, and a digest of its keys so that no two chunks share a name."""
     digest = hashlib.blake2b("\n".join(keys).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
@@ -211,3 +197,39 @@ def never_ending(resource: str, what: str) -> PagingError:
         f"{resource}: {what}, so that reading on would never end or would miss rows",
         hint="Please report this with the server's version (wats-extract check).",
     )
+
+
+GONE = "It was deleted on the server, or the token does not reach it."
+
+
+KEYS_AHEAD = 1_000
+"""Keys taken in front of the one whose turn it is, or those of one look-up, where that takes more."""
+
+
+def not_found(reading: Reading, key: str, *, proper: str) -> Failure:
+    """A key that the server does not have, or that can be none of its keys where ``proper`` is empty."""
+    if proper:
+        message, hint = "the server has no such item", GONE
+    else:
+        message, hint = "it is not a uuid, or not a key of this resource", "Ask for items by their key."
+    return Failure(reading.resource, proper or key, "fetch", "NOT_FOUND", message, hint=hint)
+
+
+def saturated(reading: Reading, route: str, why: str, *, key: str) -> Failure:
+    """A list that may be longer than what the server gives of it."""
+    return Failure(
+        reading.resource,
+        key,
+        "fetch",
+        "WINDOW_SATURATED",
+        why,
+        hint="What came has landed. Ask for less at once, or have the server's cap raised.",
+        url=f"/api/{route}",
+    )
+
+
+def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most ``size`` items; takes no more than it gives."""
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group

@@ -10,10 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wats_extract.errors import RequestError
-from wats_extract.flow import Row
+from wats_extract.flow import USUAL_CAPS, Row
 from wats_extract.readers.reading import Page, Query, Reading, RowsOf, everything_at_once
-
-USUAL_CAPS = frozenset({1_000, 10_000, 100_000})
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from wats_extract.filters import odata, wats_filter
-from wats_extract.flow import Cursor, Row, Window
+from wats_extract.flow import USUAL_CAPS, Cursor, Row, Window
 from wats_extract.readers.keyset import SMALLEST_CAP
 from wats_extract.readers.reading import Page, Query, Reading, RowsOf
-from wats_extract.readers.snapshot import USUAL_CAPS
 from wats_extract.readers.widths import Widths
 
 BEFORE_WATS = datetime(1990, 1, 1, tzinfo=UTC)

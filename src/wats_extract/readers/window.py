@@ -11,10 +11,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from wats_extract.filters import odata
+from wats_extract.filters.odata import time_range
 from wats_extract.flow import Cursor, Row, Selection
 from wats_extract.http.client import Client
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.reading import Page, Query, never_ending, time_range
+from wats_extract.readers.reading import Page, Query, never_ending
 
 WIDTH = timedelta(days=30)
 LOOK_BACK = timedelta(days=7)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from wats_extract.flow import Column, Selection
+from wats_extract.flow import Selection
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import QuestionedReader, Questions
 from wats_extract.readers.reading import Query
@@ -39,6 +39,7 @@ from wats_extract.resources.statistics import (
 from wats_extract.shred.documents import Answers
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.grouped import GroupedShredder
+from wats_extract.tables import Column
 
 _ALL_DAY = (24.0,) * 7
 _RUN = {

@@ -5,7 +5,6 @@ Sources: ``GET /api/Asset/…`` (api-facts §2.8).
 
 from __future__ import annotations
 
-from wats_extract.flow import Table
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.listing import NumberedList
@@ -16,6 +15,7 @@ from wats_extract.resources.fields import moment, number, place, table, text, tr
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.documents import PlacedDocuments
 from wats_extract.shred.flat import FlatShredder
+from wats_extract.tables import Table
 
 _ASSETS = table(
     "assets",

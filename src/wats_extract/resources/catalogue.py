@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wats_extract.errors import ConfigurationError
+from wats_extract.filters.nearest import nearest
 from wats_extract.resources import (
     analytics,
     assets,
@@ -21,6 +23,7 @@ from wats_extract.resources import (
     units,
 )
 from wats_extract.resources.resource import Resource
+from wats_extract.tables import Table
 
 DOMAINS: dict[str, tuple[Resource, ...]] = {
     "system": (
@@ -88,3 +91,36 @@ RESOURCES: dict[str, Resource] = {
     resource.name: resource for resources in DOMAINS.values() for resource in resources
 }
 """By name, in the same order."""
+
+
+def resource_named(name: str) -> Resource:
+    """The resource of this name.
+
+    Raises:
+        ConfigurationError: there is none; the message has the nearest name.
+    """
+    if name in RESOURCES:
+        return RESOURCES[name]
+    close = nearest(name, RESOURCES)
+    raise ConfigurationError(
+        f"there is no resource {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
+        hint=f"There are {', '.join(RESOURCES)}.",
+    )
+
+
+def table_named(resource: Resource, name: str | None) -> Table:
+    """One of a resource's tables, its first by default.
+
+    Raises:
+        ConfigurationError: it has no such table.
+    """
+    tables = {table.name: table for table in resource.tables}
+    if name is None:
+        return resource.table
+    if name in tables:
+        return tables[name]
+    close = nearest(name, tables)
+    raise ConfigurationError(
+        f"{resource.name} has no table {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
+        hint=f"It has {', '.join(tables)}.",
+    )

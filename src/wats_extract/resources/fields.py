@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from wats_extract.flow import TIMESTAMP, Column, Table
+from wats_extract.tables import TIMESTAMP, Column, Table
 
 
 def snake(name: str) -> str:

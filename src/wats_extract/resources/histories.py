@@ -13,16 +13,16 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.filters import odata
-from wats_extract.flow import Column
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.mentioned import Mentioned
 from wats_extract.resources.fields import moment, number, place, table, text, uuid, whole
 from wats_extract.resources.reports import REPORT_LIST
 from wats_extract.resources.resource import Resource
 from wats_extract.resources.statistics import SILENT
-from wats_extract.shred.documents import PlacedDocument, PlacedDocuments
+from wats_extract.shred.documents import Histories
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.header_tables import HEADERS
+from wats_extract.tables import Column
 
 _HISTORY = table(
     "serial_number_history",
@@ -49,20 +49,6 @@ _HISTORY = table(
     owner="serial_number",
     version="time_stamp",
 )
-
-
-class Histories(PlacedDocuments):
-    """Answers about a serial number; what a ``_`` or ``%`` in it has found beside it is left out."""
-
-    def document(self, key: str, version: int | None, body: bytes) -> PlacedDocument:
-        """The history of just this serial number.
-
-        Raises:
-            Unreadable: the bytes are cut off, or not the format.
-            RecordError: they do not fit.
-        """
-        found = [each for each in self.records(body) if (each.serialNumber or key).lower() == key.lower()]
-        return PlacedDocument(found, [self.placed(key, version, at) for at in range(len(found))], body)
 
 
 def _mentioned(header: Any) -> Iterator[str]:

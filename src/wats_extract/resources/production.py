@@ -5,18 +5,14 @@ Sources: ``GET /api/Production/…``, ``GET /api/BarcodeIdentifiers/…`` (api-f
 
 from __future__ import annotations
 
-from typing import Any
-
-from wats_extract.errors import Unreadable
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.queue import QueueReader
 from wats_extract.readers.snapshot import Snapshot
 from wats_extract.resources.fields import place, table, text, whole
 from wats_extract.resources.resource import Resource
-from wats_extract.shred.documents import PlacedDocument, PlacedDocuments
+from wats_extract.shred.documents import SerialNumberFiles
 from wats_extract.shred.flat import FlatShredder
-from wats_extract.shred.records import fit
 
 _TYPES = table(
     "serial_number_types",
@@ -57,30 +53,6 @@ _CHANGES = table(
     whole("newUnitPhaseId"),
     doc="one row a change of a unit that waits in the queue",
 )
-
-
-class SerialNumberFiles(PlacedDocuments):
-    """Files of serial numbers: ``<SerialNumbers><SN id="…"/></SerialNumbers>``; no route gives JSON."""
-
-    def records(self, body: bytes) -> list[Any]:
-        """The numbers of a file; other attributes of an ``SN`` go to ``_extra``.
-
-        Raises:
-            Unreadable: it is cut off, or not such a file.
-        """
-        from xml.etree.ElementTree import ParseError, fromstring  # no other resource needs it
-
-        try:
-            root = fromstring(body)  # noqa: S314 - expat bounds what entities expand to
-        except (ParseError, ValueError, LookupError) as error:
-            raise Unreadable(f"it is not XML: {error}") from error
-        if root.tag.rpartition("}")[2] != "SerialNumbers":
-            raise Unreadable(f"expected SerialNumbers, found {root.tag[:60]!r}")
-        return [fit(dict(each.attrib), self.fetched.record_type) for each in root]
-
-    def value(self, document: PlacedDocument) -> dict[str, Any]:
-        """The numbers of a type."""
-        return {"value": [record.id for record in document.records]}
 
 
 TYPE_LIST = Snapshot("Production/SerialNumbers/Types")

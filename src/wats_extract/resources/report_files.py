@@ -11,16 +11,16 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
-from wats_extract.flow import Reply, Row, Table
+from wats_extract.flow import Reply, Row
 from wats_extract.readers.by_key import ByKeyReader, Wanted
-from wats_extract.readers.paged import not_found
-from wats_extract.readers.reading import Page, Query, Reading
+from wats_extract.readers.reading import Page, Query, Reading, not_found
 from wats_extract.resources.reports import REPORT_LIST
 from wats_extract.resources.resource import Resource
 from wats_extract.shred import report_files
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.header_tables import HEADER_ATTACHMENTS, HEADERS
 from wats_extract.shred.report_files import AttachedFile, AttachedFiles, XmlDocument
+from wats_extract.tables import Table
 
 _FILTERS = {column.name: column for column in HEADERS.columns}
 _LISTED = FlatShredder(HEADERS, [Child(HEADER_ATTACHMENTS, ("attachments", "uurAttachments"))])

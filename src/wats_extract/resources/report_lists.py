@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from wats_extract.flow import Column, Table
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.fields import moment, number, table, text, uuid, whole
 from wats_extract.resources.resource import Resource
 from wats_extract.resources.statistics import SILENT, some
 from wats_extract.shred.flat import FlatShredder
+from wats_extract.tables import Column, Table
 
 
 def _table(name: str, doc: str) -> Table:

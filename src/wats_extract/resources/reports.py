@@ -5,13 +5,9 @@ Sources: ``GET /api/Report/Query/Header``, ``GET /api/Report/Wsjf/{id}`` (api-fa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-import pyarrow as pa
-
-from wats_extract.flow import Row, Table
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.listing import ReportList
@@ -20,65 +16,12 @@ from wats_extract.readers.reading import Query
 from wats_extract.resources.resource import Resource
 from wats_extract.shred import header_tables
 from wats_extract.shred.flat import Child, FlatShredder
-from wats_extract.shred.records import loads
-from wats_extract.shred.wsjf import shredding, tables
+from wats_extract.shred.wsjf import tables
+from wats_extract.shred.wsjf.shredding import WsjfShredder
 
 REPORT_LIST = ReportList(Keyset(route="Report/Query/Header", field="timeStamp", key="uuid"))
 
 _FILTERS = {column.name: column for column in header_tables.HEADERS.columns}
-
-
-class Listed(msgspec.Struct, gc=False):
-    """What is needed of a report's row in the list; whole rows would take ten megabytes a page.
-
-    Attributes:
-        start: The report's start, as the list writes it.
-        reportSize: Its size in kB.
-    """
-
-    start: str | None
-    reportSize: int | None  # noqa: N815 - as in the list
-
-    @classmethod
-    def of(cls, record: Any) -> Listed:
-        """That of a whole row."""
-        return cls(record.start, record.reportSize)
-
-
-class WsjfShredder:
-    """Documents in WSJF; the listing gives their keys."""
-
-    def __init__(self) -> None:
-        self._listing = FlatShredder(header_tables.HEADERS)
-
-    def rows(self, body: bytes) -> list[Row]:
-        """The keys and versions on a page of headers."""
-        return [
-            msgspec.structs.replace(row, record=row.record and Listed.of(row.record))
-            for row in self._listing.rows(body)
-        ]
-
-    def document(self, key: str, version: int | None, body: bytes) -> shredding.Document:
-        """A document from its bytes."""
-        return shredding.decode(key, version, body)
-
-    def value(self, document: shredding.Document) -> dict[str, Any]:
-        """The document as decoded JSON."""
-        value: dict[str, Any] = loads(document.raw)
-        return value
-
-    def shred(
-        self, documents: Sequence[shredding.Document], options: Mapping[str, Any]
-    ) -> dict[Table, pa.RecordBatch]:
-        """The rows of a few documents, by table."""
-        return shredding.shred(
-            documents,
-            shredding.WsjfOptions(
-                attachments=options.get("attachments", "none"),
-                charts=options.get("charts", True),
-                keep_raw=options.get("keep_raw", False),
-            ),
-        )
 
 
 def _document_query(key: str, options: Mapping[str, Any]) -> Query:  # noqa: ARG001 - all are asked alike

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from wats_extract.flow import Chunk, Column, Result, Table
+from wats_extract.flow import Chunk, Result
 from wats_extract.readers.reading import Reading
+from wats_extract.tables import Column, Table
 
 
 class Reader(Protocol):

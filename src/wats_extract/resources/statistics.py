@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from wats_extract.filters import odata, wats_filter
-from wats_extract.flow import Column, Selection, Table
+from wats_extract.flow import Selection
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import Questions
 from wats_extract.readers.reading import Query
@@ -21,6 +21,7 @@ from wats_extract.resources.fields import place, table, text
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.documents import Answers
 from wats_extract.shred.flat import FlatShredder
+from wats_extract.tables import Column, Table
 
 MOST_ROWS = 1_000_000
 """Rows of a statistic that are asked for: far more than it may have."""

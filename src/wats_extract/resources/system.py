@@ -8,25 +8,11 @@ expect are columns, under the names of the server's own pages too; all else land
 
 from __future__ import annotations
 
-from wats_extract.flow import Row
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.snapshot import Snapshot
 from wats_extract.resources.fields import long, moment, number, place, table, text, tree, truth, uuid, whole
 from wats_extract.resources.resource import Resource
-from wats_extract.shred.flat import Child, FlatShredder
-
-
-class VersionShredder(FlatShredder):
-    """The version comes as a text alone."""
-
-    def rows(self, body: bytes) -> list[Row]:
-        """The one record.
-
-        Raises:
-            Unreadable: it is no text.
-        """
-        return super().rows(b'[{"version": ' + body + b"}]")
-
+from wats_extract.shred.flat import Child, FlatShredder, VersionShredder
 
 _LEVELS = table(
     "levels",

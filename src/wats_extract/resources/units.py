@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.filters import odata
-from wats_extract.flow import Column, Failure
+from wats_extract.flow import Failure
 from wats_extract.readers.by_key import ByKeyReader, Wanted
 from wats_extract.readers.mentioned import Mentioned
 from wats_extract.readers.reading import Reading
@@ -25,6 +25,7 @@ from wats_extract.shred.documents import PlacedDocument, PlacedDocuments
 from wats_extract.shred.flat import KEY_SEPARATOR, Child, FlatShredder, key_text
 from wats_extract.shred.header_tables import HEADER_SUB_UNITS, HEADERS
 from wats_extract.shred.records import fit
+from wats_extract.tables import Column
 
 _ASKED: Mapping[str, str | int | bool] = {
     "$select": "uuid,timeStamp,start,serialNumber,partNumber",

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wats_extract.errors import RecordError
-from wats_extract.flow import EXTRA, TIMESTAMP, Column, Table
 from wats_extract.shred.instants import instants
 from wats_extract.shred.records import Record, json_text
+from wats_extract.tables import EXTRA, TIMESTAMP, Column, Table
 
 RESULTS = {
     "P": "Passed",

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.flow import Row, Table
-from wats_extract.readers.snapshot import USUAL_CAPS
+from wats_extract.flow import USUAL_CAPS, Row
 from wats_extract.shred.flat import FlatShredder
-from wats_extract.shred.records import BYTE_ORDER_MARK, loads
+from wats_extract.shred.records import BYTE_ORDER_MARK, fit, loads
+from wats_extract.tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +162,41 @@ class Answers(PlacedDocuments):
         if count == self.cap or count in USUAL_CAPS:
             return f"exactly {count:,} rows came, as many as a server may give at most: there may be more"
         return ""
+
+
+class SerialNumberFiles(PlacedDocuments):
+    """Files of serial numbers: ``<SerialNumbers><SN id="…"/></SerialNumbers>``; no route gives JSON."""
+
+    def records(self, body: bytes) -> list[Any]:
+        """The numbers of a file; other attributes of an ``SN`` go to ``_extra``.
+
+        Raises:
+            Unreadable: it is cut off, or not such a file.
+        """
+        from xml.etree.ElementTree import ParseError, fromstring  # no other resource needs it
+
+        try:
+            root = fromstring(body)  # noqa: S314 - expat bounds what entities expand to
+        except (ParseError, ValueError, LookupError) as error:
+            raise Unreadable(f"it is not XML: {error}") from error
+        if root.tag.rpartition("}")[2] != "SerialNumbers":
+            raise Unreadable(f"expected SerialNumbers, found {root.tag[:60]!r}")
+        return [fit(dict(each.attrib), self.fetched.record_type) for each in root]
+
+    def value(self, document: PlacedDocument) -> dict[str, Any]:
+        """The numbers of a type."""
+        return {"value": [record.id for record in document.records]}
+
+
+class Histories(PlacedDocuments):
+    """Answers about a serial number; what a ``_`` or ``%`` in it has found beside it is left out."""
+
+    def document(self, key: str, version: int | None, body: bytes) -> PlacedDocument:
+        """The history of just this serial number.
+
+        Raises:
+            Unreadable: the bytes are cut off, or not the format.
+            RecordError: they do not fit.
+        """
+        found = [each for each in self.records(body) if (each.serialNumber or key).lower() == key.lower()]
+        return PlacedDocument(found, [self.placed(key, version, at) for at in range(len(found))], body)

@@ -15,9 +15,10 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.flow import TIMESTAMP, Column, Row, Table
+from wats_extract.flow import Row
 from wats_extract.shred.columns import Layout, Sheet, field_of, filled
 from wats_extract.shred.records import BYTE_ORDER_MARK, REFUSED, Record, is_unicode, loads, pieces, read
+from wats_extract.tables import TIMESTAMP, Column, Table
 
 KEY_SEPARATOR = "|"
 """Between the parts of a key of several columns, where it stands as one text."""
@@ -390,3 +391,15 @@ def _struct(name: str, fields: dict[str, Any]) -> type[Record]:
     )
     kind: type[Record] = record
     return kind
+
+
+class VersionShredder(FlatShredder):
+    """The version comes as a text alone."""
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The one record.
+
+        Raises:
+            Unreadable: it is no text.
+        """
+        return super().rows(b'[{"version": ' + body + b"}]")

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wats_extract.errors import Unreadable
-from wats_extract.flow import Row, Table
+from wats_extract.flow import Row
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import json_text, loads, read
+from wats_extract.tables import Table
 
 
 class GroupedShredder(FlatShredder):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wats_extract.errors import RecordError
-from wats_extract.flow import TIMESTAMP
+from wats_extract.tables import TIMESTAMP
 
 _FORM = re.compile(
     r"""\s*(\d{4})-(\d\d?)-(\d\d?)                       # date

@@ -14,9 +14,9 @@ from xml.parsers import expat
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.flow import Column, Table
 from wats_extract.shred.columns import Layout
 from wats_extract.shred.records import Record
+from wats_extract.tables import Column, Table
 
 _TEXT, _INT, _LONG = pa.string(), pa.int32(), pa.int64()
 

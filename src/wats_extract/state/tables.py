@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.errors import DestinationError
-from wats_extract.flow import TIMESTAMP, Column, Table
+from wats_extract.tables import TIMESTAMP, Column, Table
 
 _TEXT, _LONG = pa.string(), pa.int64()
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from tests import expected
 from tests.shred.documents import MOMENTS, TREES, UUID, Path, documents, leaves, records
 
-from wats_extract.flow import Table
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred import header_tables
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import fit, loads
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf.shredding import Document, WsjfOptions, decode, shred
+from wats_extract.tables import Table
 
 EVERYTHING = WsjfOptions(attachments="content")
 HEADERS = FlatShredder(

@@ -17,12 +17,13 @@ from tests.shred.documents import UUID, documents
 
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.fake.plant.data import Plant
-from wats_extract.flow import Table
 from wats_extract.shred import columns
 from wats_extract.shred.records import Record
+from wats_extract.shred.wsjf import shredding, steps
 from wats_extract.shred.wsjf.document import NumericMeasurement, Report, Step
-from wats_extract.shred.wsjf.shredding import WsjfOptions, shredding, steps
+from wats_extract.shred.wsjf.shredding import WsjfOptions
 from wats_extract.shred.wsjf.tables import STEPS
+from wats_extract.tables import Table
 
 if steps.how() == "in Python":
     pytest.skip("the native module was not built, or is switched off", allow_module_level=True)

@@ -28,7 +28,8 @@ from wats_extract.destinations.parquet.journal import HOME, Journal, KeyChange, 
 from wats_extract.destinations.parquet.keys import Entry, KeyIndex, with_index
 from wats_extract.destinations.parquet.waiting import Waiting, WaitingRows
 from wats_extract.errors import DestinationError
-from wats_extract.flow import TIMESTAMP, Commit, Table
+from wats_extract.flow import Commit
+from wats_extract.tables import TIMESTAMP, Table
 
 T = TypeVar("T")
 

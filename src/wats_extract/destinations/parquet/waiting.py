@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wats_extract.destinations.parquet import files as files
-from wats_extract.flow import Commit, Table
+from wats_extract.flow import Commit
+from wats_extract.tables import Table
 
 _ENCODED_ROWS, _ENCODED_BYTES = 10_000, 2**20
 """So many rows, or rows of such a size in memory, are encoded together: fewer would make small parts."""

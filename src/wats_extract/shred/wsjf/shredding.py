@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError
-from wats_extract.flow import Table
+from wats_extract.flow import Row
+from wats_extract.shred import header_tables
 from wats_extract.shred.columns import Layout, Sheet, all_null, field_of, filled, leftovers
+from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import has_zone, instant, microseconds
-from wats_extract.shred.records import Record, read
+from wats_extract.shred.records import Record, loads, read
 from wats_extract.shred.wsjf import document as wsjf
-from wats_extract.shred.wsjf import tables
+from wats_extract.shred.wsjf import shredding, tables
 from wats_extract.shred.wsjf.steps import Gathered, Steps, read_natively
+from wats_extract.tables import Table
 
 _LAYOUTS = {
     layout.table.name: layout
@@ -327,3 +331,56 @@ _NUMERIC, _STRING, _BOOLEAN = field_of("numericMeas"), field_of("stringMeas"), f
 _ATTACHMENTS, _ADDITIONAL = field_of("attachment"), field_of("additionalResults")
 _CHART_LEFT = leftovers(wsjf.Chart, {"chartType", "label", "xLabel", "xUnit", "yLabel", "yUnit", "series"})
 _CHART_ALL = leftovers(wsjf.Chart, {"series"})
+
+
+class Listed(msgspec.Struct, gc=False):
+    """What is needed of a report's row in the list; whole rows would take ten megabytes a page.
+
+    Attributes:
+        start: The report's start, as the list writes it.
+        reportSize: Its size in kB.
+    """
+
+    start: str | None
+    reportSize: int | None  # noqa: N815 - as in the list
+
+    @classmethod
+    def of(cls, record: Any) -> Listed:
+        """That of a whole row."""
+        return cls(record.start, record.reportSize)
+
+
+class WsjfShredder:
+    """Documents in WSJF; the listing gives their keys."""
+
+    def __init__(self) -> None:
+        self._listing = FlatShredder(header_tables.HEADERS)
+
+    def rows(self, body: bytes) -> list[Row]:
+        """The keys and versions on a page of headers."""
+        return [
+            msgspec.structs.replace(row, record=row.record and Listed.of(row.record))
+            for row in self._listing.rows(body)
+        ]
+
+    def document(self, key: str, version: int | None, body: bytes) -> shredding.Document:
+        """A document from its bytes."""
+        return shredding.decode(key, version, body)
+
+    def value(self, document: shredding.Document) -> dict[str, Any]:
+        """The document as decoded JSON."""
+        value: dict[str, Any] = loads(document.raw)
+        return value
+
+    def shred(
+        self, documents: Sequence[shredding.Document], options: Mapping[str, Any]
+    ) -> dict[Table, pa.RecordBatch]:
+        """The rows of a few documents, by table."""
+        return shredding.shred(
+            documents,
+            shredding.WsjfOptions(
+                attachments=options.get("attachments", "none"),
+                charts=options.get("charts", True),
+                keep_raw=options.get("keep_raw", False),
+            ),
+        )

@@ -17,11 +17,11 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.flow import EXTRA, TIMESTAMP, Column, Table
 from wats_extract.shred.columns import array
 from wats_extract.shred.records import REFUSED, json_text, read
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf import tables
+from wats_extract.tables import EXTRA, TIMESTAMP, Column, Table
 
 if TYPE_CHECKING:
     from wats_extract.shred.wsjf import _steps

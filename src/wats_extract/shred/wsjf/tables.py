@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from wats_extract.flow import TIMESTAMP, Column, Table
+from wats_extract.tables import TIMESTAMP, Column, Table
 
 _TEXT, _INT, _LONG, _DOUBLE, _BOOL = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
 _DOUBLES = pa.list_(pa.float64())

@@ -1,0 +1,170 @@
+"""What a run is given, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Protocol
+
+from wats_extract.flow import Cursor, Destination, Selection
+from wats_extract.resources.resource import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How many items may fail: a number of them, or a share of all.
+
+    Attributes:
+        limit: The number, or the percentage.
+        percent: Whether ``limit`` is a percentage.
+    """
+
+    limit: Decimal
+    percent: bool = False
+
+    @classmethod
+    def parse(cls, written: object) -> Tolerance:
+        """Read ``0``, ``25`` or ``"1%"``.
+
+        Raises:
+            ValueError: if it is neither a whole number nor a percentage.
+        """
+        if isinstance(written, Tolerance):
+            return written
+        text = "" if isinstance(written, bool) else str(written).strip()
+        percent = text.endswith("%")
+        limit = _number(text.removesuffix("%").strip())
+        if limit is None or limit < 0 or (limit > 100 if percent else limit % 1):
+            raise ValueError("should be a whole number such as 10, or a percentage such as '1%'")
+        return cls(limit, percent)
+
+    def allows(self, failures: int, items: int) -> bool:
+        """Whether ``failures`` among ``items`` stay within the limit (up to and including it)."""
+        return failures <= self._of(items)
+
+    def reached(self, failures: int, items: int) -> bool:
+        """Whether ``failures`` among ``items`` are as many as the limit; no failure never is."""
+        return failures > 0 and failures >= self._of(items)
+
+    def _of(self, items: int) -> Decimal:
+        return self.limit * items / 100 if self.percent else self.limit
+
+    def __str__(self) -> str:
+        return f"{self.limit}%" if self.percent else str(self.limit)
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+class Keys(Protocol):
+    """Some keys of items, not necessarily in memory."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Each, in the order in which they are fetched."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One resource of a job.
+
+    Attributes:
+        resource: What to extract.
+        selection: Which part of it.
+        fingerprint: The selection as it was written; each has a cursor of its own.
+        disposition: ``merge``, ``append`` or ``replace``.
+    """
+
+    resource: Resource
+    selection: Selection
+    fingerprint: str = "{}"
+    disposition: str = "merge"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is given.
+
+    Attributes:
+        pipeline: The pipeline's name; keys the state.
+        tasks: The resources, in order.
+        destination: Where the tables land; the run opens and closes it.
+        max_failures: Up to so many open failures still count as success.
+        stop_at_failures: So many of the recent items failing stop the run.
+        full_refresh: Read everything again, whatever has landed.
+    """
+
+    pipeline: str
+    tasks: Sequence[Task]
+    destination: Destination
+    max_failures: Tolerance
+    stop_at_failures: Tolerance
+    full_refresh: bool = False
+
+
+@dataclass
+class ResourceReport:
+    """What a run did with one resource.
+
+    Attributes:
+        rows: Rows landed, in all tables.
+        tables: Rows landed by table.
+        items: Items (reports, …) landed.
+        failures: Failures recorded, and not healed by the end of the run.
+        requests: Requests sent.
+        cursor: Where it stands now.
+    """
+
+    rows: int = 0
+    tables: dict[str, int] = field(default_factory=dict)
+    items: int = 0
+    failures: int = 0
+    requests: int = 0
+    cursor: Cursor | None = None
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        run_id: Joins ``_wats_runs``.
+        pipeline: The pipeline's name.
+        status: ``succeeded``, ``failures``, ``incomplete``, ``unreachable``, ``refused``, ``failed`` or
+            ``interrupted``.
+        exit_code: What the command line exits with.
+        message: Why it stopped, where it did.
+        seconds: How long it took.
+        requests: Requests sent, retries included.
+        bytes: Bytes of answers, inflated.
+        failures: Failures recorded by this run, and not healed by its end.
+        open_failures: Failures that are open now, of this and earlier runs.
+        resources: By name.
+    """
+
+    run_id: str
+    pipeline: str
+    status: str = "running"
+    exit_code: int = 0
+    message: str = ""
+    seconds: float = 0.0
+    requests: int = 0
+    bytes: int = 0
+    failures: int = 0
+    open_failures: int = 0
+    resources: dict[str, ResourceReport] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        names = ("run_id", "status", "seconds", "requests", "bytes", "failures", "open_failures", "message")
+        return {name: getattr(self, name) for name in names} | {
+            "resources": {name: dict(vars(report)) for name, report in self.resources.items()}
+        }

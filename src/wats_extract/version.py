@@ -1,0 +1,3 @@
+"""The version of wats-extract."""
+
+__version__ = "0.1.0"
