@@ -1,12 +1,12 @@
-"""The values that travel, and the protocols between the rooms: the whole design on one page.
+"""The values that pass between the packages: the whole design on one page.
 
 ::
 
-    server ─get→ Reply ─read→ Page ─shred→ Chunk ─write→ staged ─commit(cursor)→ tables + _wats_…
-           client      reader      shredder      destination        destination
+    plan ─Window→ get ─Reply→ read ─Page→ shred ─Chunk→ commit(cursor) → tables + _wats_state + …
+    reader        client      reader      shredder      destination
 
-*Read* turns a resource into pages, *shred* turns records into Arrow rows and failures, and a
-:class:`Chunk` is what becomes durable at once: rows, failures and cursor together, or none of them.
+*Plan* divides a resource into windows, *read* turns a window into pages, *shred* turns records into Arrow rows
+and failures. A :class:`Chunk` becomes durable as a whole: rows, failures and cursor together, or none of them.
 """
 
 from __future__ import annotations
@@ -20,31 +20,30 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 import msgspec
 import pyarrow as pa
 
+from wats_extract.cursor import Cursor
 from wats_extract.tables import Rows, Table
 
 T = TypeVar("T")
 
 
-Cursor: TypeAlias = dict[str, Any]
-"""The position within one resource: a small JSON object, such as ``{"time_stamp": 123456}``."""
-
-
 Asked: TypeAlias = Mapping[str, tuple[str, ...]]
-"""What a statistic is asked by: a field of the WATS filter → its values."""
+"""The fields of a WATS filter, each with its values."""
 
 
 # ── schemas ─────────────────────────────────────────────────────────────────────────────────────
 
 
-# ── what goes wrong, item by item ───────────────────────────────────────────────────────────────
+# ── results, item by item ───────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Success(Generic[T]):
-    """An item that was extracted: its key and its value.
+    """An item that was extracted, with its value.
 
     Attributes:
-        ok: ``True``, which tells it from a ``Failure``.
+        key: The item's key.
+        value: The item, usually its decoded JSON.
+        ok: ``True``; a ``Failure`` has ``False``.
     """
 
     key: str
@@ -54,20 +53,20 @@ class Success(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An item that could not be extracted; it becomes a row of ``_wats_failures`` and the run goes on.
+    """An item that could not be extracted. It becomes a row of ``_wats_failures``, and the run goes on.
 
     Attributes:
         resource: The resource, such as ``reports``.
         key: The item's key, such as a report's uuid.
-        stage: ``fetch``, ``shred`` or ``write``.
+        stage: ``fetch`` or ``shred``.
         error_code: ``NOT_FOUND``, ``TIMEOUT``, ``API_ERROR``, ``INVALID_RECORD``, ….
-        message: What happened, in a sentence.
+        message: What happened, in one sentence.
         hint: What to do about it.
-        http_status: The last answer's status, or ``None``.
-        url: What was asked, without host and without secrets.
-        attempts: Requests that were sent for it.
-        payload: The first 2 kB of what could not be read.
-        ok: ``False``, which tells it from a ``Success``.
+        http_status: The status of the last response, or ``None``.
+        url: Path and query of the request, without host and secrets.
+        attempts: The number of requests sent for the item.
+        payload: The first 2 kB of the response or record that could not be read.
+        ok: ``False``; a ``Success`` has ``True``.
     """
 
     resource: str
@@ -84,13 +83,13 @@ class Failure:
 
     @property
     def details(self) -> dict[str, Any]:
-        """What is known beside code and message: where it was asked for, how often, and what came."""
+        """The request, its attempts and its response, by name."""
         names = ("resource", "key", "stage", "http_status", "url", "attempts", "payload")
         return {name: getattr(self, name) for name in names}
 
     @property
     def suggestions(self) -> list[str]:
-        """What to do about it: the hint, where there is one."""
+        """What to do about it: the hint, if there is one."""
         return [self.hint] if self.hint else []
 
 
@@ -98,17 +97,17 @@ Result: TypeAlias = Success[T] | Failure
 
 
 def collect_successes(results: Iterable[Result[T]]) -> list[T]:
-    """The values of those that succeeded, in their order."""
+    """The values of all successes, in order."""
     return [result.value for result in results if result.ok]
 
 
 def collect_failures(results: Iterable[Result[T]]) -> list[Failure]:
-    """Those that failed, in their order."""
+    """All failures, in order."""
     return [result for result in results if not result.ok]
 
 
 def partition(results: Iterable[Result[T]]) -> tuple[list[T], list[Failure]]:
-    """The values of those that succeeded and those that failed; ``results`` may be a generator."""
+    """The values of all successes, and all failures. ``results`` may be a generator."""
     values: list[T] = []
     failures: list[Failure] = []
     for result in results:
@@ -119,12 +118,12 @@ def partition(results: Iterable[Result[T]]) -> tuple[list[T], list[Failure]]:
     return values, failures
 
 
-# ── what travels ────────────────────────────────────────────────────────────────────────────────
+# ── windows and chunks ────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer of the server, body already inflated."""
+    """One HTTP response, with its body already inflated."""
 
     status: int
     body: bytes = field(repr=False)
@@ -133,14 +132,14 @@ class Reply:
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One record of a page, read or not; there are many, so it is no dataclass, which takes longer to make.
+    """One record of a page, decoded or not. A ``Struct`` is faster to create than a dataclass.
 
     Attributes:
-        key: What identifies it, or the place it was found at where it has no key.
-        version: Its cursor field, or ``None`` where it has none.
-        record: The typed record, or ``None`` where it does not fit.
+        key: The record's key, or its place on the page if it has none.
+        version: The value of its cursor field, or ``None`` if it has none.
+        record: The typed record, or ``None`` if it does not fit its type.
         problem: Why it does not fit.
-        raw: The text that does not fit.
+        raw: The text of a record that does not fit.
     """
 
     key: str
@@ -152,15 +151,15 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which part of a resource is asked for, and in which detail.
+    """Which part of a resource to read, and in which detail.
 
     Attributes:
-        since: Reports that start at or after this instant.
-        until: Reports that start before this instant.
+        since: Only reports that start at or after this instant.
+        until: Only reports that start before this instant.
         filter: An OData ``$filter`` text, or empty.
         options: The resource's own options by name, such as ``expand``, ``chunk_size``, ``charts``.
-        asked: The fields of the WATS filter, for resources that are asked by it and not by OData.
-        limit: Items after which to stop, in the order of the cursor; ``None`` for all.
+        asked: The fields of the WATS filter, for resources that take it instead of OData.
+        limit: The number of items to stop after, in the order of the cursor; ``None`` for all.
     """
 
     since: datetime | None = None
@@ -171,42 +170,96 @@ class Selection:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A stretch of a list that was read; it becomes a row of ``_wats_windows``.
+class Everything(msgspec.Struct, frozen=True):
+    """A window without bounds: everything in the selection, from the window's cursor on."""
 
-    Attributes:
-        begin: The first instant in it, as text.
-        end: The first instant after it.
-        rows: What the server gave of it.
-        cap: The most rows that it gives in one answer, as far as is known.
-        complete: Whether that is all that there is.
+
+class Numbers(msgspec.Struct, frozen=True):
+    """The rows whose number (such as ``timeStamp``) is greater than ``after`` and at most ``upto``.
+
+    ``None`` leaves that side open.
     """
 
+    after: int | None = None
+    upto: int | None = None
+
+
+class Times(msgspec.Struct, frozen=True):
+    """The rows from ``begin`` on and before ``end``; ``None`` leaves that side open."""
+
+    begin: datetime | None = None
+    end: datetime | None = None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """Some keys, in the order in which they are read."""
+
+    keys: tuple[str, ...]
+
+
+Bounds: TypeAlias = Everything | Numbers | Times | Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a resource that one worker reads, in any process and on any machine.
+
+    A window is a small value that pickles. The windows of one plan are disjoint, and together they cover
+    the selection.
+
+    Attributes:
+        resource: The resource's name; a worker looks the declaration up by it.
+        selection: Which rows, and in which detail.
+        bounds: Which part of them: a range of numbers, a range of time, or some keys.
+        cursor: Where an earlier reading ended, ``None`` for the beginning.
+    """
+
+    resource: str
+    selection: Selection
+    bounds: Bounds = field(default_factory=Everything)
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """A range that was read; it becomes a row of ``_wats_coverage``.
+
+    Attributes:
+        field: What the range is a range of: ``time_stamp`` or ``start``.
+        begin: The first position in it, as text; empty where the range has no lower bound.
+        end: The position that it reaches: the last one for ``time_stamp``, the first one after it for
+            ``start``.
+        rows: The number of rows that the server returned for it.
+        cap: The most rows that the server returns in one response, as far as is known; ``None`` if unknown.
+        complete: Whether these are all rows there are.
+    """
+
+    field: str
     begin: str
     end: str
     rows: int
-    cap: int
+    cap: int | None
     complete: bool
 
     @property
     def key(self) -> str:
-        """What it is called in ``_wats_failures``."""
+        """The key of a failure about this range, in ``_wats_failures``."""
         return f"{self.begin}/{self.end}"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What is committed at once.
+    """What is committed together.
 
     Attributes:
-        label: A name that follows from resource and cursor range; a repeated commit has the same one.
+        label: A name derived from resource and cursor range; a repeated commit has the same label.
         rows: Shredded batches by table (schema: ``Table.shredded_schema``).
         landed: The items in it: key → version (``None`` where the resource has no version).
-        failures: The items that did not make it.
+        failures: The items that could not be fetched or shredded.
         cursor: The position after this chunk, or ``None`` if it does not move.
-        healed: Keys beside those landed whose open failures are over.
-        window: What it covers, where it is all that the server gave of a stretch.
+        healed: Keys beside those in ``landed`` whose open failures are resolved.
+        coverage: The range that this chunk covers, for resources that are read range by range.
+        acknowledge: The routes of queue items to delete on the server once the chunk is durable.
     """
 
     label: str
@@ -215,18 +268,19 @@ class Chunk:
     failures: Sequence[Failure] = ()
     cursor: Cursor | None = None
     healed: Sequence[str] = ()
-    window: Window | None = None
+    coverage: Coverage | None = None
+    acknowledge: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What earlier runs know of items, so that a reader need not ask for them again.
+    """What earlier runs loaded, so that a reader can skip it.
 
     Attributes:
-        landed: Which of some keys have landed, and in which version; those of other versions than from the
-            least to the largest that are given may be left out.
-        failed: The keys with an open failure; they are left to ``retry`` until they change on the server.
-        skip: Whether items that have landed in the same version are left out (a full pass reads them all).
+        landed: Returns which of some keys are loaded, with their versions. With a range of versions, keys
+            whose version lies outside the range may be missing from the result.
+        failed: The keys with an open failure. Readers leave them to ``retry`` until they change on the server.
+        skip: Whether to skip items that are loaded in the same version (a full pass reads all of them).
     """
 
     landed: Callable[[Sequence[str], tuple[int, int] | None], Mapping[str, int | None]] = (

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from wats_extract.cursor import Cursor
 from wats_extract.errors import ConfigurationError, DestinationError
-from wats_extract.flow import Commit, Cursor, Destination
+from wats_extract.flow import Commit, Destination
 from wats_extract.state.lock import only_run
 from wats_extract.state.tables import STATE, cursor_in
 

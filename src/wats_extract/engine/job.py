@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
-from wats_extract.flow import Cursor, Destination, Selection
+from wats_extract.cursor import Cursor
+from wats_extract.flow import Destination, Selection
 from wats_extract.resources.resource import Resource
 
 

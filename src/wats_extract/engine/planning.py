@@ -13,10 +13,11 @@ from itertools import islice
 from typing import Any
 
 from wats_extract import events
+from wats_extract.cursor import Cursor
 from wats_extract.engine.job import Job, Task
 from wats_extract.engine.run import cursor_of
 from wats_extract.errors import RequestBudgetSpent
-from wats_extract.flow import Cursor, Destination, Known, Row
+from wats_extract.flow import Destination, Known, Row
 from wats_extract.http.client import Client
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.by_key import ByKeyReader

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract import events
+from wats_extract.cursor import Cursor
 from wats_extract.engine.job import Job, Keys, ResourceReport, RunReport, Task, Tolerance
 from wats_extract.errors import (
     CommitsLost,
@@ -24,7 +25,7 @@ from wats_extract.errors import (
     TooManyFailures,
     WatsExtractError,
 )
-from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Window
+from wats_extract.flow import Chunk, Commit, Destination, Known, Window
 from wats_extract.http.client import Client
 from wats_extract.http.retry import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.ahead import in_background

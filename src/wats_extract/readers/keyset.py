@@ -1,15 +1,15 @@
-"""Keyset paging: rows in the order of a number that only grows, each page from where the last one ended.
+"""Keyset paging: rows in the order of a growing number, each page after the last row of the previous page.
 
-``timeStamp gt N``, ascending, 10,000 a page. Three things make it complete:
+``timeStamp gt N``, ascending, 10,000 rows per page. Three rules make the result complete:
 
-- *A short page proves nothing.* Some servers cap pages silently. Reading ends with an empty page, or
-  with a page that holds nothing new and is smaller than pages which this server has been seen to give.
-- *Ties.* Rows that share the last number of a page may have been cut off, so the next page begins with
-  that number again; repeats are dropped. A tie larger than a page is read on by ``$skip``, each page from
-  the last row of the one before: where that row is not found again, others have moved up, unseen.
-- *Rows become visible out of order*, because servers process reports in parallel. Each reading begins
-  a little before the cursor (5,000 numbers, but no more rows than the server gives in one answer) and
-  leaves out what has landed in the same version.
+- *A short page is not the end.* Some servers cap pages silently. Reading ends with an empty page, or with a
+  page that has no new rows and is smaller than other pages of this server.
+- *Ties.* The end of a page may cut off rows that share its last number. So the next page begins with that
+  number again, and repeated rows are dropped. A tie larger than a page is read on by ``$skip``; each of these
+  pages begins with the last row of the previous one. If it does not, the tie has moved and is read again.
+- *Rows become visible out of order*, because servers process reports in parallel. Each reading begins a
+  little before the cursor (5,000 numbers, but no more rows than one page) and leaves out rows that are loaded
+  in the same version.
 """
 
 from __future__ import annotations
@@ -20,30 +20,31 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, overload
 
+from wats_extract.cursor import Cursor, NumberCursor
 from wats_extract.errors import KeysetRefused, RequestError
 from wats_extract.filters import odata
 from wats_extract.filters.odata import time_range
-from wats_extract.flow import Cursor, Row, Selection
+from wats_extract.flow import Bounds, Everything, Numbers, Row, Selection
 from wats_extract.http.client import Client
-from wats_extract.readers.reading import Page, Query, never_ending
+from wats_extract.readers.reader import Page, Query, never_ending
 
 SMALLEST_CAP = 10
 """No server caps pages below its own default of 10 rows."""
 
 MOST_RESTARTS = 5
-"""Times that a tie which moves while it is read is read again."""
+"""How often a tie that moves while it is read is read again."""
 
 
 @dataclass(frozen=True)
 class Keyset:
-    """How a route is paged by key.
+    """How a route is paged by a number.
 
     Attributes:
-        route: Below ``/api``.
-        field: The number that only grows.
+        route: The route below ``/api``.
+        field: The growing number that rows are ordered by.
         key: The field that identifies a row.
-        page_size: Rows asked for in one request, the server's cap.
-        overlap: Numbers before the cursor that are read again.
+        page_size: The number of rows per request, the server's cap.
+        overlap: How many numbers before the cursor are read again.
     """
 
     route: str
@@ -55,17 +56,17 @@ class Keyset:
 
 @dataclass
 class _Walk:
-    """Where a reading stands between two requests.
+    """The state of a reading between two requests.
 
     Attributes:
-        after: All rows up to this number have been given; below 0 at the very beginning.
-        refusable: Whether no request that compares the field has been answered yet.
-        given: Rows beyond it that have been given, each with a number that it does not exceed.
-        largest: The most rows of an answer so far.
-        skip: Rows to skip, while a tie larger than a page is read.
-        anchor: The row that the next answer has to begin with; ``None`` for any.
-        restarts: How often the tie has been begun again.
-        before: The last numbers that were given.
+        after: All rows up to this number are returned; negative at the beginning.
+        refusable: Whether the server has not answered any request yet that compares the field.
+        given: Rows beyond ``after`` that are returned, each with a number that it does not exceed.
+        largest: The largest number of rows in a response so far.
+        skip: How many rows to skip while a tie larger than a page is read.
+        anchor: The row that the next response has to begin with; ``None`` for any.
+        restarts: How often the tie was begun again.
+        before: The numbers of the rows returned last.
     """
 
     after: int = -1
@@ -86,21 +87,22 @@ def pages(
     cursor: Cursor | None,
     rows: Callable[[bytes], list[Row]],
     query: Query,
+    bounds: Numbers = Numbers(),  # noqa: B008 - frozen
 ) -> Iterator[Page]:
-    """All rows after the cursor, and some before it, page by page.
+    """All rows within the bounds after the cursor, and some before it, page by page.
 
     Raises:
-        KeysetRefused: the server does not filter or order by the field; nothing but the first page has
-            been given then.
+        KeysetRefused: the server does not filter or order by the field. At most the first page has been
+            returned then.
         PagingError: the pages contradict each other.
-        RequestError: a page stays without a usable answer.
+        RequestError: a request fails after all retries.
     """
-    walk = _Walk() if cursor is None else _Walk(after=int(cursor["overlap_from"]))
+    walk = _Walk(after=_beginning(cursor, bounds))
     page_size = keyset.page_size
     if cursor is None and selection.limit is not None:
         page_size = min(page_size, max(selection.limit, SMALLEST_CAP))
     while True:
-        asked = query | _question(keyset, selection, walk, page_size)
+        asked = query | _question(keyset, selection, walk, page_size, bounds)
         answer = _ask(keyset, client, asked, rows, refusable=walk.refusable)
         walk.refusable = walk.after < 0
         if walk.anchor is not None and (not answer or _identity(answer[0]) != walk.anchor):
@@ -111,7 +113,7 @@ def pages(
         fresh = [
             (place, row)
             for place, row in _placed(answer, walk)
-            if place > upto or _identity(row) not in given  # what is beyond it has not been given
+            if place > upto or _identity(row) not in given  # rows beyond it are certainly new
         ]
         if not fresh and len(answer) < max(walk.largest, min(SMALLEST_CAP, page_size)):
             return
@@ -121,14 +123,73 @@ def pages(
             cursors = _Cursors(keyset, walk, [place for place, _ in fresh])
             found = [Page([row for _, row in fresh], cursors, cap=walk.largest)]
         _advance(walk, answer)
-        del answer, fresh  # a page takes tens of megabytes; nothing is kept of one that has been given
+        del answer, fresh  # a page takes tens of megabytes: keep nothing of it while the next one is read
         while found:
             yield found.pop()
 
 
-def _question(keyset: Keyset, selection: Selection, walk: _Walk, page_size: int) -> dict[str, Any]:
+def split(
+    keyset: Keyset,
+    client: Client,
+    selection: Selection,
+    *,
+    cursor: Cursor | None,
+    rows: Callable[[bytes], list[Row]],
+    query: Query,
+    parts: int,
+) -> list[Bounds]:
+    """Ranges of the number that together cover everything after the cursor; the last one has no end.
+
+    Two requests find the first and the last number.
+
+    Raises:
+        KeysetRefused: the server does not filter or order by the field.
+        RequestError: a request fails after all retries.
+    """
+    begin = _beginning(cursor, Numbers())
+    first = _outermost(keyset, client, selection, begin, rows, query, order="asc")
+    last = _outermost(keyset, client, selection, begin, rows, query, order="desc")
+    if first is None or last is None:
+        return [Everything()]
+    if last < first:
+        raise KeysetRefused(_ignored(keyset), code="API_ERROR", url=keyset.route, http_status=400)
+    edges = sorted(
+        {first - 1 + place * (last - first + 1) // parts for place in range(1, parts)} - {first - 1}
+    )
+    lower = [begin if begin >= 0 else None, *edges]
+    return [Numbers(after, upto) for after, upto in zip(lower, [*edges, None], strict=True)]
+
+
+def _outermost(
+    keyset: Keyset,
+    client: Client,
+    selection: Selection,
+    begin: int,
+    rows: Callable[[bytes], list[Row]],
+    query: Query,
+    *,
+    order: str,
+) -> int | None:
+    """The first or last number there is after ``begin``; ``None`` if there are no rows."""
+    text = odata.both(selection.filter, time_range(selection), f"{keyset.field} gt {begin}")
+    outermost = query | {"$filter": text, "$orderby": f"{keyset.field} {order}", "$top": 1}
+    found = _ask(keyset, client, outermost, rows, refusable=True)
+    return found[0].version if found else None
+
+
+def _beginning(cursor: Cursor | None, bounds: Numbers) -> int:
+    """The number after which to begin; -1 for the beginning."""
+    if bounds.after is not None:
+        return bounds.after
+    return cursor.overlap_from if isinstance(cursor, NumberCursor) else -1
+
+
+def _question(
+    keyset: Keyset, selection: Selection, walk: _Walk, page_size: int, bounds: Numbers
+) -> dict[str, Any]:
     after = f"{keyset.field} gt {walk.after}" if walk.after >= 0 else ""
-    text = odata.both(selection.filter, time_range(selection), after)
+    upto = f"{keyset.field} le {bounds.upto}" if bounds.upto is not None else ""
+    text = odata.both(selection.filter, time_range(selection), after, upto)
     question: dict[str, Any] = {"$filter": text} if text else {}
     question |= {"$orderby": f"{keyset.field} asc", "$top": page_size}
     if walk.skip is not None:
@@ -150,12 +211,12 @@ def _ask(
             url=error.url,
             http_status=400,
             payload=error.payload,
-            hint="Look at the resource's filter.",
+            hint="Check the resource's filter.",
         ) from error
 
 
 def _placed(rows: Sequence[Row], walk: _Walk) -> Iterator[tuple[int, Row]]:
-    """Each row with its number; one that cannot be read stands where the one before it does."""
+    """Each row with its number; a row that cannot be read has the number of the row before it."""
     place = walk.after
     for row in rows:
         place = place if row.version is None else row.version
@@ -163,24 +224,27 @@ def _placed(rows: Sequence[Row], walk: _Walk) -> Iterator[tuple[int, Row]]:
 
 
 def _identity(row: Row) -> Hashable:
-    """What a row is known by when it comes again; the key of one that cannot be read may be its place."""
+    """Identifies a row when it comes again: the key of a row that cannot be read may only be its place."""
     return row.raw or (row.key, row.version)
 
 
 def _check_order(keyset: Keyset, walk: _Walk, numbers: Sequence[int]) -> None:
     if any(later < earlier for earlier, later in pairwise(numbers)):
-        problem = f"the server ignores $orderby={keyset.field}"
         if walk.largest:
-            raise never_ending(keyset.route, problem)
-        raise KeysetRefused(problem, code="API_ERROR", url=keyset.route, http_status=400)
+            raise never_ending(keyset.route, _ignored(keyset))
+        raise KeysetRefused(_ignored(keyset), code="API_ERROR", url=keyset.route, http_status=400)
     if numbers and numbers[0] <= walk.after:
         raise never_ending(keyset.route, f"the server ignores '{keyset.field} gt {walk.after}'")
 
 
-class _Cursors(Sequence[Cursor]):
-    """The cursor after each row, made when it is asked for: most never are.
+def _ignored(keyset: Keyset) -> str:
+    return f"the server ignores $orderby={keyset.field}"
 
-    It reaches back by the overlap, but not over more rows than one answer.
+
+class _Cursors(Sequence[Cursor]):
+    """The cursor after each row, created on access, because most are never needed.
+
+    A cursor reaches back by the overlap, but not over more rows than one page.
     """
 
     def __init__(self, keyset: Keyset, walk: _Walk, places: Sequence[int]) -> None:
@@ -202,11 +266,11 @@ class _Cursors(Sequence[Cursor]):
         place = self._line[at]
         back = self._line[at - self._reach] if at >= self._reach else place - self._overlap
         start = min(max(place - self._overlap, back, 0), place - 1)
-        return {"time_stamp": place, "overlap_from": start}
+        return NumberCursor(time_stamp=place, overlap_from=start)
 
 
 def _advance(walk: _Walk, rows: Sequence[Row]) -> None:
-    """Go on after the last number but one, so that ties of the last number are seen again."""
+    """Continue after the last number but one, so that rows with the last number are read again."""
     numbers = [row.version for row in rows if row.version is not None]
     last = numbers[-1] if numbers else sys.maxsize
     begun = next((i for i in reversed(range(len(rows))) if rows[i].version not in (None, last)), None)
@@ -215,7 +279,7 @@ def _advance(walk: _Walk, rows: Sequence[Row]) -> None:
         walk.given = {row: number for row, number in walk.given.items() if number > walk.after}
         walk.skip, walk.anchor, walk.restarts = None, None, 0
     elif walk.skip is None or (numbers and last != walk.after + 1):
-        # Nothing but one tie: read it again, in an order that skipping can rely on.
+        # The whole page is one tie: read it again, in an order that $skip can rely on.
         walk.after = last - 1 if numbers else walk.after
         walk.skip, walk.anchor = 0, None
     else:

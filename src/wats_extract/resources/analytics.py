@@ -16,7 +16,7 @@ import pyarrow as pa
 from wats_extract.flow import Selection
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import QuestionedReader, Questions
-from wats_extract.readers.reading import Query
+from wats_extract.readers.reader import Query
 from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.fields import moment, number, snake, table, text, uuid, whole
 from wats_extract.resources.resource import Resource

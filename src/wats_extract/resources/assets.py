@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import NumberedList
+from wats_extract.readers.numbered import NumberedList
 from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Query
+from wats_extract.readers.reader import Query
 from wats_extract.readers.text_keyset import TextKeyset
 from wats_extract.resources.fields import moment, number, place, table, text, truth, uuid, whole
 from wats_extract.resources.resource import Resource

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
-from wats_extract.flow import Reply, Row
+from wats_extract.flow import Reply, Row, Window
 from wats_extract.readers.by_key import ByKeyReader, Wanted
-from wats_extract.readers.reading import Page, Query, Reading, not_found
+from wats_extract.readers.reader import Page, Query, Source
 from wats_extract.resources.reports import REPORT_LIST
 from wats_extract.resources.resource import Resource
 from wats_extract.shred import report_files
@@ -90,35 +90,35 @@ class AttachmentReader(ByKeyReader):
     A report without any is passed over, unless it had some when it was read before.
     """
 
-    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, int]]:
+    def fresh(self, source: Source, window: Window, page: Page) -> list[tuple[Row, int]]:
         """The rows of a page that have files, or had some, with their place."""
-        rows = super().fresh(reading, page)
+        rows = super().fresh(source, window, page)
         bare = [row.key for row, _ in rows if row.record is not None and not _listed_files(row.record)]
-        gone = set(bare).difference(reading.known.landed(bare, None) if bare else ())
+        gone = set(bare).difference(source.known.landed(bare, None) if bare else ())
         return [(row, place) for row, place in rows if row.key not in gone]
 
-    def fetch(self, reading: Reading, key: Wanted) -> Any:
+    def fetch(self, source: Source, window: Window, key: Wanted) -> Any:
         """All files of one report, or the failure that it is: they land together."""
         if key.problem is not None:
             return key.problem
         try:
-            header = key.record or self._header(reading, key)
+            header = key.record or self._header(source, window, key)
             if header is None:
-                return not_found(reading, key.key, proper=key.key)
-            files = [self._file(reading, key, each) for each in _listed_files(header)]
+                return source.not_found(key.key)
+            files = [self._file(source, window, key, each) for each in _listed_files(header)]
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError as error:
-            return reading.fetch_failure(key.key, error)
+            return source.fetch_failure(key.key, error)
         except RecordError as error:
-            return reading.record_failure(key.key, error.message, raw=b"")
+            return source.record_failure(key.key, error.message, raw=b"")
         return AttachedFiles(key.key, header.timeStamp, files)
 
-    def _header(self, reading: Reading, key: Wanted) -> Any:
-        found = self.listing.look_up(reading, [key.key], self.shredder.rows, self.asked)
+    def _header(self, source: Source, window: Window, key: Wanted) -> Any:
+        found = self.listing.look_up(source, window, [key.key], self.shredder.rows, self.asked)
         return found[key.key].record if key.key in found else None
 
-    def _file(self, reading: Reading, key: Wanted, listed: Any) -> AttachedFile:
+    def _file(self, source: Source, window: Window, key: Wanted, listed: Any) -> AttachedFile:
         about: Query = {"reportId": key.key}
         if listed.id is not None:
             about["attachmentId"] = listed.id
@@ -126,7 +126,7 @@ class AttachmentReader(ByKeyReader):
             about["stepId"] = listed.stepId
         else:
             raise RecordError(f"its file {listed.filename!r} has neither stepId nor id")
-        reply = reading.client.get(self.route, query=about, decode=_as_it_is, accept=self.accept)
+        reply = source.client.get(self.route, query=about, decode=_as_it_is, accept=self.accept)
         identity = None if listed.id is None else listed.id.lower()
         return AttachedFile(listed.stepId, identity, listed.filename, reply.content_type, reply.body)
 

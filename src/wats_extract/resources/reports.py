@@ -10,9 +10,9 @@ from typing import Any
 
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import ReportList
+from wats_extract.readers.numbered import ReportList
 from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Query
+from wats_extract.readers.reader import Query
 from wats_extract.resources.resource import Resource
 from wats_extract.shred import header_tables
 from wats_extract.shred.flat import Child, FlatShredder

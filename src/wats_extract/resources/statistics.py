@@ -15,7 +15,7 @@ from wats_extract.filters import odata, wats_filter
 from wats_extract.flow import Selection
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import Questions
-from wats_extract.readers.reading import Query
+from wats_extract.readers.reader import Query
 from wats_extract.readers.time_window import AHEAD, BEFORE_WATS
 from wats_extract.resources.fields import place, table, text
 from wats_extract.resources.resource import Resource

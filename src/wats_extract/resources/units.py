@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.filters import odata
-from wats_extract.flow import Failure
+from wats_extract.flow import Failure, Window
 from wats_extract.readers.by_key import ByKeyReader, Wanted
 from wats_extract.readers.mentioned import Mentioned
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reader import Source
 from wats_extract.resources.fields import moment, place, table, text, tree, truth, whole
 from wats_extract.resources.reports import REPORT_LIST
 from wats_extract.resources.resource import Resource
@@ -139,9 +139,9 @@ def _about(keys: Iterable[str]) -> str:
 class UnitReader(ByKeyReader):
     """Reads units; one that is no more than a part of another has a row of its own, without a record."""
 
-    def fetch(self, reading: Reading, key: Wanted) -> Any:
+    def fetch(self, source: Source, window: Window, key: Wanted) -> Any:
         """One unit, or the failure that it is."""
-        outcome = super().fetch(reading, key)
+        outcome = super().fetch(source, window, key)
         if isinstance(outcome, Failure) and outcome.error_code == "NOT_FOUND" and _is_part(key):
             serial, part = _split(key.key)
             record = fit({"serialNumber": serial, "partNumber": part}, _UNIT.record_type)

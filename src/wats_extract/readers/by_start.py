@@ -1,7 +1,7 @@
 """Windows on ``start``, each read by ``$skip``: for servers that refuse the keyset.
 
-A window is closed, so rows that arrive meanwhile rarely shift it; each reading begins some days before
-the last one's end, because reports arrive late.
+A window is closed, so rows that arrive meanwhile rarely shift its pages. Each reading begins some days before
+the end of the previous one, because reports arrive late.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from wats_extract.cursor import Cursor, StartCursor
 from wats_extract.filters import odata
 from wats_extract.filters.odata import time_range
-from wats_extract.flow import Cursor, Row, Selection
+from wats_extract.flow import Bounds, Everything, Row, Selection, Times
 from wats_extract.http.client import Client
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.reading import Page, Query, never_ending
+from wats_extract.readers.reader import Page, Query, never_ending
 
 WIDTH = timedelta(days=30)
 LOOK_BACK = timedelta(days=7)
 """How late a report may arrive and still be found by the next reading."""
+
+Rows = Callable[[bytes], list[Row]]
 
 
 def pages(
@@ -28,7 +31,7 @@ def pages(
     selection: Selection,
     *,
     cursor: Cursor | None,
-    rows: Callable[[bytes], list[Row]],
+    rows: Rows,
     query: Query,
     now: datetime,
 ) -> Iterator[Page]:
@@ -36,32 +39,58 @@ def pages(
 
     Raises:
         PagingError: the server ignores ``$skip``.
-        RequestError: a page stays without a usable answer.
+        RequestError: a request fails after all retries.
     """
     begin = _begin(keyset, client, selection, cursor, rows, query)
     largest = 0
     for window in _windows(begin, selection, now) if begin else ():
         for answer in _window(keyset, client, window, rows, query):
             largest = max(largest, len(answer))
-            position: Cursor = {"start": odata.timestamp_text(window.since or now)}
+            position = StartCursor(start=odata.timestamp_text(window.since or now))
             yield Page(answer, [position] * len(answer), cap=largest)
 
 
+def split(
+    keyset: Keyset,
+    client: Client,
+    selection: Selection,
+    *,
+    cursor: Cursor | None,
+    rows: Rows,
+    query: Query,
+    now: datetime,
+    parts: int,
+) -> list[Bounds]:
+    """Ranges of ``start`` that together cover everything from some days before the cursor.
+
+    Raises:
+        RequestError: a request fails after all retries.
+    """
+    begin = _begin(keyset, client, selection, cursor, rows, query)
+    end = min(selection.until or now, now)
+    if begin is None or begin >= end:
+        return [Everything()]
+    edges = [begin + (end - begin) * place / parts for place in range(1, parts)]
+    edges = sorted({edge.replace(microsecond=0) for edge in edges} - {begin.replace(microsecond=0)})
+    lower = [begin if cursor is not None else None, *edges]
+    return [Times(low, high) for low, high in zip(lower, [*edges, None], strict=True)]
+
+
 def _window(
-    keyset: Keyset, client: Client, window: Selection, rows: Callable[[bytes], list[Row]], query: Query
+    keyset: Keyset, client: Client, window: Selection, rows: Rows, query: Query
 ) -> Iterator[list[Row]]:
-    """The answers of one window; an empty one ends it, for a short one proves nothing."""
+    """The pages of one window. It ends with an empty page, because a short page is not the end."""
     skip, before = 0, [""]
     while answer := _ask(keyset, client, query | _question(keyset, window, skip), rows):
         if answer[0].key == before[0]:
             raise never_ending(keyset.route, "the server ignores $skip")
-        seen = set(before)  # again on this page, where a report that has arrived moves the others on
+        seen = set(before)  # a report that has arrived moves rows to this page that the last one had
         if fresh := [row for row in answer if row.key not in seen]:
             yield fresh
         skip, before = skip + len(answer), [row.key for row in answer]
 
 
-def _ask(keyset: Keyset, client: Client, query: Query, rows: Callable[[bytes], list[Row]]) -> list[Row]:
+def _ask(keyset: Keyset, client: Client, query: Query, rows: Rows) -> list[Row]:
     return client.get(keyset.route, query=query, decode=lambda reply: rows(reply.body))
 
 
@@ -73,7 +102,7 @@ def _question(keyset: Keyset, window: Selection, skip: int) -> Query:
 
 
 def _windows(begin: datetime, selection: Selection, now: datetime) -> Iterator[Selection]:
-    """Windows side by side; the last one has no end of its own, for clocks of stations may run ahead."""
+    """Adjoining windows. The last one ends with the selection only, because station clocks may run ahead."""
     end = min(selection.until or now, now)
     while begin + WIDTH < end:
         yield replace(selection, since=begin, until=begin + WIDTH)
@@ -86,12 +115,12 @@ def _begin(
     client: Client,
     selection: Selection,
     cursor: Cursor | None,
-    rows: Callable[[bytes], list[Row]],
+    rows: Rows,
     query: Query,
 ) -> datetime | None:
-    """Where the first window begins; ``None`` where there is nothing at all."""
-    if cursor is not None and "start" in cursor:
-        back = datetime.fromisoformat(cursor["start"]) - LOOK_BACK
+    """Where the first window begins; ``None`` if there are no rows at all."""
+    if isinstance(cursor, StartCursor):
+        back = cursor.instant - LOOK_BACK
         return max(back, selection.since or back)
     if selection.since is not None:
         return selection.since
@@ -103,5 +132,5 @@ def _start(row: Row) -> datetime:
     try:
         start = datetime.fromisoformat(row.record.start)
     except (AttributeError, TypeError, ValueError):
-        return datetime(1990, 1, 1, tzinfo=UTC)  # before WATS: all windows are empty until its reports
+        return datetime(1990, 1, 1, tzinfo=UTC)  # before WATS: the windows before its first report are empty
     return start if start.tzinfo else start.replace(tzinfo=UTC)
