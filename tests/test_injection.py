@@ -19,7 +19,7 @@ from wats_extract.flow import Commit, Destination, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.transport import Wire, WireError
 from wats_extract.pipeline.loading import Pipeline
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.tables import Column, Table
 
@@ -123,9 +123,9 @@ def test_a_pipelines_name_is_a_word(name: str) -> None:
 def test_a_key_stays_one_part_of_its_url(resource: str, key: str, server: Any) -> None:
     app, url = server()
     with Client(Connection(url, "bWFya2VyLXRva2Vu", requests_per_minute=None)) as client:
-        reading = Reading(resource, client, Selection())
-        outcomes = list(RESOURCES[resource].reader.read_each(reading, [key]))
-    assert [outcome.key for outcome in outcomes] == [key]
+        source = Source(resource, client)
+        found = list(RESOURCES[resource].reader.outcomes(source, Selection(), [key]))
+    assert [outcome.key for outcome in found] == [key]
     usual = {path for path in app.per_route if path}
     assert all(resource_route_is_plain(path) for path in usual)
     for asked in app.requests:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from tests.extraction import Extraction
 
+from wats_extract.engine.comparison import Comparison
 from wats_extract.engine.run import execute
-from wats_extract.engine.verifying import Comparison, VerifyReport, verify
+from wats_extract.engine.verifying import VerifyReport, verify
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant

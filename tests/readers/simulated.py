@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 
-from wats_extract.flow import Row
+from wats_extract.cursor import Cursor
+from wats_extract.flow import Chunk, Known, Result, Row, Selection, Window
 from wats_extract.http.client import Client, Connection
+from wats_extract.readers.reader import Reader, Source
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -94,7 +96,7 @@ class Listing:
         if name == "uuid":
             return report.uuid in literal.strip("()").split(",")
         if name == "timeStamp":
-            return report.time_stamp > int(literal)
+            return report.time_stamp > int(literal) if operator == "gt" else report.time_stamp <= int(literal)
         bound = datetime.fromisoformat(literal)
         return report.start >= bound if operator == "ge" else report.start < bound
 
@@ -132,6 +134,35 @@ def _row(record: dict[str, Any], place: int) -> Row:
     if "uuid" in record and version is not None:
         return Row(key, version, record)
     return Row(key, version, problem="it does not fit", raw=json.dumps(record).encode())
+
+
+def reading(
+    resource: str,
+    client: Client,
+    selection: Selection | None = None,
+    *,
+    cursor: Cursor | None = None,
+    known: Known | None = None,
+    **options: Any,
+) -> tuple[Source, Window]:
+    """A source and the window of everything after a cursor."""
+    source = Source(resource, client, known=known or Known(), **options)
+    return source, Window(resource, selection or Selection(), cursor=cursor)
+
+
+def read_keys(reader: Reader, where: tuple[Source, Window], keys: Iterable[str]) -> Iterator[Chunk]:
+    """The chunks of some keys."""
+    source, window = where
+    for each in reader.plan(source, window.selection, keys=keys):
+        yield from reader.read(source, each)
+
+
+def outcomes(
+    reader: Reader, where: tuple[Source, Window], keys: Iterable[str]
+) -> Iterator[Result[dict[str, Any]]]:
+    """The outcome of each key."""
+    source, window = where
+    return reader.outcomes(source, window.selection, keys)
 
 
 def in_order(given: Sequence[Row], found: Sequence[Report]) -> bool:

@@ -16,7 +16,8 @@ import httpx2
 import pyarrow as pa
 import pytest
 from tests.conftest import TOKEN
-from tests.readers.simulated import Listing, Time, reports, rows
+from tests.readers.simulated import Listing, Time, outcomes, read_keys, reading, reports, rows
+from wats_extract.readers.numbered import ReportList
 
 from wats_extract.errors import (
     Interrupted,
@@ -33,12 +34,11 @@ from wats_extract.errors import (
 from wats_extract.events import ItemFailed, ItemsFetched, ItemsListed
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
-from wats_extract.flow import Chunk, Failure, Known, Row, Selection, Success
+from wats_extract.flow import Chunk, Failure, Known, Row, Selection, Success, Window
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers.by_key import AHEAD, SHREDDED_TOGETHER, ByKeyReader
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import ReportList
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.tables import Column, Table
 
@@ -123,7 +123,7 @@ class Server:
         place = self.keys.index(key) if key in self.keys else -1
         return self.outcomes.get(place, self.default)(time)
 
-    def reading(self, **options: Any) -> Reading:
+    def reading(self, **options: Any) -> tuple[Source, Window]:
         time = Time()
         limits = {name: options.pop(name) for name in ("max_in_flight", "max_requests") if name in options}
         limits = {"requests_per_minute": None, "max_in_flight": 4, **limits}
@@ -136,7 +136,7 @@ class Server:
         selection = Selection(
             options={"chunk_size": options.pop("chunk_size", 10)}, limit=options.pop("limit", None)
         )
-        return Reading("reports", client, selection, check=client.check, **options)
+        return reading("reports", client, selection, check=client.check, **options)
 
 
 def status(code: int) -> Outcome:
@@ -160,7 +160,7 @@ def read(server: Server, **options: Any) -> tuple[list[Chunk], WatsExtractError 
     chunks: list[Chunk] = []
     stop = None
     try:
-        chunks.extend(READER.read(server.reading(**options)))
+        chunks.extend(READER.read(*server.reading(**options)))
     except WatsExtractError as error:
         stop = error
     for chunk in chunks:
@@ -207,7 +207,7 @@ def test_documents_come_in_the_order_of_the_cursor(count: int, size: int) -> Non
     assert all(len(chunk.landed) == size for chunk in chunks[:-1])
     if chunks:
         assert chunks[-1].cursor is not None
-        assert chunks[-1].cursor["time_stamp"] == count
+        assert chunks[-1].cursor.time_stamp == count
     again, _ = read(server, chunk_size=size)
     assert [chunk.label for chunk in again] == [chunk.label for chunk in chunks]
     assert set(server.fetched.values()) <= {2}
@@ -234,7 +234,7 @@ def test_the_first_finishing_last_changes_nothing() -> None:
 @pytest.mark.parametrize("max_in_flight", [1, 4, 40])
 def test_only_so_many_documents_are_fetched_ahead(max_in_flight: int) -> None:
     server = Server(300)
-    chunks = READER.read(server.reading(max_in_flight=max_in_flight, chunk_size=1))
+    chunks = READER.read(*server.reading(max_in_flight=max_in_flight, chunk_size=1))
     next(chunks)
     ahead = max(AHEAD, 2 * max_in_flight)
     until = time.monotonic() + 0.3
@@ -264,9 +264,7 @@ def test_where_nothing_is_new_nothing_is_fetched_and_the_cursor_stands() -> None
     memory = Known(landed=lambda keys, versions: {key: landed[key] for key in keys if key in landed})
     again, _ = read(server, cursor=chunks[-1].cursor, known=memory)
     assert sum(server.fetched.values()) == 30
-    assert [(dict(chunk.landed), chunk.cursor and chunk.cursor["time_stamp"]) for chunk in again] == [
-        ({}, 30)
-    ]
+    assert [(dict(chunk.landed), chunk.cursor and chunk.cursor.time_stamp) for chunk in again] == [({}, 30)]
 
 
 def test_what_happens_is_told() -> None:
@@ -314,7 +312,7 @@ def test_a_document_that_fails_is_a_failure_and_no_other_is_touched(
 ) -> None:
     server = Server(25, {place: outcome})
     judged: list[bool] = []
-    chunks, stop = read(server, judge=judged.append)
+    chunks, stop = read(server, judge=lambda failure, times=1: judged.extend([failure is None] * times))
     assert stop is None
     assert sorted(through(chunks)) == sorted(server.keys)
     [failure] = [failure for chunk in chunks for failure in chunk.failures]
@@ -378,7 +376,7 @@ def test_what_stops_the_reading_comes_after_what_was_before_it(
         assert place - 2 <= len(keys) <= place + 1
     if chunks:
         assert chunks[-1].cursor is not None
-        assert chunks[-1].cursor["time_stamp"] == len(keys)
+        assert chunks[-1].cursor.time_stamp == len(keys)
 
 
 @pytest.mark.parametrize("outcome", [status(404), body(b'{"odd": 1}')], ids=["fetch", "shred"])
@@ -390,8 +388,8 @@ def test_too_many_failures_stop_it_and_no_document_is_half_landed(
     server = Server(60, dict.fromkeys(bad, outcome))
     failed = itertools.count(1)
 
-    def judge(ok: bool, times: int = 1) -> None:
-        if not ok and next(failed) > tolerated:
+    def judge(failure: Failure | None, times: int = 1) -> None:
+        if failure is not None and next(failed) > tolerated:
             raise TooManyFailures("too many")
 
     chunks, stop = read(server, judge=judge)
@@ -410,17 +408,17 @@ def test_too_many_failures_stop_it_and_no_document_is_half_landed(
 def test_every_document_is_judged_once() -> None:
     server = Server(43, dict.fromkeys((1, 12, 42), body(b'{"odd": 1}')) | dict.fromkeys((0, 40), status(404)))
     judged: list[bool] = []
-    read(server, judge=judged.append, chunk_size=20)
+    read(server, judge=lambda failure, times=1: judged.extend([failure is None] * times), chunk_size=20)
     assert Counter(judged) == {True: 38, False: 5}
 
 
 def test_an_interrupt_gives_the_documents_so_far() -> None:
     server = Server(60)
-    reading = server.reading()
+    where = server.reading()
     hanging = threading.Event()
 
     def interrupts(time_: int) -> httpx2.Response:
-        reading.client._stopping.set()
+        where[0].client._stopping.set()
         hanging.wait(5)
         return httpx2.Response(200, json={})
 
@@ -428,7 +426,7 @@ def test_an_interrupt_gives_the_documents_so_far() -> None:
     chunks: list[Chunk] = []
     try:
         with pytest.raises(Interrupted):
-            chunks.extend(READER.read(reading))
+            chunks.extend(READER.read(*where))
     finally:
         hanging.set()
     keys = through(chunks)
@@ -453,7 +451,7 @@ def test_a_listing_that_breaks_later_gives_what_was_listed_before(problem: str) 
 
 
 def test_threads_end_when_nobody_reads_on() -> None:
-    chunks = READER.read(Server(300).reading(chunk_size=5))
+    chunks = READER.read(*Server(300).reading(chunk_size=5))
     next(chunks)
     chunks.close()
 
@@ -461,7 +459,7 @@ def test_threads_end_when_nobody_reads_on() -> None:
 def test_an_error_of_the_consumer_ends_the_threads_even_while_it_is_kept() -> None:
     kept: list[BaseException] = []
     try:
-        for _ in READER.read(Server(300, {100: status(401)}).reading(chunk_size=5)):
+        for _ in READER.read(*Server(300, {100: status(401)}).reading(chunk_size=5)):
             continue
     except TokenRefused as error:
         kept.append(error)
@@ -499,7 +497,7 @@ def test_listed_records_without_a_key_are_failures_and_those_without_a_number_ar
 def test_keys_come_back_in_their_order_with_their_numbers() -> None:
     server = Server(100)
     wanted = [*reversed(server.keys[:50]), server.keys[70].upper()]
-    chunks = list(READER.read_keys(server.reading(chunk_size=20), wanted))
+    chunks = list(read_keys(READER, server.reading(chunk_size=20), wanted))
     assert [key for chunk in chunks for key in chunk.landed] == [key.lower() for key in wanted]
     assert [version for chunk in chunks for version in chunk.landed.values()] == [*range(50, 0, -1), 71]
     assert [len(chunk.landed) for chunk in chunks] == [20, 20, 11]
@@ -523,7 +521,7 @@ BAD_KEYS = [
 @pytest.mark.parametrize("bad", BAD_KEYS)
 def test_what_is_no_uuid_is_never_sent(bad: str) -> None:
     server = Server(3)
-    [chunk] = READER.read_keys(server.reading(), [server.keys[0], bad, server.keys[1]])
+    [chunk] = read_keys(READER, server.reading(), [server.keys[0], bad, server.keys[1]])
     assert list(chunk.landed) == server.keys[:2]
     assert [(failure.key, failure.error_code) for failure in chunk.failures] == [(bad, "NOT_FOUND")]
     assert sum(server.fetched.values()) == 2
@@ -533,7 +531,7 @@ def test_what_is_no_uuid_is_never_sent(bad: str) -> None:
 def test_a_key_that_the_server_does_not_have() -> None:
     server = Server(3)
     server.default = lambda time: httpx2.Response(404)
-    [chunk] = READER.read_keys(server.reading(), [NOBODY])
+    [chunk] = read_keys(READER, server.reading(), [NOBODY])
     assert [failure.error_code for failure in chunk.failures] == ["NOT_FOUND"]
 
 
@@ -541,7 +539,7 @@ def test_a_key_that_the_server_does_not_have() -> None:
 def test_the_same_key_twice_is_in_two_chunks(outcome: Outcome | None) -> None:
     server = Server(12, {3: outcome} if outcome else {})
     key = server.keys[3]
-    chunks = list(READER.read_keys(server.reading(), [key, server.keys[1], key, server.keys[2], key]))
+    chunks = list(read_keys(READER, server.reading(), [key, server.keys[1], key, server.keys[2], key]))
     assert [sorted(through([chunk])) for chunk in chunks] == [
         sorted([key, server.keys[1]]),
         sorted([key, server.keys[2]]),
@@ -552,16 +550,16 @@ def test_the_same_key_twice_is_in_two_chunks(outcome: Outcome | None) -> None:
 def test_documents_come_without_their_number_where_the_listing_does_not_answer() -> None:
     server = Server(5)
     server.listing.refuses = "uuid"
-    [chunk] = READER.read_keys(server.reading(), server.keys)
+    [chunk] = read_keys(READER, server.reading(), server.keys)
     assert chunk.landed == dict.fromkeys(server.keys)
 
 
-@pytest.mark.parametrize("way", ["read_keys", "read_each"])
-def test_an_endless_generator_of_keys_is_taken_as_needed(way: str) -> None:
+@pytest.mark.parametrize("way", [read_keys, outcomes])
+def test_an_endless_generator_of_keys_is_taken_as_needed(way: Any) -> None:
     server = Server(20)
     taken = itertools.count(1)
     keys = (server.keys[next(taken) % 20] for _ in itertools.repeat(0))
-    results = getattr(READER, way)(server.reading(), keys)
+    results = way(READER, server.reading(), keys)
     for _ in range(3):
         next(results)
     results.close()
@@ -571,16 +569,16 @@ def test_an_endless_generator_of_keys_is_taken_as_needed(way: str) -> None:
 def test_each_key_has_its_outcome_in_order() -> None:
     server = Server(30, {4: status(500), 6: body(b"null"), 8: body(b'{"odd": 1}'), 9: body(b"{")})
     keys = ["nonsense", *server.keys[:12], server.keys[0].upper()]
-    outcomes = list(READER.read_each(server.reading(), iter(keys)))
-    assert [outcome.key for outcome in outcomes] == [key.lower() for key in keys]
-    codes = {outcome.key: outcome.error_code for outcome in outcomes if isinstance(outcome, Failure)}
+    found = list(outcomes(READER, server.reading(), iter(keys)))
+    assert [outcome.key for outcome in found] == [key.lower() for key in keys]
+    codes = {outcome.key: outcome.error_code for outcome in found if isinstance(outcome, Failure)}
     assert codes == {
         "nonsense": "NOT_FOUND",
         server.keys[4]: "API_ERROR",
         server.keys[6]: "NOT_FOUND",
         server.keys[9]: "INVALID_RECORD",
     }
-    values = {outcome.key: outcome.value for outcome in outcomes if isinstance(outcome, Success)}
+    values = {outcome.key: outcome.value for outcome in found if isinstance(outcome, Success)}
     assert values[server.keys[8]] == {"odd": 1}
     assert server.listing.asked == []
 
@@ -589,7 +587,7 @@ def test_a_refused_token_ends_each_after_what_came_before() -> None:
     server = Server(30, {20: status(401)})
     seen: list[Any] = []
     with pytest.raises(TokenRefused):
-        seen.extend(outcome.key for outcome in READER.read_each(server.reading(), server.keys))
+        seen.extend(outcome.key for outcome in outcomes(READER, server.reading(), server.keys))
     assert seen == server.keys[:20]
 
 
@@ -615,8 +613,8 @@ def test_what_may_be_wrong_with_a_report(server: Any, kind: str, code: str, stag
     time_ = Time()
     connection = Connection(url, TOKEN, requests_per_minute=None, timeout=5)
     with Client(connection, stopping=time_, clock=time_) as client:
-        reading = Reading("reports", client, Selection(options={"chunk_size": 15}))
-        chunks = list(RESOURCES["reports"].reader.read(reading))
+        where = reading("reports", client, Selection(options={"chunk_size": 15}))
+        chunks = list(RESOURCES["reports"].reader.read(*where))
     [failure] = [failure for chunk in chunks for failure in chunk.failures]
     assert (failure.key, failure.error_code, failure.stage) == (app.plant.uuid(17), code, stage)
     landed = [key for chunk in chunks for key in chunk.landed]

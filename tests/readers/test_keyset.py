@@ -13,16 +13,17 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.readers.simulated import Listing, Report, in_order, reports, rows
+from tests.readers.simulated import Listing, Report, in_order, reading, reports, rows
+from wats_extract.readers.numbered import ReportList
 
 from wats_extract import events
+from wats_extract.cursor import NumberCursor
 from wats_extract.errors import KeysetRefused, PagingError, RequestError
 from wats_extract.flow import Cursor, Known, Row, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers import keyset
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import ReportList
-from wats_extract.readers.reading import Page, Reading, fresh_rows
+from wats_extract.readers.reader import Page, fresh_rows
 
 HEADERS = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")
 
@@ -52,11 +53,11 @@ def new(
         memory = Known(
             landed=lambda keys, versions: {key: landed[key] for key in keys if key in landed}, **known
         )
-        reading = Reading("report_headers", client, Selection(), cursor, memory)
+        where = reading("report_headers", client, Selection(), cursor=cursor, known=memory)
         return [
             (row, page.cursors[place])
-            for page in ReportList(HEADERS).pages(reading, rows, {})
-            for row, place in fresh_rows(reading, page)
+            for page in ReportList(HEADERS).pages(*where, rows, {})
+            for row, place in fresh_rows(*where, page)
         ]
 
 
@@ -139,7 +140,7 @@ def test_a_reading_goes_on_from_wherever_the_last_was_killed(time_stamps: list[i
     for killed_after in range(1, len(whole) + 1, 7):
         landed = versions(row for row, _ in whole[:killed_after])
         cursor = whole[killed_after - 1][1]
-        assert cursor["overlap_from"] < cursor["time_stamp"]
+        assert cursor.overlap_from < cursor.time_stamp
         rest = [row for row, _ in new(server, cursor, landed)]
         assert sorted(row.key for row in rest) == sorted(row.key for row, _ in whole[killed_after:])
 
@@ -150,7 +151,7 @@ def test_the_overlap_is_5000_numbers_but_no_more_rows_than_one_answer_has(apart:
     server = Listing(reports(range(apart, 300 * apart, apart)), cap=cap)
     [*_, page] = pages(server)
     cursor = page.cursors[-1]
-    again = sum(cursor["overlap_from"] < report.time_stamp for report in server.reports)
+    again = sum(cursor.overlap_from < report.time_stamp for report in server.reports)
     assert again == max(1, min(cap, 299, (5_000 + apart - 1) // apart))
 
 
@@ -270,15 +271,15 @@ def test_a_server_that_orders_only_at_first_is_noticed() -> None:
     ],
     ids=["ignores $orderby", "refuses gt", "refuses gt, few", "refuses the order", "refuses gt, none"],
 )
-@pytest.mark.parametrize("cursor", [None, {"time_stamp": 20, "overlap_from": 10}])
+@pytest.mark.parametrize("cursor", [None, NumberCursor(20, 10)])
 def test_where_the_keyset_is_refused_windows_give_everything_once(
     server: Listing, cursor: Cursor | None
 ) -> None:
     server.asked.clear()
     notes: list[events.Event] = []
     with server.client() as client:
-        reading = Reading("report_headers", client, Selection(), cursor, listen=notes.append)
-        read = every(ReportList(HEADERS).pages(reading, rows, {}))
+        where = reading("report_headers", client, Selection(), cursor=cursor, listen=notes.append)
+        read = every(ReportList(HEADERS).pages(*where, rows, {}))
     assert sorted(row.key for row in read) == sorted(report.uuid for report in server.reports)
     asked_for_a_number = bool(server.reports or cursor or server.refuses == "timeStamp")
     assert len(notes) == asked_for_a_number
@@ -288,9 +289,9 @@ def test_where_the_keyset_is_refused_windows_give_everything_once(
 def test_a_filter_that_the_server_refuses_is_no_endless_fallback() -> None:
     server = Listing(reports(range(5)), refuses="colour")
     with server.client() as client:
-        reading = Reading("report_headers", client, Selection(filter="colour eq 'red'"))
+        where = reading("report_headers", client, Selection(filter="colour eq 'red'"))
         with pytest.raises(RequestError, match="HTTP 400: The query specified") as told:
-            every(ReportList(HEADERS).pages(reading, rows, {}))
+            every(ReportList(HEADERS).pages(*where, rows, {}))
     assert not isinstance(told.value, KeysetRefused)
     assert told.value.exit_code == 2
     assert "filter" in told.value.hint
@@ -344,8 +345,8 @@ def test_a_server_whose_records_have_no_numbers_at_all_is_read_to_its_end() -> N
 
 def look_up(server: Listing, keys: Sequence[str]) -> dict[str, Row]:
     with server.client() as client:
-        reading = Reading("report_headers", client, Selection())
-        return ReportList(HEADERS).look_up(reading, list(keys), rows, {})
+        where = reading("report_headers", client, Selection())
+        return ReportList(HEADERS).look_up(*where, list(keys), rows, {})
 
 
 @pytest.mark.parametrize("cap", [10, 13, 10_000])

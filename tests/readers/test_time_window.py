@@ -17,11 +17,12 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.readers.simulated import Time
+from tests.readers.simulated import Time, reading
 
+from wats_extract.cursor import StartCursor
 from wats_extract.flow import Cursor, Row, Selection
 from wats_extract.http.client import Client, Connection
-from wats_extract.readers.reading import Page, Reading, RowsOf
+from wats_extract.readers.reader import Page, RowsOf
 from wats_extract.readers.time_window import AHEAD, BEFORE_WATS, TimeWindows
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -108,8 +109,8 @@ def pages(
     connection = Connection("http://wats.test", requests_per_minute=None)
     transport = httpx2.MockTransport(server)
     with Client(connection, transport=transport, stopping=time, clock=time) as client:
-        reading = Reading("uut_reports", client, Selection(**selection), cursor=cursor)
-        yield from TimeWindows("App/UutReport", cap=cap, now=lambda: now).pages(reading, read, {})
+        where = reading("uut_reports", client, Selection(**selection), cursor=cursor)
+        yield from TimeWindows("App/UutReport", cap=cap, now=lambda: now).pages(*where, read, {})
 
 
 def keys(found: list[Page]) -> list[int]:
@@ -118,13 +119,13 @@ def keys(found: list[Page]) -> list[int]:
 
 def check_windows(found: list[Page], begin: datetime, end: datetime) -> None:
     """The windows lie side by side from beginning to end, and the cursor goes forward over them."""
-    windows = [page.window for page in found]
+    windows = [page.coverage for page in found]
     edges = [(datetime.fromisoformat(w.begin), datetime.fromisoformat(w.end)) for w in windows if w]
     assert len(edges) == len(found)
     assert edges[0][0] == begin
     assert edges[-1][1] == end
     assert all(before[1] == after[0] for before, after in pairwise(edges))
-    places = [datetime.fromisoformat((page.end or {})["start"]) for page in found]
+    places = [datetime.fromisoformat(page.end.start) for page in found]
     assert places == sorted(places)
 
 
@@ -170,15 +171,15 @@ def test_every_row_comes_once_and_what_is_cut_is_named(
         return {key for key, second in enumerate(seconds) if low <= second < high}
 
     for page in found:
-        assert page.window is not None
-        first, last = (datetime.fromisoformat(text) for text in (page.window.begin, page.window.end))
-        assert bool(page.saturated) is not page.window.complete
+        assert page.coverage is not None
+        first, last = (datetime.fromisoformat(text) for text in (page.coverage.begin, page.coverage.end))
+        assert bool(page.saturated) is not page.coverage.complete
         if page.saturated:
             assert last - first <= SECOND
             assert (
                 len(within(first, last)) + closed * seconds.count((last - BEGINNING).total_seconds()) >= cap
             )
-            assert page.window.key in page.saturated
+            assert page.coverage.key in page.saturated
         else:
             assert within(first, last) <= given_.keys()
     most = math.log2((end - begin) / SECOND + 2)
@@ -205,9 +206,9 @@ def test_a_lower_cap_that_a_second_exceeds_is_named() -> None:
     server = Server([float(second) for second in range(200)] + [1000.0] * 30, cap=12)
     found = list(pages(server, 10_000, since=BEGINNING))
     (cut,) = [page for page in found if page.saturated]
-    assert cut.window is not None
-    assert cut.window.key == "2026-01-01T00:16:40Z/2026-01-01T00:16:41Z"
-    assert len(cut.rows) == cut.window.rows == cut.cap == 12
+    assert cut.coverage is not None
+    assert cut.coverage.key == "2026-01-01T00:16:40Z/2026-01-01T00:16:41Z"
+    assert len(cut.rows) == cut.coverage.rows == cut.cap == 12
     assert set(range(200)) < set(keys(found))
 
 
@@ -241,19 +242,19 @@ def test_the_next_reading_looks_back_and_its_cursor_never_goes_back() -> None:
     server = Server([3600.0 * hour for hour in range(24 * 60)])
     first = list(pages(server, 100, now=BEGINNING + timedelta(days=50)))
     cursor = first[-1].end
-    assert cursor == {"start": "2026-02-20T00:00:00Z"}
+    assert cursor == StartCursor("2026-02-20T00:00:00Z")
     server.seconds.append((timedelta(days=44)).total_seconds() + 1)  # late
     server.asked.clear()
     found = list(pages(server, 100, cursor, now=BEGINNING + timedelta(days=60)))
     assert len(server.seconds) - 1 in keys(found)
     assert min(key for key in keys(found)) == 24 * 43
     check_windows(found, BEGINNING + timedelta(days=43), BEGINNING + timedelta(days=61))
-    assert all((page.end or {})["start"] >= cursor["start"] for page in found)
+    assert all(page.end.start >= cursor.start for page in found)
 
 
 def test_a_row_that_is_cut_keeps_the_cursor_until_a_whole_window() -> None:
     found = list(pages(Server([10.0] * 5 + [20.5]), 3, since=BEGINNING))
-    places = [(bool(page.saturated), (page.end or {})["start"]) for page in found]
+    places = [(bool(page.saturated), page.end.start) for page in found]
     cut = next(place for place, (is_cut, _) in enumerate(places) if is_cut)
     assert places[cut][1] <= "2026-01-01T00:00:10Z"
     assert places[-1][1] == "2026-04-01T00:00:00Z"

@@ -61,7 +61,7 @@ def _tell(plan: Plan, pipeline: Pipeline) -> None:
 
 
 def _cells(name: str, each: PlannedResource) -> list[object]:
-    cursor = {key: value for key, value in (each.cursor or {}).items() if key != "overlap_from"}
+    cursor = {each.cursor.field: each.cursor.place} if each.cursor else {}
     more = "≥ " if each.at_least else ""
     return [
         name,

@@ -82,7 +82,7 @@ def _tell(pipeline: Pipeline, *, exported: bool) -> None:
 
 
 def _cells(each: Stored) -> list[object]:
-    return [each.resource, _words(each.cursor), output.pairs(json.loads(each.selection)) or "everything"]
+    return [each.resource, _words(each.shown()), output.pairs(json.loads(each.selection)) or "everything"]
 
 
 def _words(cursor: dict[str, Any]) -> str:

@@ -124,11 +124,12 @@ def _show_cursors(states: Sequence[dict[str, Any]]) -> None:
 
 
 def _cursor_row(state: dict[str, Any]) -> list[object]:
-    from wats_extract.state.tables import cursor_in
+    from wats_extract.cursor import cursor_to_json
+    from wats_extract.state.positions import position_in
 
     selection, updated = output.pairs(json.loads(state["selection"])), output.moment(state["updated_at"])
     try:
-        cursor = output.pairs(cursor_in(state)) or "the beginning"
+        cursor = output.pairs(cursor_to_json(position_in(state).cursor)) or "the beginning"
     except DestinationError:
         cursor = f"unreadable: {state['cursor']}"
     return [state["resource"], updated, cursor, selection or "everything"]

@@ -68,7 +68,7 @@ def command(
 
 
 def _tell(report: VerifyReport, pipeline: Pipeline, *, file: Path) -> None:  # noqa: ARG001 - not shown
-    from wats_extract.engine.verifying import KINDS
+    from wats_extract.engine.comparison import KINDS
 
     good = report.status == "equal"
     if not report.resources and not report.message:

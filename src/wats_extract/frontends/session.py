@@ -16,14 +16,14 @@ from wats_extract.engine.fetching import Fetched, Fetching, until_left
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import instant
 from wats_extract.filters.nearest import nearest
-from wats_extract.flow import Chunk, Failure, Result, Selection
+from wats_extract.flow import Chunk, Failure, Result, Selection, Window
 from wats_extract.frontends.asynchronous import awaited, awaited_each
 from wats_extract.http.client import Client
 from wats_extract.pipeline.loading import filtered, lacking
 from wats_extract.pipeline.opening import open_client
 from wats_extract.pipeline.source import Source, connection
 from wats_extract.readers.ahead import in_background
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import resource_named, table_named
 from wats_extract.resources.resource import Resource
 from wats_extract.tables import Table
@@ -64,26 +64,32 @@ def demo(*, reports: int | None = None, seed: int | None = None) -> Wats:
 
 
 class Stream(Iterator[pa.RecordBatch]):
-    """Record batches while they arrive, in bounded memory; consumed once.
+    """Record batches as they arrive, in bounded memory. A stream can be consumed once.
 
     Attributes:
-        failures: Items that did not fit or could not be fetched, so far; look at them when it has ended.
+        failures: Items that could not be fetched or shredded so far; complete once the stream has ended.
+        schema: The schema of every batch: the table's, without the ``_wats`` stamps.
     """
 
     def __init__(self, chunks: Iterator[Chunk], table: Table, client: Client) -> None:
         self.failures: list[Failure] = []
+        self.schema: pa.Schema = table.shredded_schema
         self._client = client
         self._batches = self._read(until_left(chunks, client), table)
 
     def __next__(self) -> pa.RecordBatch:
         return next(self._batches)
 
+    def read_all(self) -> pa.Table:
+        """All batches as one Arrow table, also if there are no rows. Memory is what the table needs."""
+        return pa.Table.from_batches(self, self.schema)
+
     def close(self) -> None:
-        """Stop reading before the end; what is under way is given up."""
+        """Stop reading before the end, and abandon requests in flight."""
         self._batches.close()
 
     def stop(self) -> None:
-        """The same from another thread: the one that reads gets ``Interrupted``, soon."""
+        """Stop from another thread: the reading thread gets ``Interrupted`` soon."""
         self._client.stop()
 
     def _read(self, chunks: Generator[Chunk], table: Table) -> Generator[pa.RecordBatch]:
@@ -159,12 +165,71 @@ class Wats:
         for _, text in lacking(declared, {**options, "filter": filter}):
             raise ConfigurationError(text)
         select = self._selection(declared, since, until, filter, limit, options)
+        return self._stream(declared, wanted, lambda source: declared.reader.plan(source, select))
 
-        reading = self._reading(declared, select)
-        chunks = declared.reader.read(reading)
-        if not declared.reader.waits_for_commits:
-            chunks = in_background(chunks, ahead=0, check=reading.check)
-        return Stream(chunks, wanted, reading.client)
+    def plan(
+        self,
+        resource: str,
+        *,
+        parts: int = 1,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        filter: Mapping[str, Any] | str | None = None,  # noqa: A002
+        limit: int | None = None,
+        **options: Any,
+    ) -> list[Window]:
+        """Divide a resource into windows, to be read by several processes or machines.
+
+        The windows are disjoint, and together they are what :meth:`stream` reads. They pickle; each is read by
+        :meth:`read`, in any process and in any order. Report lists are divided by ``timeStamp`` (two requests
+        find its range), lists with a time filter by time, statistics by question. Other lists cannot be
+        divided and give one window, and so does a ``limit``.
+
+        Args:
+            resource: Such as ``report_headers`` or ``reports``.
+            parts: The number of windows wanted; there may be fewer.
+            since: Reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
+            until: Reports that start before.
+            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, or an OData text.
+            limit: Stop after so many items.
+            options: The resource's own options, as in a pipeline file.
+
+        Raises:
+            ConfigurationError: a name or a value is wrong.
+            RequestError: a request fails after all retries.
+        """
+        _check(parts=parts)
+        declared = resource_named(resource)
+        for _, text in lacking(declared, {**options, "filter": filter}):
+            raise ConfigurationError(text)
+        select = self._selection(declared, since, until, filter, limit, options)
+        source = self._source(declared)
+        try:
+            return list(declared.reader.plan(source, select, parts=parts))
+        finally:
+            source.client.stop()
+
+    def read(self, window: Window, *, table: str | None = None) -> Stream:
+        """Read one window of :meth:`plan`, batch by batch, in bounded memory.
+
+        Args:
+            window: A window of any process's plan.
+            table: Which of the resource's tables, such as ``steps``; its first by default.
+
+        Yields:
+            Record batches (schema: the table's, without the ``_wats`` stamps).
+
+        Raises:
+            ConfigurationError: the resource has no such table.
+            RequestError: a request for the list fails after all retries.
+        """
+        declared = resource_named(window.resource)
+        return self._stream(declared, table_named(declared, table), lambda source: [window])
+
+    def _stream(self, resource: Resource, table: Table, plan: Callable[[Source], Iterable[Window]]) -> Stream:
+        source, reader = self._source(resource), resource.reader
+        chunks = (chunk for window in plan(source) for chunk in reader.read(source, window))
+        return Stream(in_background(chunks, ahead=0, check=source.check), table, source.client)
 
     def astream(self, resource: str, **selection: Any) -> AsyncGenerator[pa.RecordBatch]:
         """The same as :meth:`stream`, from asyncio: each batch is waited for in a thread.
@@ -375,13 +440,14 @@ class Wats:
             if where != "filter":  # the keys say what is asked for
                 raise ConfigurationError(text)
         select = self._selection(resource, None, None, None, None, options)
-        reading = self._reading(resource, select, max_in_flight)
-        return Fetching(resource, reading, fail_fast, on_progress or (lambda done: None))
+        _check(max_in_flight=max_in_flight, chunk_size=options.get("chunk_size"))
+        source = self._source(resource, max_in_flight=max_in_flight)
+        return Fetching(resource, source, select, fail_fast, on_progress or (lambda done: None))
 
-    def _reading(self, resource: Resource, select: Selection, max_in_flight: int | None = None) -> Reading:
-        _check(max_in_flight=max_in_flight, chunk_size=select.options.get("chunk_size"))
+    def _source(self, resource: Resource, *, max_in_flight: int | None = None) -> Source:
+        """A part of the connection, to be stopped by itself."""
         part = self._client.part(max_in_flight=max_in_flight, keeping=self)
-        return Reading(resource.name, part, select, check=part.check)
+        return Source(resource.name, part, check=part.check)
 
     def _selection(
         self,

@@ -42,6 +42,8 @@ AHEAD = 64
 FEW_AHEAD = 40
 """The same for single outcomes, where no chunk has to be filled."""
 
+KEYS_PER_WINDOW = 200
+
 SAME_HALVES = 6
 """How often the same truncated document has to come before the document itself counts as broken."""
 
@@ -123,8 +125,8 @@ class ByKeyReader(ListReader):
         return self.asked
 
     def keys_per_window(self) -> int:
-        """The number of keys in one window."""
-        return KEYS_AHEAD
+        """The number of keys in one window. Keys may come from a generator, so it is not larger than it pays."""
+        return KEYS_PER_WINDOW
 
     def read(self, source: Source, window: Window) -> Iterator[Chunk]:
         """Chunks of ``chunk_size`` documents, in the order of the cursor or of the window's keys.
@@ -307,7 +309,7 @@ class _ChunkBuilder:
         self._pending: list[tuple[Wanted, Any]] = []
         self._keys: list[Wanted] = []
         self._seen: set[str] = set()
-        self._verdicts: list[bool] = []
+        self._verdicts: list[Failure | None] = []
         self._rows: dict[Table, list[pa.RecordBatch]] = {}
         self._failures: list[Failure] = []
         self.landed: dict[str, int | None] = {}
@@ -352,8 +354,8 @@ class _ChunkBuilder:
         The caller does this after it has yielded the chunk, because the error stops the reading.
         """
         verdicts, self._verdicts = self._verdicts, []
-        for ok in verdicts:
-            self._source.judge(ok)
+        for failure in verdicts:
+            self._source.judge(failure)
 
     def _shred(self) -> None:
         pending, self._pending = self._pending, []
@@ -374,9 +376,9 @@ class _ChunkBuilder:
         if documents:
             for table, batch in self._reader.shredder.shred(documents, self._options).items():
                 self._rows.setdefault(table, []).append(batch)
-            self._verdicts += [True] * len(documents)
+            self._verdicts += [None] * len(documents)
 
     def _fail(self, failure: Failure) -> None:
         self._failures.append(failure)
         self._source.listen(events.ItemFailed(failure))
-        self._verdicts.append(False)
+        self._verdicts.append(failure)

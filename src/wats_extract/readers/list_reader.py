@@ -48,6 +48,11 @@ class ListReader:
         return self.listing.cap
 
     @property
+    def keys_at_once(self) -> int:
+        """The number of keys that one request of ``find`` takes."""
+        return self.listing.keys_at_once
+
+    @property
     def lists_versions(self) -> bool:
         """Whether ``list_items`` gives reports with their ``timeStamp``."""
         return self.listing.versioned
@@ -62,8 +67,8 @@ class ListReader:
         raise NotImplementedError
 
     def keys_per_window(self) -> int:
-        """The number of keys in one window: those that one pass over the list can find."""
-        return max(self.listing.keys_at_once, KEYS_AHEAD)
+        """The number of keys in one window: enough for ten look-ups at a time, or for one pass over the list."""
+        return max(self.listing.keys_at_once, min(10 * self.listing.keys_at_once, KEYS_AHEAD))
 
     def fresh(self, source: Source, window: Window, page: Page) -> list[tuple[Row, int]]:
         """The rows of a page of the list whose items are new, with their place."""

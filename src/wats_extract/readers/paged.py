@@ -74,15 +74,13 @@ class PagedReader(ListReader):
                 source.listen(events.ItemsListed(source.resource, len(fresh)))
                 cursor = page.cursors[fresh[-1][1]] if fresh and len(fresh) == left else page.end
                 chunk = self._chunk(source, [row for row, _ in fresh], cursor, page)
-                verdicts = [
-                    (ok, len(list(rows))) for ok, rows in groupby(row.key in chunk.landed for row, _ in fresh)
-                ]
+                counts = verdicts(chunk, [row.key for row, _ in fresh])
                 left = None if left is None else left - len(fresh)
                 del page, fresh  # their records would stay in memory during the commit
                 yield chunk
                 del chunk
-                for ok, times in verdicts:
-                    source.judge(ok, times)
+                for failure, times in counts:
+                    source.judge(failure, times)
                 if left is not None and left <= 0:
                     return
 
@@ -197,3 +195,10 @@ class PagedReader(ListReader):
 
     def _misfit(self, source: Source, row: Row) -> Failure:
         return source.record_failure(row.key, row.problem, raw=row.raw, url=f"/api/{self.listing.route}")
+
+
+def verdicts(chunk: Chunk, keys: Sequence[str]) -> list[tuple[Failure | None, int]]:
+    """What to tell the judge of the items of a chunk, in order; equal neighbours are counted together."""
+    failed = {failure.key: failure for failure in chunk.failures}
+    outcomes = groupby(keys, key=lambda key: None if key in chunk.landed else failed[key])
+    return [(failure, sum(1 for _ in group)) for failure, group in outcomes]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from wats_extract import events
 from wats_extract.flow import Chunk, Keys, Window
-from wats_extract.readers.paged import PagedReader
+from wats_extract.readers.paged import PagedReader, verdicts
 from wats_extract.readers.reader import Page, Source
 
 
@@ -68,8 +68,8 @@ class QueueReader(PagedReader):
             if acknowledge:
                 chunk = replace(chunk, acknowledge=[f"{self.listing.route}/{key}" for key in chunk.landed])
             yield chunk
-            for row in fresh:
-                source.judge(row.key in chunk.landed)
+            for failure, times in verdicts(chunk, [row.key for row in fresh]):
+                source.judge(failure, times)
             if not acknowledge or (left is not None and (left := left - len(fresh)) <= 0):
                 return
 

@@ -29,17 +29,17 @@ RowsOf: TypeAlias = Callable[[bytes], list[Row]]
 GONE = "It was deleted on the server, or the token does not reach it."
 
 KEYS_AHEAD = 1_000
-"""The number of keys that are taken in advance of the one being read."""
+"""The largest number of keys that are taken in advance of the one being read."""
 
 
 class Judge(Protocol):
     """Counts successes and failures, and may stop the reading."""
 
-    def __call__(self, ok: bool, times: int = 1) -> None:  # noqa: FBT001
-        """Count so many items that succeeded or failed.
+    def __call__(self, failure: Failure | None, times: int = 1) -> None:
+        """Count so many items that failed, or succeeded if ``failure`` is ``None``.
 
         Raises:
-            TooManyFailures: too many items fail.
+            WatsExtractError: the reading has to stop.
         """
 
 
@@ -59,7 +59,7 @@ class Source:
     resource: str
     client: Client
     known: Known = field(default_factory=Known)
-    judge: Judge = lambda ok, times=1: None
+    judge: Judge = lambda failure, times=1: None
     listen: events.Listener = events.nobody
     check: Callable[[], None] = lambda: None
 
@@ -169,6 +169,10 @@ class Reader(Protocol):
     @property
     def cap(self) -> int | None:
         """The number of rows requested at once; ``None`` if the server decides."""
+
+    @property
+    def keys_at_once(self) -> int:
+        """The number of keys that one request of ``find`` takes."""
 
     @property
     def reads_ahead(self) -> bool:

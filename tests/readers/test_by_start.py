@@ -13,9 +13,9 @@ from tests.readers.simulated import BEGINNING, Listing, Report, reports, rows
 
 from wats_extract.errors import PagingError
 from wats_extract.flow import Cursor, Row, Selection
-from wats_extract.readers import window
+from wats_extract.readers import by_start
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.reading import Page
+from wats_extract.readers.reader import Page
 
 HEADERS = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")
 NOW = BEGINNING + timedelta(days=100)
@@ -34,7 +34,7 @@ def typed(body: bytes) -> list[Row]:
 
 def pages(server: Listing, cursor: Cursor | None = None, **selection: Any) -> Iterator[Page]:
     with server.client() as client:
-        yield from window.pages(
+        yield from by_start.pages(
             HEADERS, client, Selection(**selection), cursor=cursor, rows=typed, query={}, now=NOW
         )
 
@@ -80,7 +80,7 @@ def test_the_next_reading_finds_what_came_within_the_days_it_looks_back() -> Non
     server = Listing(reports(range(400), apart=timedelta(hours=6)))
     cursor = list(pages(server))[-1].cursors[-1]
     server.asked.clear()
-    begin = datetime.fromisoformat(cursor["start"])
+    begin = datetime.fromisoformat(cursor.start)
     late = Report("ffffffff-0000-4000-8000-000000000000", 9999, begin - timedelta(days=6))
     server.reports.append(late)
     again = keys(pages(server, cursor))
@@ -132,7 +132,7 @@ def test_reports_that_arrive_in_an_open_window_while_it_is_read_are_no_error_and
 
 def test_the_cursor_is_where_the_window_begins() -> None:
     server = Listing(reports(range(10), apart=timedelta(days=20)))
-    positions = [datetime.fromisoformat(page.cursors[-1]["start"]) for page in pages(server)]
+    positions = [datetime.fromisoformat(page.cursors[-1].start) for page in pages(server)]
     assert positions == sorted(positions)
     assert positions[0] == BEGINNING
     assert positions[-1].tzinfo == UTC
