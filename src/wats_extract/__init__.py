@@ -6,7 +6,7 @@ Names are loaded when they are first used, so that ``import wats_extract`` stays
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from wats_extract.version import __version__
+from wats_extract.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from wats_extract.engine.fetching import Fetched
@@ -54,7 +54,6 @@ __all__ = [
     "VerifyReport",
     "Wats",
     "WatsExtractError",
-    "__version__",
     "backfill",
     "collect_failures",
     "collect_successes",

@@ -220,7 +220,7 @@ def test_state_refuses_what_is_no_cursor(desk: Desk, serving: Serving) -> None:
         (["set", "reports", "{"], "the cursor is not JSON"),
         (["set", "reports", '{"time_stamp": "x"}'], "time_stamp is a whole number"),
         (["set", "products", '{"time_stamp": 1}'], "the pipeline has no such resource"),
-        (["import", "odd.json"], "not what wats-extract state FILE export writes"),
+        (["import", "odd.json"], "not an export of wats-extract state FILE export"),
         (["import", "nowhere.json"], "nowhere.json cannot be read"),
         (["shwo"], "'show'"),
     ):

@@ -27,7 +27,7 @@ from wats_extract.fake.server import serve
 from wats_extract.flow import Commit, Failure
 from wats_extract.pipeline.loading import load
 from wats_extract.pipeline.opening import destination_of
-from wats_extract.readers.reading import KEYS_AHEAD
+from wats_extract.readers.reader import KEYS_AHEAD
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.state.failures import OpenFailures

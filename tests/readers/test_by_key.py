@@ -17,7 +17,6 @@ import pyarrow as pa
 import pytest
 from tests.conftest import TOKEN
 from tests.readers.simulated import Listing, Time, outcomes, read_keys, reading, reports, rows
-from wats_extract.readers.numbered import ReportList
 
 from wats_extract.errors import (
     Interrupted,
@@ -38,6 +37,7 @@ from wats_extract.flow import Chunk, Failure, Known, Row, Selection, Success, Wi
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers.by_key import AHEAD, SHREDDED_TOGETHER, ByKeyReader
 from wats_extract.readers.keyset import Keyset
+from wats_extract.readers.numbered import ReportList
 from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.tables import Column, Table

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.readers.simulated import Listing, Report, in_order, reading, reports, rows
-from wats_extract.readers.numbered import ReportList
 
 from wats_extract import events
 from wats_extract.cursor import NumberCursor
@@ -23,6 +22,7 @@ from wats_extract.flow import Cursor, Known, Row, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers import keyset
 from wats_extract.readers.keyset import Keyset
+from wats_extract.readers.numbered import ReportList
 from wats_extract.readers.reader import Page, fresh_rows
 
 HEADERS = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")

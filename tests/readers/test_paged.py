@@ -15,7 +15,6 @@ import httpx2
 import pytest
 from tests.conftest import TOKEN
 from tests.readers.simulated import Listing, Time, outcomes, read_keys, reading, reports
-from wats_extract.readers.numbered import ReportList
 
 from wats_extract.errors import RequestBudgetSpent, TokenRefused, TooManyFailures
 from wats_extract.fake.faults import Faults
@@ -23,6 +22,7 @@ from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Chunk, Failure, Known, Selection, Success, Window
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers.keyset import Keyset
+from wats_extract.readers.numbered import ReportList
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import RESOURCES

@@ -139,7 +139,7 @@ def _wanted(pipeline: Pipeline, before: list[Stored], action: str, words: Sequen
     if action == "clear":
         named = {task.resource.name for task in tasks}
         return [
-            Stored(each.resource, each.selection, {})
+            Stored(each.resource, each.selection, None)
             for each in before
             if not words or each.resource in named
         ]

@@ -168,6 +168,12 @@ class DuckDB:
         """The path of the file."""
         return str(self.path)
 
+    def exclusive(self, pipeline: str, *, check=lambda: None, listen=lambda event: None):  # type: ignore[no-untyped-def]
+        """Interim."""
+        from wats_extract.state.lock import only_run
+
+        return only_run(self.lock_path(pipeline), pipeline, check=check, listen=listen)
+
     def lock_path(self, pipeline: str) -> Path:
         """``.NAME.PIPELINE.lock`` beside the file."""
         return self.path.with_name(f".{self.path.name}.{pipeline}.lock")

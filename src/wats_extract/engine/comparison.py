@@ -167,5 +167,5 @@ def ledger() -> Iterator[Ledger]:
     """An empty ledger, in a temporary folder that is removed at the end."""
     with TemporaryDirectory(prefix="wats-extract-") as folder:
         path = Path(folder, "verify.sqlite")
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
             yield Ledger(connection)

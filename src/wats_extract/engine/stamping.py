@@ -7,8 +7,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from wats_extract.tables import Rows
-from wats_extract.tables import TIMESTAMP, Table
+from wats_extract.tables import TIMESTAMP, Rows, Table
 
 
 class Stamper:

@@ -21,7 +21,8 @@ from wats_extract.frontends.asynchronous import awaited, awaited_each
 from wats_extract.http.client import Client
 from wats_extract.pipeline.loading import filtered, lacking
 from wats_extract.pipeline.opening import open_client
-from wats_extract.pipeline.source import Source, connection
+from wats_extract.pipeline.source import Source as SourceSettings
+from wats_extract.pipeline.source import connection
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import resource_named, table_named
@@ -105,7 +106,7 @@ class Wats:
     Safe to share between threads: the request budget is shared too.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceSettings) -> None:
         stack = ExitStack()
         self._client = stack.enter_context(open_client(source))
         # At the latest before the interpreter takes the embedded server's threads away.

@@ -53,18 +53,19 @@ STATE = Table(
     ),
 )
 
-WINDOWS = Table(
-    "_wats_windows",
-    key=("pipeline", "resource", "from", "to"),
-    doc="what is covered, window by window",
+COVERAGE = Table(
+    "_wats_coverage",
+    key=("pipeline", "resource", "field", "range_start", "range_end"),
+    doc="one row per range that was read",
     stamped=False,
     columns=(
         Column("pipeline", _TEXT),
         Column("resource", _TEXT),
-        Column("from", _TEXT, doc="the first position in it, in the cursor's own terms"),
-        Column("to", _TEXT, doc="the last position in it"),
+        Column("field", _TEXT, doc="what the range is a range of: time_stamp or start"),
+        Column("range_start", _TEXT),
+        Column("range_end", _TEXT),
         Column("rows", _LONG),
-        Column("cap", _LONG, doc="the most rows that the server gave in one answer"),
+        Column("cap", _LONG),
         Column("complete", pa.bool_()),
         Column("run_id", _TEXT),
     ),
@@ -95,7 +96,7 @@ FAILURES = Table(
     ),
 )
 
-BOOKKEEPING = (RUNS, STATE, WINDOWS, FAILURES)
+BOOKKEEPING = (RUNS, STATE, COVERAGE, FAILURES)
 
 
 def cursor_in(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,12 @@ class Parquet:
         """The path of the folder."""
         return str(self.path)
 
+    def exclusive(self, pipeline: str, *, check=lambda: None, listen=lambda event: None):  # type: ignore[no-untyped-def]
+        """Interim."""
+        from wats_extract.state.lock import only_run
+
+        return only_run(self.lock_path(pipeline), pipeline, check=check, listen=listen)
+
     def lock_path(self, pipeline: str) -> Path:
         """``_wats/PIPELINE.lock`` in the folder."""
         return self._home / f"{pipeline}.lock"
