@@ -1,4 +1,4 @@
-"""A connection to WATS: streams of what it has, and batches of what is asked for by key."""
+"""A connection to WATS: stream resources, divide them into windows, and fetch items by key."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ Moment = str | date | datetime
 
 
 def connect(url: str | None = None, *, token: str | None = None, **limits: Any) -> Wats:
-    """A connection to a WATS server.
+    """Connect to a WATS server.
 
     Args:
-        url: The server's address, such as ``https://example.wats.com``; else ``WATS_URL``, else
-            ``PYWATS_SERVER_URL``, else the embedded demo server.
-        token: The API token; else ``WATS_TOKEN``, else ``PYWATS_API_TOKEN``.
+        url: The server's address, such as ``https://example.wats.com``. The default is ``WATS_URL``, then
+            ``PYWATS_SERVER_URL``, then the embedded demo server.
+        token: The API token. The default is ``WATS_TOKEN``, then ``PYWATS_API_TOKEN``.
         limits: ``requests_per_minute`` (500), ``max_in_flight`` (10), ``max_requests`` (no limit) and
             ``timeout`` (120 s), as in a pipeline file.
 
     Raises:
-        ConfigurationError: one of these is wrong, or there is no token.
+        ConfigurationError: a value is wrong, or there is no token.
     """
     return Wats(connection(url, token, **limits))
 
 
 def demo(*, reports: int | None = None, seed: int | None = None) -> Wats:
-    """A connection to an embedded WATS server that starts now and ends with the connection.
+    """Start an embedded WATS server with made-up reports, and connect to it. It ends with the connection.
 
     Args:
-        reports: How many reports it has, 3,000 by default.
-        seed: Which ones, 1 by default; the same seed gives the same reports.
+        reports: The number of reports, 3,000 by default.
+        seed: Selects the reports, 1 by default; the same seed gives the same reports.
     """
     given = {"reports": reports, "seed": seed}
     query = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
@@ -101,15 +101,15 @@ class Stream(Iterator[pa.RecordBatch]):
 
 
 class Wats:
-    """A connection to a WATS server; closed by ``close()``, by leaving its ``with``, or with the process.
+    """A connection to a WATS server. ``close()``, leaving its ``with`` block, or the end of the process closes it.
 
-    Safe to share between threads: the request budget is shared too.
+    Threads can share a connection; they share its request budget, too.
     """
 
     def __init__(self, source: SourceSettings) -> None:
         stack = ExitStack()
         self._client = stack.enter_context(open_client(source))
-        # At the latest before the interpreter takes the embedded server's threads away.
+        # The embedded server has to stop before the interpreter ends its threads.
         self._close = weakref.finalize(self, stack.close)
 
     def __enter__(self) -> Self:
@@ -129,7 +129,7 @@ class Wats:
         return self._client.connection.url
 
     def close(self) -> None:
-        """Close the connection, and the embedded server where there is one."""
+        """Close the connection, and stop the embedded server if there is one."""
         self._close()
 
     def stream(
@@ -143,23 +143,23 @@ class Wats:
         limit: int | None = None,
         **options: Any,
     ) -> Stream:
-        """Read a resource from beginning to end, batch by batch, in bounded memory.
+        """Read a resource from beginning to end as record batches, in bounded memory.
 
         Args:
             resource: Such as ``report_headers`` or ``reports``.
-            table: Which of the resource's tables, such as ``steps``; its first by default.
-            since: Reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
-            until: Reports that start before.
+            table: Which of the resource's tables, such as ``steps``; its first table by default.
+            since: Only reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
+            until: Only reports that start before.
             filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, or an OData text.
             limit: Stop after so many items (reports), in the server's processing order.
-            options: The resource's own, as in a pipeline file: ``expand``, ``attachments``, ``charts``, ….
+            options: The resource's own options, as in a pipeline file: ``expand``, ``attachments``, ….
 
         Yields:
-            Record batches of one page or chunk each (schema: the table's, without the ``_wats`` stamps).
+            One record batch per page or chunk (schema: the table's, without the ``_wats`` stamps).
 
         Raises:
             ConfigurationError: a name or a value is wrong.
-            RequestError: the list itself stays without an answer.
+            RequestError: a request for the list fails after all retries.
         """
         declared = resource_named(resource)
         wanted = table_named(declared, table)
@@ -233,20 +233,20 @@ class Wats:
         return Stream(in_background(chunks, ahead=0, check=source.check), table, source.client)
 
     def astream(self, resource: str, **selection: Any) -> AsyncGenerator[pa.RecordBatch]:
-        """The same as :meth:`stream`, from asyncio: each batch is waited for in a thread.
+        """The same as :meth:`stream`, for asyncio: a thread waits for each batch.
 
-        A task that is cancelled stops the reading first; that takes as long as a request at most.
+        Cancelling the task stops the reading; that takes no longer than one request.
 
         Args:
             resource: Such as ``report_headers`` or ``reports``.
-            selection: What :meth:`stream` takes.
+            selection: The arguments of :meth:`stream`.
 
         Yields:
             Record batches, as :meth:`stream` does.
 
         Raises:
             ConfigurationError: a name or a value is wrong.
-            RequestError: the list itself stays without an answer.
+            RequestError: a request for the list fails after all retries.
         """
         stream = self.stream(resource, **selection)
         return awaited_each(stream, stop=stream.stop, close=stream.close)
@@ -262,9 +262,9 @@ class Wats:
         on_progress: Callable[[int], None] | None = None,
         **options: Any,
     ) -> Fetched:
-        """Fetch items by key, concurrently, as Arrow tables; a key that fails never disturbs the others.
+        """Fetch items by key, concurrently, as Arrow tables. A key that fails never affects the others.
 
-        What a key is and what it costs, by domain; ``docs/batch.md`` has every resource:
+        The keys of each domain, and the requests that they cost; ``docs/batch.md`` has every resource:
 
         =================  =========================================================  =====================
         domain             resources: route                                           keys, requests
@@ -291,33 +291,31 @@ class Wats:
         analytics          ``docs/batch.md``                                          questions: one each
         =================  =========================================================  =====================
 
-        *The list*: the route cannot be asked for keys, so all of it is read, once for 100,000 keys.
+        *The list*: the route takes no keys, so the whole list is read, once per 100,000 keys.
 
-        Every request counts in the connection's budget (500 a minute by default, which WATS enforces with
-        429), so 5,000 reports take about ten minutes, whatever ``max_in_flight`` says: a batch waits for
-        the budget, and when WATS asks for a pause.
+        Every request counts against the connection's request budget (500 per minute by default; WATS enforces
+        it with status 429). So 5,000 reports take about ten minutes, whatever ``max_in_flight`` is.
 
-        Memory is what the result needs, for it is returned whole, and beside that at most 200 documents,
-        or one list. For more keys than fit, use :meth:`fetch_each`, or a pipeline.
+        The result is returned whole, so memory is what it needs, plus at most 200 documents or one list. For
+        more keys than fit into memory, use :meth:`fetch_each`, or a pipeline.
 
         Args:
-            resource: Its name; ``wats-extract resources`` lists them.
-            keys: The keys; may be a generator, which is read only as far ahead as requests need it. A key
-                that is given twice is fetched once.
-            chunk_size: Documents that are gathered before ``on_progress`` hears of them.
-            max_in_flight: Requests at the same time; the connection's (10 by default) also is the most.
-            fail_fast: Whether the first failure is raised, and nothing more is asked for.
-            on_progress: Told how many items are through, after each chunk.
-            options: The resource's own, as in a pipeline file.
+            resource: The resource's name; ``wats-extract resources`` lists them.
+            keys: The keys. A generator is read only some hundred keys ahead. A repeated key is fetched once.
+            chunk_size: The number of documents between two calls of ``on_progress``.
+            max_in_flight: The number of concurrent requests, at most that of the connection (10 by default).
+            fail_fast: Whether to raise the first failure and stop.
+            on_progress: Receives the number of items done, after each chunk.
+            options: The resource's own options, as in a pipeline file.
 
         Returns:
-            Arrow tables, rows in the order of the keys, and the failures.
+            Arrow tables with rows in the order of the keys, and the failures.
 
         Raises:
             ConfigurationError: a name or a value is wrong.
-            KeyFailed: a key failed, and ``fail_fast`` says so; it has the ``Failure``.
+            KeyFailed: a key failed, and ``fail_fast`` is set; the error has the ``Failure``.
             TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
+            ServerUnreachable: the server does not respond any more.
         """
         return self._fetching(
             resource,
@@ -339,34 +337,34 @@ class Wats:
         on_progress: Callable[[int], None] | None = None,
         **options: Any,
     ) -> Generator[Result[dict[str, Any]]]:
-        """Fetch items by key, one outcome for each, in the order of the keys.
+        """Fetch items by key as decoded JSON, one outcome per key, in the order of the keys.
 
-        Routes, keys and requests are those of :meth:`fetch`, but reports and units are not looked up in
-        their list beforehand, which saves one request for forty or twenty. Requests count in the
-        connection's budget in the same way, and what is not consumed is not asked for.
+        Routes, keys and requests are those of :meth:`fetch`, with one difference: reports and units are not
+        looked up in their list first, which saves one request per 40 or 20 keys. Keys that the caller does not
+        consume are not requested.
 
-        Memory is some dozens of items, however many keys there are; where a list is read instead (see
-        :meth:`fetch`), 100,000 keys and their rows.
+        Memory is a few dozen items, however many keys there are. If a list is read instead (see
+        :meth:`fetch`), it is 100,000 keys and their rows.
 
         Args:
-            resource: Its name; ``wats-extract resources`` lists them.
-            keys: The keys; may be an endless generator, of which only some dozens are taken ahead, or
-                100,000 where a list is read. A key that is given twice has two outcomes.
-            chunk_size: Documents that are fetched in front of the one whose turn it is, at most.
-            max_in_flight: Requests at the same time; the connection's (10 by default) also is the most.
-            fail_fast: Whether the first failure is raised, and nothing more is asked for.
-            on_progress: Told how many items are through, with each.
-            options: The resource's own, as in a pipeline file.
+            resource: The resource's name; ``wats-extract resources`` lists them.
+            keys: The keys. A generator may be endless: it is read a few dozen keys ahead, or 100,000 if a list
+                is read. A repeated key has two outcomes.
+            chunk_size: The largest number of documents that are fetched ahead.
+            max_in_flight: The number of concurrent requests, at most that of the connection (10 by default).
+            fail_fast: Whether to raise the first failure and stop.
+            on_progress: Receives the number of items done, after each item.
+            options: The resource's own options, as in a pipeline file.
 
         Yields:
             ``Success`` with the decoded JSON as its value, or ``Failure``; ``outcome.ok`` tells which.
-            Leaving the loop early, or ``close()``, gives up what is under way.
+            Leaving the loop early, or ``close()``, abandons requests in flight.
 
         Raises:
-            ConfigurationError: a name or a value is wrong; at once.
-            KeyFailed: a key failed, and ``fail_fast`` says so; it has the ``Failure``.
+            ConfigurationError: a name or a value is wrong; raised at the call.
+            KeyFailed: a key failed, and ``fail_fast`` is set; the error has the ``Failure``.
             TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
+            ServerUnreachable: the server does not respond any more.
         """
         return self._fetching(
             resource,
@@ -378,25 +376,25 @@ class Wats:
         ).each(keys)
 
     async def afetch(self, resource: str, keys: Iterable[str], **how: Any) -> Fetched:
-        """The same as :meth:`fetch`, from asyncio: it works in a thread.
+        """The same as :meth:`fetch`, for asyncio: it works in a thread.
 
-        Routes, keys, memory and the budget of requests are those of :meth:`fetch`; several at the same time
-        share the connection's. A task that is cancelled stops the work first: waits end at once, no request
-        follows, and those under way end by the connection's ``timeout``.
+        Several calls at the same time share the connection's request budget. Cancelling the task stops the
+        work: waits end at once, no request follows, and requests in flight end by the connection's
+        ``timeout``.
 
         Args:
-            resource: Its name; ``wats-extract resources`` lists them.
-            keys: The keys; a generator is read in the thread.
-            how: What else :meth:`fetch` takes; ``on_progress`` is called in the thread.
+            resource: The resource's name; ``wats-extract resources`` lists them.
+            keys: The keys. A generator is read in the thread.
+            how: The other arguments of :meth:`fetch`; ``on_progress`` is called in the thread.
 
         Returns:
             Arrow tables and failures.
 
         Raises:
             ConfigurationError: a name or a value is wrong.
-            KeyFailed: a key failed, and ``fail_fast`` says so.
+            KeyFailed: a key failed, and ``fail_fast`` is set.
             TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
+            ServerUnreachable: the server does not respond any more.
         """
         fetching = self._fetching(resource, **how)
         return await awaited(partial(fetching.tables, keys), stop=fetching.stop)
@@ -404,24 +402,23 @@ class Wats:
     def afetch_each(
         self, resource: str, keys: Iterable[str], **how: Any
     ) -> AsyncGenerator[Result[dict[str, Any]]]:
-        """The same as :meth:`fetch_each`, from asyncio: each outcome is waited for in a thread.
+        """The same as :meth:`fetch_each`, for asyncio: a thread waits for each outcome.
 
-        Routes, keys, memory and the budget of requests are those of :meth:`fetch_each`, cancelling is as
-        with :meth:`afetch`.
+        Cancelling works as for :meth:`afetch`.
 
         Args:
-            resource: Its name; ``wats-extract resources`` lists them.
-            keys: The keys; a generator is read in the threads.
-            how: What else :meth:`fetch_each` takes; ``on_progress`` is called in the threads.
+            resource: The resource's name; ``wats-extract resources`` lists them.
+            keys: The keys. A generator is read in the threads.
+            how: The other arguments of :meth:`fetch_each`; ``on_progress`` is called in the threads.
 
         Yields:
             ``Success`` with the decoded JSON as its value, or ``Failure``, in the order of the keys.
 
         Raises:
             ConfigurationError: a name or a value is wrong.
-            KeyFailed: a key failed, and ``fail_fast`` says so.
+            KeyFailed: a key failed, and ``fail_fast`` is set.
             TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
+            ServerUnreachable: the server does not respond any more.
         """
         fetching = self._fetching(resource, **how)
         outcomes = fetching.each(keys)
