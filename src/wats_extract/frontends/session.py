@@ -101,7 +101,7 @@ class Stream(Iterator[pa.RecordBatch]):
 
 
 class Wats:
-    """A connection to a WATS server. ``close()``, leaving its ``with`` block, or the end of the process closes it.
+    """A connection to a WATS server. It ends with ``close()``, with its ``with`` block, or with the process.
 
     Threads can share a connection; they share its request budget, too.
     """
@@ -181,8 +181,8 @@ class Wats:
     ) -> list[Window]:
         """Divide a resource into windows, to be read by several processes or machines.
 
-        The windows are disjoint, and together they are what :meth:`stream` reads. They pickle; each is read by
-        :meth:`read`, in any process and in any order. Report lists are divided by ``timeStamp`` (two requests
+        The windows are disjoint, and together they are what :meth:`stream` reads. They pickle, and :meth:`read`
+        reads each of them in any process and in any order. Report lists are divided by ``timeStamp`` (two requests
         find its range), lists with a time filter by time, statistics by question. Other lists cannot be
         divided and give one window, and so does a ``limit``.
 
@@ -340,16 +340,16 @@ class Wats:
         """Fetch items by key as decoded JSON, one outcome per key, in the order of the keys.
 
         Routes, keys and requests are those of :meth:`fetch`, with one difference: reports and units are not
-        looked up in their list first, which saves one request per 40 or 20 keys. Keys that the caller does not
-        consume are not requested.
+        looked up in their list first, which saves one request per 40 or 20 keys. Keys that the caller does
+        not consume are not requested.
 
         Memory is a few dozen items, however many keys there are. If a list is read instead (see
         :meth:`fetch`), it is 100,000 keys and their rows.
 
         Args:
             resource: The resource's name; ``wats-extract resources`` lists them.
-            keys: The keys. A generator may be endless: it is read a few dozen keys ahead, or 100,000 if a list
-                is read. A repeated key has two outcomes.
+            keys: The keys. A generator may be endless: it is read a few dozen keys ahead, or 100,000 if a
+                list is read. A repeated key has two outcomes.
             chunk_size: The largest number of documents that are fetched ahead.
             max_in_flight: The number of concurrent requests, at most that of the connection (10 by default).
             fail_fast: Whether to raise the first failure and stop.
