@@ -126,7 +126,7 @@ def cursor_from_json(value: object) -> Cursor | None:
         ValueError: the object is not a cursor; the message says why.
     """
     if not isinstance(value, Mapping):
-        raise ValueError("a cursor is a JSON object")  # noqa: TRY004 - one error for all that is wrong
+        raise ValueError("a cursor is a JSON object")
     if not value:
         return None
     known = {NumberCursor.field, StartCursor.field} & value.keys()

@@ -31,7 +31,7 @@ class Stored:
 
     Attributes:
         resource: The resource's name.
-        selection: The selection that the cursor belongs to, as JSON: ``since``, ``until``, ``filter``, server.
+        selection: The selection of the cursor, as JSON: ``since``, ``until``, ``filter`` and server.
         cursor: The position; ``None`` for the beginning.
         unreadable: The text in the table, if somebody changed it and it is not a cursor any more.
     """

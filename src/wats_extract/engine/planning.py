@@ -1,8 +1,8 @@
 """What a run would read, without reading it: from which cursor, how much, and how long it would take.
 
-Reports are listed (uuid, ``timeStamp``, size) from the cursor on, up to a million of them, and reports that are
-loaded already are left out. The same goes for the keys of documents that are fetched one by one. Lists that
-are the data themselves are not read: counting them is reading them.
+Reports are listed (uuid, ``timeStamp``, size) from the cursor on, up to a million of them, and loaded reports
+are left out. The same goes for the keys of documents that are fetched one by one. Lists that are the data
+themselves are not read: counting them is reading them.
 """
 
 from __future__ import annotations

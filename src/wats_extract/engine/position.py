@@ -85,7 +85,7 @@ class ResourcePosition:
         }
 
     def _coverage(self) -> list[Coverage]:
-        """What a list that is not read range by range covers now: a range of its cursor and one of ``start``."""
+        """The coverage of a list that is not read range by range: in terms of its cursor and of ``start``."""
         if self.cursor is None:
             return []
         begin = self._began.place if self._began and self._began.field == self.cursor.field else ""

@@ -38,9 +38,9 @@ def execute(
 ) -> RunReport:
     """Extract a job's resources, from where the last run ended.
 
-    Failures of single items are rows of ``_wats_failures``; the report's status and message say what ended the
-    run. Everything committed before stays. At the end of each resource, items whose failure may have passed
-    meanwhile (no connection, a server error, …) are fetched once more.
+    Failures of single items are rows of ``_wats_failures``. The report's status and message say what ended
+    the run. Everything committed before stays. At the end of each resource, items whose failure may have
+    passed meanwhile (no connection, a server error, …) are fetched once more.
 
     Args:
         job: What to extract, and where to.

@@ -1,8 +1,8 @@
 """Compare the server with the destination: missing, outdated, extra and duplicated reports.
 
-Both sides go into a scratch database on disk, so memory does not grow with the number of reports. The server is
-listed first: reports that are loaded meanwhile are no difference. A loaded report that is not on the list may
-just be outside the selection, so the server is asked for it by uuid before it counts as extra.
+Both sides go into a scratch database on disk, so memory does not grow with the number of reports. The server
+is listed first: reports that are loaded meanwhile are no difference. A loaded report that is not on the list
+may just be outside the selection, so the server is asked for it by uuid before it counts as extra.
 """
 
 from __future__ import annotations
