@@ -5,8 +5,8 @@
     plan ─Window→ get ─Reply→ read ─Page→ shred ─Chunk→ commit(cursor) → tables + _wats_state + …
     reader        client      reader      shredder      destination
 
-*Plan* divides a resource into windows, *read* turns a window into pages, *shred* turns records into Arrow rows
-and failures. A :class:`Chunk` becomes durable as a whole: rows, failures and cursor together, or none of them.
+*Plan* divides a resource into windows, *read* turns a window into pages, *shred* turns records into Arrow
+rows and failures. A :class:`Chunk` becomes durable as a whole: rows, failures and cursor together, or none.
 """
 
 from __future__ import annotations
@@ -28,9 +28,6 @@ T = TypeVar("T")
 
 Asked: TypeAlias = Mapping[str, tuple[str, ...]]
 """The fields of a WATS filter, each with its values."""
-
-
-# ── schemas ─────────────────────────────────────────────────────────────────────────────────────
 
 
 # ── results, item by item ───────────────────────────────────────────────────────────────
@@ -279,7 +276,7 @@ class Known:
     Attributes:
         landed: Returns which of some keys are loaded, with their versions. With a range of versions, keys
             whose version lies outside the range may be missing from the result.
-        failed: The keys with an open failure. Readers leave them to ``retry`` until they change on the server.
+        failed: The keys with an open failure. They are left to ``retry`` until they change on the server.
         skip: Whether to skip items that are loaded in the same version (a full pass reads all of them).
     """
 

@@ -181,10 +181,10 @@ class Wats:
     ) -> list[Window]:
         """Divide a resource into windows, to be read by several processes or machines.
 
-        The windows are disjoint, and together they are what :meth:`stream` reads. They pickle, and :meth:`read`
-        reads each of them in any process and in any order. Report lists are divided by ``timeStamp`` (two requests
-        find its range), lists with a time filter by time, statistics by question. Other lists cannot be
-        divided and give one window, and so does a ``limit``.
+        The windows are disjoint, and together they are what :meth:`stream` reads. They pickle, and
+        :meth:`read` reads each of them in any process and in any order. Report lists are divided by
+        ``timeStamp`` (two requests find its range), lists with a time filter by time, statistics by question.
+        Other lists cannot be divided and give one window, and so does a ``limit``.
 
         Args:
             resource: Such as ``report_headers`` or ``reports``.
