@@ -261,7 +261,7 @@ def test_data_stays_data_and_is_masked_on_the_screen(desk: Desk, serving: Any) -
         comments = tables.execute("SELECT DISTINCT comment FROM report_headers").fetchall()
         book = [
             str(tables.execute(f"FROM {name}").fetchall())
-            for name in ("_wats_failures", "_wats_runs", "_wats_state", "_wats_windows")
+            for name in ("_wats_failures", "_wats_runs", "_wats_state", "_wats_coverage")
         ]
     assert (f"{MARKER} \x1b]0;owned\x07\x1b[2J",) in comments
     assert not leaks("".join(book))

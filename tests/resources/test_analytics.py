@@ -265,7 +265,7 @@ def test_measurements_equal_those_of_the_documents_though_the_server_caps_them(
     assert (report.status, report.failures) == ("succeeded", 0), report.message
     assert landed(extraction) == (held := measured(app, (RAIL, OTHER_RAIL)))
     assert sum(map(len, held.values())) > 3 * 50
-    assert all(window["complete"] for window in extraction.table("_wats_windows"))
+    assert all(window["complete"] for window in extraction.table("_wats_coverage"))
     app.plant.grow(120)
     assert extraction.run(asked=wanted).status == "succeeded"
     assert landed(extraction) == measured(app, (RAIL, OTHER_RAIL))

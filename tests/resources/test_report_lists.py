@@ -61,8 +61,8 @@ def test_all_of_it_lands(
     reports = held(app, NAMES[name])
     assert len(reports) > min(cap, 20)
     assert_equal(extraction, name, reports)
-    windows = extraction.table("_wats_windows")
-    edges = sorted((window["from"], window["to"]) for window in windows)
+    windows = extraction.table("_wats_coverage")
+    edges = sorted((window["range_start"], window["range_end"]) for window in windows)
     assert all(before[1] == after[0] for before, after in pairwise(edges))
     assert all(window["complete"] and window["rows"] <= window["cap"] for window in windows)
     assert sum(window["rows"] for window in windows) == len(reports)
@@ -97,11 +97,10 @@ def test_a_second_that_is_cut_is_named_and_heals(
     (failure,) = extraction.table("_wats_failures")
     assert failure["error_code"] == "WINDOW_SATURATED"
     assert failure["key"] == "2026-03-01T12:00:00Z/2026-03-01T12:00:01Z"
-    assert [window["to"] for window in extraction.table("_wats_windows") if not window["complete"]] == [
-        "2026-03-01T12:00:01Z"
-    ]
+    coverage = extraction.table("_wats_coverage")
+    assert [row["range_end"] for row in coverage if not row["complete"]] == ["2026-03-01T12:00:01Z"]
     assert extraction.retry().exit_code == 4
     capped(monkeypatch, "uut_reports", 1000)
     assert extraction.retry().exit_code == 0
-    assert all(window["complete"] for window in extraction.table("_wats_windows"))
+    assert all(window["complete"] for window in extraction.table("_wats_coverage"))
     assert len(extraction.table("uut_reports")) == len(held(app, "T"))

@@ -14,7 +14,6 @@ from typing import Any
 
 from wats_extract.errors import ConfigurationError, DestinationError
 from wats_extract.flow import Commit, Cursor, Destination
-from wats_extract.state.lock import only_run
 from wats_extract.state.tables import STATE, cursor_in
 
 
@@ -96,7 +95,7 @@ def changing(
         label = f"{pipeline}-state-{moment:%Y%m%dT%H%M%S%f}"
         destination.commit(Commit(label, {}, {}, frozenset(), {STATE: rows}))
 
-    with only_run(destination.lock_path(pipeline), pipeline):
+    with destination.exclusive(pipeline):
         destination.open()
         try:
             destination.prepare([STATE])

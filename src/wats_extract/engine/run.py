@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -16,33 +15,21 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract import events
+from wats_extract.engine.buffer import WriteBuffer
 from wats_extract.engine.job import Job, Keys, ResourceReport, RunReport, Task, Tolerance
-from wats_extract.errors import (
-    CommitsLost,
-    DestinationError,
-    Interrupted,
-    TooManyFailures,
-    WatsExtractError,
-)
+from wats_extract.errors import DestinationError, Interrupted, TooManyFailures, WatsExtractError
 from wats_extract.flow import Chunk, Commit, Cursor, Destination, Known, Window
 from wats_extract.http.client import Client
 from wats_extract.http.retry import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.state.failures import OpenFailures
-from wats_extract.state.lock import Hold, only_run
-from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS, cursor_in
+from wats_extract.state.tables import BOOKKEEPING, COVERAGE, FAILURES, RUNS, STATE, cursor_in
 from wats_extract.tables import TIMESTAMP, Rows, Table
 from wats_extract.version import __version__
 
 RECENT_ITEMS = 100
 """How many of the last items ``stop_at_failures`` looks at; fewer are no ground to stop."""
-
-LONGEST_WAIT = 5.0
-"""Seconds that a commit may wait to become durable together with others: work that a power cut can cost."""
-
-IDLE_SECONDS = 1.0
-"""Seconds without another commit after which those that wait become durable."""
 
 
 def execute(
@@ -144,10 +131,8 @@ class _Run:
         command: str,
         listen: events.Listener,
         now: Callable[[], datetime],
-        hold: Hold,
     ) -> None:
         self.job, self.client, self.listen, self.now = job, client, listen, now
-        self._hold = hold
         self.command = command
         self.started = now()
         # to the microsecond: ids sort in the order of their runs
@@ -156,7 +141,7 @@ class _Run:
         self.open_failures = OpenFailures.of(job.destination, job.pipeline)
         self._verdict = _Verdict(job.stop_at_failures)
         self._saturated: list[str] = []
-        self._waiting = _Waiting()
+        self.buffer = WriteBuffer(job.destination, on_durable=self._account)
         self._run_ids = pa.array([], pa.string())
 
     # ── from beginning to end ──
@@ -197,7 +182,7 @@ class _Run:
         report = self.report
         report.status, report.exit_code, report.message = status, exit_code, self.client.mask(message)
         try:
-            self._settle()
+            self.buffer.flush()
         except (DestinationError, Interrupted):
             if exit_code == 0:
                 raise  # otherwise what went wrong first is what counts
@@ -241,12 +226,7 @@ class _Run:
 
     def _book(self, step: str, book: Mapping[Table, Sequence[Mapping[str, Any]]]) -> None:
         label = f"{self.report.run_id}-{step}"
-        self._land(Commit(label, {}, {}, frozenset(), book))
-
-    def _land(self, commit: Commit, *, may_wait: bool = False) -> bool:
-        """Commit; returns whether it is durable."""
-        with self._all_or_nothing():
-            return self.job.destination.commit(commit, may_wait=may_wait)
+        self.job.destination.commit(Commit(label, {}, {}, frozenset(), book))
 
     # ── one resource ──
 
@@ -255,22 +235,15 @@ class _Run:
         place = _Place(self, task)
         with self._counted(task) as account:
             account.cursor = place.cursor
-            try:
-                self._read_on(task, place)
-            except CommitsLost:
-                self._waiting.chunks.clear()
-                self.open_failures = OpenFailures.of(self.job.destination, self.job.pipeline)
-                place.go_back(account)
-                self._read_on(task, place)
+            self._read_on(task, place)
             self._look_again(task)
             self._commit_end(task, place)
 
     def _read_on(self, task: Task, place: _Place) -> None:
         """Read and commit from where the resource stands.
 
-        Each chunk is read while the one before it is committed, and commits may wait for one another, where
-        that makes no difference: rows that are appended must not come twice, so what has landed is looked at
-        before each page.
+        Each chunk is read while the one before it is committed, and commits are buffered, except for
+        ``append``: it looks up what has landed before each page.
         """
         reading = self._reading(task, place.cursor, place.known())
         maybe_there = self._maybe_there(task, place.cursor)
@@ -279,13 +252,13 @@ class _Run:
         chunks: Generator[Chunk] = (
             (chunk for chunk in read)
             if alone
-            else in_background(read, ahead=0, check=self._settle_where_idle)
+            else in_background(read, ahead=0, check=self.buffer.flush_if_idle)
         )
         with closing(chunks):
             for chunk in chunks:
-                self._commit(task, chunk, place.book(chunk), maybe_there, may_wait=not alone)
+                self._commit(task, chunk, place.book(chunk), maybe_there, at_once=alone)
                 del chunk  # while the next is read, it needs the memory
-        self._settle()
+        self.buffer.flush()
 
     def extract_keys(self, task: Task, keys: Keys) -> None:
         """Just these items of one resource."""
@@ -308,15 +281,17 @@ class _Run:
         self.listen(events.ItemsListed(task.resource.name, len(keys), final=True))
         for chunk in task.resource.reader.read_keys(reading, iter(keys)):
             read_again = [self.window_row(task, chunk.window)] if chunk.window else []
-            self._commit(task, chunk, {WINDOWS: read_again} if read_again else {}, _any_version)
+            self._commit(task, chunk, {COVERAGE: read_again} if read_again else {}, _any_version)
+        self.buffer.flush()
 
     def window_row(self, task: Task, window: Window) -> Mapping[str, Any]:
         """What the ledger says of a stretch that was read."""
         return {
             "pipeline": self.job.pipeline,
             "resource": task.resource.name,
-            "from": window.begin,
-            "to": window.end,
+            "field": "start",
+            "range_start": window.begin,
+            "range_end": window.end,
             "rows": window.rows,
             "cap": window.cap,
             "complete": window.complete,
@@ -355,9 +330,9 @@ class _Run:
         book: Mapping[Table, Sequence[Mapping[str, Any]]],
         maybe_there: Callable[[int | None], bool],
         *,
-        may_wait: bool = False,
+        at_once: bool = False,
     ) -> None:
-        """Rows, failures and cursor, together or not at all; they may wait for the next, to be durable."""
+        """Rows, failures and cursor, together or not at all."""
         name, now = task.resource.name, self.now()
         places = [(name, key) for key in (*chunk.landed, *chunk.healed)] if self.open_failures else ()
         failed = self.open_failures.rows_for(chunk.failures, places, run_id=self.report.run_id, now=now)
@@ -370,55 +345,23 @@ class _Run:
             landed=chunk.landed,
             replaced=self._replaced(task, chunk, maybe_there),
             book=book,
+            upsert=task.disposition != "append",
         )
-        durable = self._land(commit, may_wait=may_wait)
         self.open_failures.settle(failed)
-        self._waiting.add(name, chunk)
-        if durable:
-            self._settled()
-        elif self._waiting.longer_than(LONGEST_WAIT):
-            self._settle()
-
-    def _settle_where_idle(self) -> None:
-        if self._waiting.idle_for(IDLE_SECONDS):
-            self._settle()
-
-    def _settle(self) -> None:
-        """Make durable what waits."""
-        if self._waiting.chunks:
-            with self._all_or_nothing():
-                self.job.destination.settle()
-            self._settled()
-
-    def _settled(self) -> None:
-        """Account for what has become durable."""
-        for chunk in self._waiting.chunks:
-            self._account(chunk)
-        self._waiting.chunks.clear()
-
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Not if another process runs the pipeline by now, for this one seemed dead."""
-        try:
-            self._hold.check()
-            yield
-        except BaseException:
-            self._waiting.chunks.clear()  # the destination forgets what waits
-            raise
+        self.buffer.add(commit, _Landed.of(name, chunk))
+        if at_once:
+            self.buffer.flush()
 
     def _replaced(
         self, task: Task, chunk: Chunk, maybe_there: Callable[[int | None], bool]
     ) -> frozenset[str]:
-        """The items whose earlier rows go: those that have landed, and those of which rows may be left.
+        """The items of which rows may be left without one in the main table.
 
         Somebody may have deleted a report by hand, and left its steps.
         """
-        if task.disposition == "append" or not chunk.landed:
+        if task.disposition == "append":
             return frozenset()
-        left = {key for key, version in chunk.landed.items() if maybe_there(version)}
-        asked = [key for key in chunk.landed if key not in left]
-        landed = self.job.destination.landed(task.resource.table, asked, waiting=True)
-        return frozenset(left | landed.keys())
+        return frozenset(key for key, version in chunk.landed.items() if maybe_there(version))
 
     def _maybe_there(self, task: Task, cursor: Cursor | None) -> Callable[[int | None], bool]:
         """Which versions of items may have rows though they have not landed, as far as that is cheap to say.
@@ -448,7 +391,12 @@ class _Run:
             stamped[table] = pa.Table.from_arrays(columns, schema=table.schema).to_batches()
         return stamped
 
-    def _account(self, landed: _Landed) -> None:
+    def _account(self, chunks: Sequence[_Landed]) -> None:
+        """Account for what has become durable."""
+        for chunk in chunks:
+            self._account_chunk(chunk)
+
+    def _account_chunk(self, landed: _Landed) -> None:
         name, account = landed.resource, self.report.resources[landed.resource]
         for table, count in landed.rows.items():
             account.tables[table] += count
@@ -468,7 +416,7 @@ class _Run:
             return
         unread = self._unread(task, place)
         sweep = place.pass_started if place.whole and unread is not None else None
-        self._land(
+        self.job.destination.commit(
             Commit(
                 label=f"{self.job.pipeline}-{task.resource.name}-{self.report.run_id}-end",
                 rows={table: [] for table in task.resource.tables} if sweep else {},
@@ -510,33 +458,16 @@ class _Landed:
     cursor: Cursor | None
     saturated: bool
 
-
-class _Waiting:
-    """The chunks that the destination has, and that are not durable yet."""
-
-    def __init__(self) -> None:
-        self.chunks: list[_Landed] = []
-        self._began = self._last = 0.0
-
-    def add(self, resource: str, chunk: Chunk) -> None:
-        self._last = time.monotonic()
-        self._began = self._began if self.chunks else self._last
-        self.chunks.append(
-            _Landed(
-                resource,
-                len(chunk.landed),
-                {table.name: sum(batch.num_rows for batch in rows) for table, rows in chunk.rows.items()},
-                len(chunk.failures),
-                chunk.cursor,
-                any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures),
-            )
+    @classmethod
+    def of(cls, resource: str, chunk: Chunk) -> _Landed:
+        return cls(
+            resource,
+            len(chunk.landed),
+            {table.name: sum(batch.num_rows for batch in rows) for table, rows in chunk.rows.items()},
+            len(chunk.failures),
+            chunk.cursor,
+            any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures),
         )
-
-    def longer_than(self, seconds: float) -> bool:
-        return bool(self.chunks) and time.monotonic() - self._began > seconds
-
-    def idle_for(self, seconds: float) -> bool:
-        return bool(self.chunks) and time.monotonic() - self._last > seconds
 
 
 class _Place:
@@ -563,18 +494,12 @@ class _Place:
         self._windowed = False
         self.whole = task.selection.limit is None
 
-    def go_back(self, account: ResourceReport) -> None:
-        """To behind what has landed; what was booked since is lost."""
-        self.cursor, self._rows = account.cursor, account.items
-
     def known(self) -> Known:
         """What need not be asked for again."""
         run, task = self._run, self._task
         again = run.job.full_refresh or self.pass_started is not None
         return Known(
-            landed=lambda keys, versions: run.job.destination.landed(
-                task.resource.table, keys, versions=versions
-            ),
+            landed=lambda keys, versions: run.buffer.landed(task.resource.table, keys, versions=versions),
             failed=frozenset(run.open_failures.keys(task.resource.name)),
             skip=not again,
         )
@@ -584,7 +509,7 @@ class _Place:
         self._rows += len(chunk.landed)
         windows = [self._run.window_row(self._task, chunk.window)] if chunk.window else []
         self._windowed |= bool(windows)
-        book: dict[Table, list[Mapping[str, Any]]] = {WINDOWS: windows} if windows else {}
+        book: dict[Table, list[Mapping[str, Any]]] = {COVERAGE: windows} if windows else {}
         if chunk.cursor is None or (
             not chunk.landed and not chunk.failures and not self._moves(chunk.cursor)
         ):
@@ -600,14 +525,15 @@ class _Place:
         if self._windowed:
             return moved
         window = self._key | {
-            "from": _json(self._begun_at) if self._begun_at else "",
-            "to": _json(self.cursor) if self.cursor else "",
+            "field": "time_stamp",
+            "range_start": _json(self._begun_at) if self._begun_at else "",
+            "range_end": _json(self.cursor) if self.cursor else "",
             "rows": self._rows,
             "cap": None,
             "complete": self.whole,
             "run_id": self._run.report.run_id,
         }
-        return moved | {WINDOWS: [window]}
+        return moved | {COVERAGE: [window]}
 
     def _moves(self, cursor: Cursor) -> bool:
         before = self.cursor or {}
@@ -693,14 +619,13 @@ def _opened(
 ) -> Iterator[_Run]:
     destination = job.destination
     destination.while_waiting = _Patience(client, listen)
-    lock = destination.lock_path(job.pipeline)
-    with only_run(lock, job.pipeline, check=client.check, listen=listen) as hold:
+    with destination.exclusive(job.pipeline, check=client.check, listen=listen):
         destination.open()
         try:
             destination.prepare(
                 [*BOOKKEEPING, *(table for task in job.tasks for table in task.resource.tables)]
             )
-            yield _Run(job, client, command, listen, now, hold)
+            yield _Run(job, client, command, listen, now)
         finally:
             destination.close()
 
