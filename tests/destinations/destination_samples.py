@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -162,11 +163,11 @@ class Model:
     """A destination in plain Python: the reference for what commits do to tables."""
 
     def __init__(self) -> None:
-        self.tables: dict[Table, list[dict[str, Any]]] = {table: [] for table in ALL}
+        self.tables: defaultdict[Table, list[dict[str, Any]]] = defaultdict(list)
 
     def commit(self, commit: Commit) -> None:
         replaced = set(commit.replaced)
-        if commit.upsert:
+        if commit.upsert and commit.rows:
             replaced |= self.landed(next(iter(commit.rows)), list(commit.landed)).keys()
         for table, incoming in commit.rows.items():
             rows = pa.Table.from_batches(incoming, table.schema).to_pylist()

@@ -187,9 +187,7 @@ def test_a_folder_that_is_not_writable_is_named(tmp_path: Path, obstacle: str) -
     else:
         path.with_name("reports.lock.holder").mkdir(parents=True)
     kept = []
-    for _ in range(
-        2
-    ):  # the first attempt must release the lock, although its error is kept
+    for _ in range(2):  # the first attempt must release the lock, although its error is kept
         with (
             pytest.raises(DestinationError, match=re.escape(str(path.parent))) as told,
             hold_lock(path, "reports"),

@@ -172,7 +172,6 @@ class _Merged(Generic[R]):
             commit.rows.keys() == self._rows.keys()
             and commit.upsert == self._last.upsert
             and self._landed.keys().isdisjoint(commit.landed)
-            and self._replaced.isdisjoint(commit.replaced)
         )
 
     def add(self, commit: Commit, receipt: R, now: float) -> None:
