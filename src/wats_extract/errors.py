@@ -156,10 +156,6 @@ class DestinationError(WatsExtractError):
     """The destination cannot be opened, read or written; what was committed stays."""
 
 
-class CommitsLost(DestinationError):
-    """Commits that waited to become durable are lost for want of memory, and would not be once more."""
-
-
 class PipelineLocked(WatsExtractError):
     """Another process runs this pipeline."""
 

@@ -12,16 +12,20 @@ rows and failures. A :class:`Chunk` becomes durable as a whole: rows, failures a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from wats_extract.cursor import Cursor
 from wats_extract.tables import Rows, Table
+
+if TYPE_CHECKING:
+    from wats_extract.events import Listener
+    from wats_extract.state.lock import Sighting
 
 T = TypeVar("T")
 
@@ -292,18 +296,22 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a destination makes durable at once, or not at all.
+    """Rows, cursor and failures that a destination makes durable together, or not at all.
 
     Attributes:
-        label: The chunk's label, safe as a file name.
-        rows: Stamped rows by table (schema: ``Table.schema``). Every table of the resource is named,
-            also when it has no rows, so that earlier rows of ``replaced`` items go from all of them.
-        landed: The items in it, key → version.
-        replaced: Keys among ``landed`` whose earlier rows go (by ``Table.owner``).
-        book: Rows of bookkeeping tables as dictionaries; a row replaces the one with the same key.
-        sweep_before: Remove rows of these tables with an earlier ``_wats_extracted_at`` (the end of a
-            ``replace`` pass); ``None`` removes nothing.
-        kept: Keys whose rows are not swept, because the pass could not read them.
+        label: The name of the commit. A repeated commit has the same label. The Parquet destination names its
+            files after it.
+        rows: Stamped rows by table (schema: ``Table.schema``). The earlier rows of replaced items are deleted
+            from these tables, so every table of the resource is listed, even one without rows. The first
+            one with an owner column is the main table: it has a row for every item.
+        landed: The items in this commit: key → version.
+        replaced: The items of ``landed`` whose earlier rows are deleted, matched by ``Table.owner``.
+        book: Rows of bookkeeping tables, as dictionaries. Each row replaces the row with the same key.
+        sweep_before: Deletes the rows of these tables whose ``_wats_extracted_at`` is earlier, at the end of
+            a full pass. ``None`` deletes nothing.
+        kept: Keys of items whose rows are not swept, because the pass could not read these items.
+        upsert: Whether items of ``landed`` that the main table has are replaced too. The destination looks
+            them up within the commit, so rows that another process has committed in the meantime count.
     """
 
     label: str
@@ -313,84 +321,89 @@ class Commit:
     book: Mapping[Table, Sequence[Mapping[str, Any]]]
     sweep_before: datetime | None = None
     kept: frozenset[str] = frozenset()
+    upsert: bool = False
 
 
 class Destination(Protocol):
-    """Where tables land. Opened and closed by one thread; commits come one at a time.
+    """Where tables are loaded. One thread opens and closes it and makes the commits, one at a time.
 
     Raises:
-        DestinationError: from every method, with a message that says what and where.
+        DestinationError: from every method; the message names the place and the operation.
     """
 
     while_waiting: Callable[[str, float], None]
-    """Called a few times a second while it waits for somebody else, with the reason and the seconds that it
-    waits at most; may raise to stop."""
+    """Called a few times per second while the destination waits for another process, with the reason and the
+    remaining seconds until it gives up. May raise to stop the wait."""
 
     @property
     def place(self) -> str:
         """Where the tables are, for messages: a path or a URL without secrets."""
 
-    def lock_path(self, pipeline: str) -> Path:
-        """The file whose lock keeps a second run of the same pipeline out."""
+    def exclusive(
+        self,
+        pipeline: str,
+        *,
+        check: Callable[[], None] = lambda: None,
+        listen: Listener = lambda event: None,
+    ) -> AbstractContextManager[None]:
+        """Keep every other run of the pipeline out for the duration of the ``with`` block.
+
+        May be entered before :meth:`open`. Within the block, each commit first checks that no other process
+        has taken over.
+
+        Args:
+            pipeline: The name of the pipeline.
+            check: Called several times per second while it is unclear whether another machine still runs
+                the pipeline. May raise to stop the wait.
+            listen: Receives an event when such a wait begins and ends.
+
+        Raises:
+            PipelineLocked: Another process runs the pipeline. Also raised by commits within the block.
+        """
+
+    def holder(self, pipeline: str) -> Sighting | None:
+        """Which process runs the pipeline, or ``None``. May be called without :meth:`open`."""
 
     def open(self, *, read_only: bool = False) -> None:
-        """Open it, finish or undo what a crash left behind, and sweep stale staging.
+        """Open the destination, finish or undo an interrupted commit, and delete stale staging files.
 
-        With ``read_only`` nothing is created or swept; a destination that does not exist yet answers
-        every question with nothing.
+        With ``read_only`` nothing is created or deleted, and a destination that does not exist yet is empty.
         """
 
     def close(self) -> None:
-        """Close it. Nothing that was not committed stays."""
+        """Close the destination."""
 
     def prepare(self, tables: Iterable[Table]) -> None:
-        """Create the tables that are missing, with their declared types; check those that exist."""
+        """Create missing tables, add missing columns, and check the types of existing columns."""
 
     def landed(
-        self,
-        table: Table,
-        keys: Sequence[str],
-        *,
-        versions: tuple[int, int] | None = None,
-        waiting: bool = False,
+        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
     ) -> dict[str, int | None]:
-        """Which of ``keys`` have a row in ``table`` (by its owner column), with its version.
+        """Return which of ``keys`` have a row in ``table`` (by its owner column): key → latest version.
 
-        May be asked from another thread while a commit goes on, unless those that wait are asked for.
+        Sees durable rows only. May be called from another thread during a commit.
 
         Args:
             table: The table.
-            keys: Some keys of items.
-            versions: The least and the largest that matter: keys of which only others have landed may be
-                left out, which spares reading a large table.
-            waiting: Also those whose commit waits.
+            keys: Keys of items.
+            versions: The lowest and the highest version of interest. Keys with other versions only may be
+                missing from the result, which avoids reading a large table.
         """
 
-    def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:
-        """Make it durable, all or nothing; the same commit twice leaves the same tables.
+    def commit(self, commit: Commit) -> None:
+        """Make a commit durable before returning: all of it or, after an error, nothing.
 
-        With ``may_wait`` it may become durable together with commits after it, which is cheaper: with the
-        next that may not wait, by :meth:`settle`, or when there are enough. After an error nothing waits any
-        more: what has waited is gone, unless it became durable before.
-
-        Returns:
-            Whether it is durable, with all that has waited; else it waits.
-
-        Raises:
-            CommitsLost: those that have waited are lost, and would not be if they were made once more.
+        The same commit twice leaves the same tables.
         """
-
-    def settle(self) -> None:
-        """Make durable what waits, if anything does."""
 
     def read(self, table: Table, **equal: str) -> pa.Table:
-        """All rows of a (bookkeeping) table, those whose columns equal the given texts."""
+        """Return the rows of a (bookkeeping) table whose columns equal the given texts."""
 
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of all rows, in no order, batch by batch; nothing where there is no such table."""
+        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
-        """Rows by table name; tables that do not exist are left out."""
+        """Count rows by table name. Missing tables are left out."""
 
 
 USUAL_CAPS = frozenset({1_000, 10_000, 100_000})

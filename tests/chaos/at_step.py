@@ -38,8 +38,8 @@ def dying(step: str, number: int) -> Callable[[str], None]:
 
 def destination(pipeline: Pipeline, on_step: Callable[[str], None]) -> Destination:
     config = pipeline.destination
-    if config.type == "duckdb":  # its file is closed and opened again, too
-        return DuckDB(config.path, remembered_rows=5_000, on_step=on_step)
+    if config.type == "duckdb":  # few, so that the file is opened again during the run
+        return DuckDB(config.path, reopen_rows=5_000, on_step=on_step)
     return Parquet(config.path, on_step=on_step)
 
 

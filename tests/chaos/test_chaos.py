@@ -12,8 +12,8 @@ from tests.chaos.trial import KINDS
 from wats_extract.fake.faults import KINDS as FAULTS
 
 STEPS = {
-    "duckdb": ("landed steps", "booked _wats_state", "committed"),
-    "parquet": ("staged", "journalled", "renamed 3", "indexed"),
+    "duckdb": ("wrote steps", "booked _wats_state", "committed"),
+    "parquet": ("staged", "journaled", "renamed 3", "indexed"),
 }
 
 

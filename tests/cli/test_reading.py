@@ -133,7 +133,7 @@ def test_status_while_a_run_is_under_way_and_after_it_was_killed(
         time.sleep(0.01)
     said = desk.wats("status", file)
     assert f"process {run.pid} on " in said.out + said.err
-    assert re.search(r"last sign of life \d s ago", said.out + said.err)
+    assert re.search(r"last heartbeat \d s ago", said.out + said.err)
     if kind == "duckdb":
         assert said.code == 6
         assert "Until it ends nobody else can read data/wats.duckdb" in said.err

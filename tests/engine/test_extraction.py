@@ -16,6 +16,7 @@ from tests.conftest import TOKEN
 from tests.extraction import Extraction, expected_tables
 
 from wats_extract import events
+from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.engine.job import RunReport
 from wats_extract.engine.run import execute
 from wats_extract.fake.app import App
@@ -555,6 +556,24 @@ def test_reports_deleted_between_header_and_document_are_named(
     assert failures == dict.fromkeys(gone, "NOT_FOUND")
     assert {row["uuid"] for row in extraction.table("reports")} == set(plant.uuids())
     assert len(extraction.table("report_headers")) == 60
+
+
+def test_a_run_succeeds_if_duckdb_runs_out_of_memory(server: Server, tmp_path: Path) -> None:
+    plant = Plant(150)
+    app, url = server(plant, faults=Faults(broken={plant.uuids()[3]: "garbage"}))
+    extraction = Extraction(url, tmp_path, "duckdb", names=["reports"], options={"chunk_size": 10})
+    small = DuckDB(tmp_path / "wats.duckdb", memory_limit="4MB")
+    with extraction.client() as client:
+        report = execute(replace(extraction.job(), destination=small), client)
+    assert (report.exit_code, report.resources["reports"].items, report.failures) == (3, 149, 1)
+    tables = {name: rows for name, rows in expected_tables(plant).items() if name == "reports"}
+    landed = [row for row in tables["reports"] if row["uuid"] != plant.uuids()[3]]
+    assert_same(extraction, {"reports": landed})
+    [covered] = extraction.table("_wats_coverage")
+    assert (covered["range_start"], covered["rows"], covered["complete"]) == ("", 149, True)
+    before = app.total
+    assert sum(each.rows for each in extraction.run().resources.values()) == 0
+    assert app.total - before <= 2
 
 
 def test_a_server_that_grows_and_receives_again_meanwhile(kind: str, server: Server, tmp_path: Path) -> None:

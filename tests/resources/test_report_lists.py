@@ -97,9 +97,8 @@ def test_a_second_that_is_cut_is_named_and_heals(
     (failure,) = extraction.table("_wats_failures")
     assert failure["error_code"] == "WINDOW_SATURATED"
     assert failure["key"] == "2026-03-01T12:00:00Z/2026-03-01T12:00:01Z"
-    assert [
-        window["range_end"] for window in extraction.table("_wats_coverage") if not window["complete"]
-    ] == ["2026-03-01T12:00:01Z"]
+    coverage = extraction.table("_wats_coverage")
+    assert [row["range_end"] for row in coverage if not row["complete"]] == ["2026-03-01T12:00:01Z"]
     assert extraction.retry().exit_code == 4
     capped(monkeypatch, "uut_reports", 1000)
     assert extraction.retry().exit_code == 0

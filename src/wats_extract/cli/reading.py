@@ -22,13 +22,12 @@ def reading(pipeline: Pipeline) -> Iterator[Destination]:
         DestinationError: it cannot be read, such as a DuckDB file that another program writes.
     """
     from wats_extract.pipeline.opening import destination_of
-    from wats_extract.state.lock import sighted
 
     destination = destination_of(pipeline)
     try:
         destination.open(read_only=True)
     except DestinationError:
-        running = sighted(destination.lock_path(pipeline.name))
+        running = destination.holder(pipeline.name)
         if running is None or not running.beats:
             raise
         raise PipelineLocked(

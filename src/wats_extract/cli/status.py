@@ -34,7 +34,6 @@ def command(file: Path) -> None:
     They are read from the destination of FILE. Nothing is asked of the server, nothing is changed.
     """
     from wats_extract.cli.reading import reading
-    from wats_extract.state.lock import sighted
     from wats_extract.state.tables import FAILURES, RUNS, STATE
 
     pipeline = loaded(file)
@@ -46,7 +45,7 @@ def command(file: Path) -> None:
         runs.sort(key=lambda run: run["started_at"], reverse=True)
         failures = destination.read(FAILURES, pipeline=pipeline.name, status="open").to_pylist()
         output.say(f"Pipeline {pipeline.name}, tables in {destination.place}", "bold")
-        _at_a_glance(runs[0], len(failures), sighted(destination.lock_path(pipeline.name)))
+        _at_a_glance(runs[0], len(failures), destination.holder(pipeline.name))
         _show_runs(runs)
         _show_cursors(destination.read(STATE, pipeline=pipeline.name).to_pylist())
         _show_tables(destination, pipeline)

@@ -163,12 +163,16 @@ class Extraction:
         book = {**book, FAILURES: failed} if failed else book
         if not (chunk.landed or book):
             return
+        append = self._task.disposition == "append"
         commit = Commit(
             label=f"{run.job.pipeline}-{self._name}-{chunk.label}",
             rows=run.stamp(self._task.resource.tables, chunk.rows, now=now) if chunk.landed else {},
             landed=chunk.landed,
-            replaced=self._replaced(chunk, has_rows_of),
+            replaced=frozenset()
+            if append
+            else frozenset(key for key, version in chunk.landed.items() if has_rows_of(version)),
             book=book,
+            upsert=not append,
         )
         run.failures.settle(failed)
         run.buffer.add(commit, Receipt.of(self._name, chunk))
@@ -210,22 +214,11 @@ class Extraction:
             return None
         return frozenset(row["key"] for row in rows)
 
-    def _replaced(self, chunk: Chunk, has_rows_of: Callable[[int | None], bool]) -> frozenset[str]:
-        """The items whose earlier rows are removed: items that were loaded, or may have rows left over.
-
-        Somebody may have deleted a report by hand and left its steps.
-        """
-        if self._task.disposition == "append" or not chunk.landed:
-            return frozenset()
-        left = {key for key, version in chunk.landed.items() if has_rows_of(version)}
-        others = [key for key in chunk.landed if key not in left]
-        loaded = self._run.buffer.landed(self._task.resource.table, others)
-        return frozenset(left | loaded.keys())
-
     def _has_rows_of(self, cursor: Cursor | None) -> Callable[[int | None], bool]:
-        """Tells which versions of items may have rows although the items are not loaded.
+        """Tells which versions of items may have rows in child tables although the items are not loaded.
 
-        Items newer than the cursor have none, unless the cursor was set back.
+        Somebody may have deleted a report by hand and left its steps. Items newer than the cursor have no
+        rows, unless the cursor was set back.
         """
         tables = self._task.resource.tables
         if self._run.job.full_refresh and any(self._run.job.destination.count(tables).values()):
