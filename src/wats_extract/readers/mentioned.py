@@ -79,7 +79,7 @@ class Mentioned(Undivided):
         window: Window,
         keys: list[str],
         rows: RowsOf,
-        query: Query,  # noqa: ARG002
+        query: Query,
     ) -> dict[str, Row]:
         """The items as the newest rows about them mention them."""
         newest: Query = {

@@ -91,7 +91,7 @@ class NumberedList:
         window: Window,
         keys: list[str],
         rows: RowsOf,
-        query: Query,  # noqa: ARG002
+        query: Query,
     ) -> dict[str, Row]:
         """The rows of some keys; keys that the server does not have are left out.
 

@@ -77,6 +77,9 @@ _HINTS = (
 )
 
 
+_OUT_OF_MEMORY = re.compile(r"out of memory|failed to (allocate|pin)", re.IGNORECASE)
+
+
 class DatabaseFile:
     """Owns the connection to one DuckDB file.
 
@@ -269,3 +272,8 @@ class DatabaseFile:
 
 def _hint(message: str) -> str:
     return next((hint for pattern, hint in _HINTS if re.search(pattern, message, re.IGNORECASE)), "")
+
+
+def is_out_of_memory(error: duckdb.Error) -> bool:
+    """Whether DuckDB reached its memory limit. In a COMMIT it raises a ``TransactionException`` for that."""
+    return isinstance(error, duckdb.OutOfMemoryException) or bool(_OUT_OF_MEMORY.search(str(error)))
