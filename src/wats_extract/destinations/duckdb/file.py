@@ -77,7 +77,7 @@ _HINTS = (
 )
 
 
-_OUT_OF_MEMORY = re.compile(r"out of memory|failed to (allocate|pin)", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(r"out of memory|(failed to|could not) (allocate|pin)", re.IGNORECASE)
 
 
 class DatabaseFile:
