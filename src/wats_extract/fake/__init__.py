@@ -21,7 +21,7 @@ module         contents
 `listing`      `Listing`: routes that list a table by OData
 `selection`    `Selection`: the WATS filter, which selects the reports of a statistic
 `routes/`      one file per domain: its route functions, and the tables that they serve
-`plant/`       the made-up factory: its reports, and the tables beside them
+`plant/`       the made-up factory: its reports and its other tables
 =============  ==========================================================================================
 
 To add a route, write a function from `Call` to `Response` in the file of its domain in `routes/`, and list it

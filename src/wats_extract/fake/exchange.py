@@ -126,7 +126,7 @@ class Call:
         plant: The reports of the server.
         quirks: The quirks of the server.
         query: The query parameters, by name in lower case.
-        stores: The tables beside the reports.
+        stores: The server's other tables.
         parts: The text at each `{}` of the route's path.
         scope: Limits the reports that the token may read; None for all.
     """

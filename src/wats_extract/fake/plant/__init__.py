@@ -10,6 +10,6 @@ module        contents
 `documents`   header rows and WSJF documents of generated reports, as JSON text
 `wsxf`        WSJF documents converted to XML
 `data`        `Plant`: all reports of a server, generated ones and those that tests add or change
-`stores`      `Table`, `Store`, `Stores`: the tables beside the reports
+`stores`      `Table`, `Store`, `Stores`: all tables other than the reports
 ============  =======================================================================================
 """

@@ -366,7 +366,7 @@ class Plant:
         return FIRST_TIME_STAMP + 10 * group + group * 7919 // 8 % 10
 
     def _first_position(self, time_stamp: int) -> int:
-        """The first position with this `timeStamp` or a later one. Each group of ties has ten numbers."""
+        """The first position with this `timeStamp` or a later one. Each group of ties takes ten numbers."""
         group = max(0, (time_stamp - FIRST_TIME_STAMP) // 10)
         if self._time_stamp(group * self._ties) < time_stamp:
             group += 1

@@ -270,8 +270,7 @@ class Program:
             noise: Selects the random part of values and times. The same number gives the same text.
             drift: Added to the value of the step with the role `drift`, in its unit.
             odd: The value of the step with the role `odd` is the string `"NaN"`.
-            attached: The attachment, as JSON, of the step with the role `attach`. The step is left out
-                without.
+            attached: The attachment, as JSON, of the step with the role `attach`. Empty leaves the step out.
         """
         values = self._values(noise, drift, odd=odd)
         times = _TIMES[noise % _NOISE :][: self._ids]

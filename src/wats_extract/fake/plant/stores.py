@@ -1,4 +1,4 @@
-"""The tables of a server beside its reports. They are built at first use, and tests may change them."""
+"""All tables of a server other than its reports. They are built at first use, and tests may change them."""
 
 from __future__ import annotations
 

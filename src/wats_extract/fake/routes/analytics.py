@@ -49,7 +49,7 @@ def uur_reports(call: Call) -> Response:
 
 
 def serial_number_history(call: Call) -> Response:
-    """`POST /api/App/SerialNumberHistory`: tests and repairs, newest first. Some servers fail."""
+    """`POST /api/App/SerialNumberHistory`: tests and repairs, newest first. Some servers return 500."""
     if call.quirks.history_fails:
         raise RefusedError(500, "An error has occurred.")
     selection = Selection.of(call)
@@ -231,7 +231,7 @@ def top_failed(call: Call) -> Response:
 
 
 def top_failed_of_days(call: Call) -> Response:
-    """`GET /api/App/TopFailed`: the same by query. All six parameters are required, but may be empty."""
+    """`GET /api/App/TopFailed`: the same for the last `days`. All six parameters are required."""
     for name in ("partNumber", "processCode", "productGroupId", "levelId", "days", "count"):
         call.required(name)
     days, most = call.number("days") or 0, call.number("count") or 0

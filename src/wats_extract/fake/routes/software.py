@@ -101,7 +101,7 @@ class Software(Store):
 
 
 def packages(call: Call) -> Response:
-    """`GET /api/Software/Packages`: all versions of all packages; with a quirk only the first."""
+    """`GET /api/Software/Packages`: all versions of all packages, or with a quirk only the first one."""
     rows = call.store(Software).packages.rows()
     return call.json(next(iter(rows), None) if call.quirks.single_package else rows)
 

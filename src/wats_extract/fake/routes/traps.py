@@ -23,7 +23,7 @@ PATHS = (
 
 
 def trap(_: Call) -> Response:
-    """A successful response without content of interest."""
+    """An ordinary successful response."""
     return json_response("done")
 
 

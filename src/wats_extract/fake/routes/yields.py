@@ -281,7 +281,7 @@ def _yield_list(call: Call, *, by: tuple[str, ...], order: str) -> Response:
 
 
 def _yield_list_of_days(call: Call, *, by: tuple[str, ...], order: str) -> Response:
-    """The same for the last `days`, a product group and a level. All three are required, but may be empty."""
+    """A yield list for the last `days`, a group and a level. All three are required, but may be empty."""
     for name in ("days", "productGroupId", "levelId"):
         call.required(name)
     days = call.number("days") or 0
