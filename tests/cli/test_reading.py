@@ -363,7 +363,7 @@ def test_demo_server_without_reports_has_none() -> None:
 def test_demo_server_explains_faults(desk: Desk) -> None:
     said = desk.wats("demo-server", "--faults", "frequency=1")
     assert said.code == 2
-    assert "there are: rate, kinds" in said.err
+    assert "the settings are: rate, kinds" in said.err
 
 
 def fetched(url: str, token: str) -> bytes:
