@@ -26,7 +26,7 @@ from wats_extract.shred.instants import has_zone, instant, microseconds
 from wats_extract.shred.records import Record, loads, read
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf import shredding, tables
-from wats_extract.shred.wsjf.steps import Gathered, Steps, read_natively
+from wats_extract.shred.wsjf.steps import StepBatch, Steps, read_natively
 from wats_extract.tables import Table
 
 _LAYOUTS = {
@@ -149,7 +149,7 @@ class Sheets:
         self.by_name: dict[str, Sheet] = {name: layout.sheet() for name, layout in _LAYOUTS.items()}
         self._additional: list[tuple[int | None, wsjf.AdditionalData]] = []
         self._attached: list[tuple[int | None, wsjf.Attachment, Mapping[str, Any]]] = []
-        self.native = Gathered()
+        self.native = StepBatch()
 
     def add(self, document: Document) -> None:
         """Spread one document over the sheets."""
