@@ -55,7 +55,7 @@ class StepsBuildHook(BuildHookInterface):
                 return
         except Exception as error:
             self.app.display_warning(
-                f"{MODULE} was not compiled, so that reports are shredded in Python, which is slower: {error!r}"
+                f"{MODULE} was not compiled; reports are shredded in Python, which is slower: {error!r}"
             )
             return
         build_data["force_include"][str(built)] = f"{PACKAGE.replace('.', '/')}/{built.name}"
@@ -73,7 +73,7 @@ class StepsBuildHook(BuildHookInterface):
 
 
 def has_stable_abi() -> bool:
-    """Return whether one build serves all later versions of this Python; free-threaded ones have no such ABI."""
+    """Return whether this Python has the stable ABI; free-threaded builds do not."""
     return not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 

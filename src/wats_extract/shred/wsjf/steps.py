@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wats_extract.shred.wsjf import _steps
 
 PURE = "WATS_EXTRACT_PURE"
-"""The environment variable that disables the native module: set to anything, at installation or at run time."""
+"""The environment variable that disables the native module, at installation or at run time, with any value."""
 
 TABLES = (
     tables.STEPS,
