@@ -1,4 +1,9 @@
-"""Run a Python module with the native module of ``make sanitize``: ``python -m tests.shred.sanitized MODULE``."""
+"""Run a Python module with the native module that ``make sanitize`` builds.
+
+::
+
+    python -m tests.shred.sanitized MODULE [ARGUMENT]…
+"""
 
 from __future__ import annotations
 

@@ -85,14 +85,14 @@ DOCUMENTS = {
     "a list": Bad("[]", "expected an object"),
     "a text": Bad('"report"', "expected an object"),
     "a number": Bad("42", "expected an object"),
-    "a list for a text": Bad(document('"location":["L"]'), r"\$\.location: expected a text"),
+    "a list for a text": Bad(document('"location":["L"]'), r"\$\.location: expected a string"),
     "a text for a list": Bad(document('"miscInfos":"none"'), r"\$\.miscInfos: expected a list"),
     "null in a list": Bad(document('"miscInfos":[null]'), r"\$\.miscInfos: expected no null"),
     "a text for a step": Bad(document('"root":"r"'), r"\$\.root: expected an object"),
     "true for a number": Bad(document('"processCode":true'), r"\$\.processCode: expected a whole number"),
     "a fraction for a whole": Bad(document('"processCode":1.5'), r"\$\.processCode: .*found 1\.5"),
     "words for a number": Bad(measured('"value":"ten"'), "value: expected a number, found 'ten'"),
-    "another report": Bad('{"id":"0A000000-0000-4000-8000-000000000000"}', "asked for report"),
+    "another report": Bad('{"id":"0A000000-0000-4000-8000-000000000000"}', "requested report"),
     "a number for a text": Bad(document('"location":1.10'), lands={"reports.location": "1.10"}),
     "a whole as a fraction": Bad(document('"processCode":10.0'), lands={"reports.process_code": 10}),
     "a quoted whole": Bad(document('"processCode":"10"'), lands={"reports.process_code": 10}),
@@ -119,7 +119,7 @@ DOCUMENTS = {
     "900 levels of what is new": Bad(document(f'"later":{tree(900)}'), "nested too deeply", either=True),
     # half a surrogate pair
     "half a pair": Bad(document(r'"location":"\ud800"'), "surrogate"),
-    "half a pair as id": Bad(r'{"id":"\ud800"}', "asked for report"),
+    "half a pair as id": Bad(r'{"id":"\ud800"}', "requested report"),
     "half a pair in data": Bad(document(r'"additionalData":[{"props":["\udfff"]}]'), "surrogate"),
     "half a pair in what is new": Bad(document(r'"later":"\ud800"'), "surrogate"),
     "half a pair as a name": Bad(document(r'"\ud800":1'), "surrogate"),
@@ -145,16 +145,16 @@ DOCUMENTS = {
         document(f'"miscInfos":[{{"numeric":{LARGEST}}}]'), lands={"misc_infos.numeric": LARGEST}
     ),
     "a larger one": Bad(document(f'"miscInfos":[{{"numeric":{LARGEST + 1}}}]'), "numeric: "),
-    "beyond 64 bits": Bad(document(f'"miscInfos":[{{"numeric":{2**64}}}]'), "numeric: "),
+    "fit into 64 bits": Bad(document(f'"miscInfos":[{{"numeric":{2**64}}}]'), "numeric: "),
     "beyond 32 bits": Bad(step('"errorCode":2147483648'), "error_code: "),
     "of 5,000 digits": Bad(document(f'"miscInfos":[{{"numeric":{DIGITS}}}]'), "expected a whole number"),
     "of 5,000 digits, new": Bad(
         document(f'"later":{DIGITS}'), lands={"reports._extra": f'{{"later":"{DIGITS}"}}'}
     ),
     "a value of 5,000 digits": Bad(measured(f'"value":{DIGITS}'), "expected a number"),
-    "a value of 400 digits": Bad(measured(f'"value":{DIGITS[:400]}'), "beyond 64 bits"),
+    "a value of 400 digits": Bad(measured(f'"value":{DIGITS[:400]}'), "fit into 64 bits"),
     "a large value": Bad(measured(f'"value":{2**70}'), lands={"numeric_measurements.value": 2.0**70}),
-    "1e400": Bad(measured('"value":1e400'), "beyond 64 bits"),
+    "1e400": Bad(measured('"value":1e400'), "fit into 64 bits"),
     "quoted 1e400": Bad(measured('"value":"1e400"'), "expected a number"),
     "1_000": Bad(measured('"value":"1_000"'), "expected a number"),
     "1e400, new": Bad(document('"later":1e400'), lands={"reports._extra": '{"later":1e400}'}),
@@ -285,7 +285,7 @@ KEYLESS = {
     "no key": Bad('{"reportType":"T","timeStamp":TIME_STAMP}', "lacks its key"),
     "no key, half a pair": Bad(r'{"comment":"\ud800","timeStamp":TIME_STAMP}', "lacks its key"),
     "a key of half a pair": Bad(r'{"uuid":"\ud800","timeStamp":TIME_STAMP}', "lacks its key"),
-    "a key that is an object": Bad('{"uuid":{"x":1},"timeStamp":TIME_STAMP}', "uuid: expected a text"),
+    "a key that is an object": Bad('{"uuid":{"x":1},"timeStamp":TIME_STAMP}', "uuid: expected a string"),
 }
 """Rows that do not tell whose they are; their failures have a key that follows from their text."""
 

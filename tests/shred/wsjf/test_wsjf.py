@@ -234,7 +234,7 @@ def test_a_limit_that_is_not_set_is_null() -> None:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ({"id": "y"}, "asked for report x, got 'y'"),
+        ({"id": "y"}, "requested report x, received 'y'"),
         ({"id": "x", "root": {"numericMeas": [{"value": "12,5"}]}}, "value: expected a number, found '12,5'"),
         ({"id": "x", "root": {"start": "2026-02-30T00:00:00Z"}}, "impossible date"),
         ({"id": "x", "root": {"id": 2**40}}, "step_id"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wats_extract.shred.wsjf import _steps
 
 PURE = "WATS_EXTRACT_PURE"
-"""The environment variable that disables the native module, at installation or at run time, with any value."""
+"""The environment variable that disables the native module, at installation or at run time."""
 
 TABLES = (
     tables.STEPS,
