@@ -99,7 +99,9 @@ def test_raw_trees_survive_both_ways() -> None:
         ('{"count": 1.00000000000000000000001}', "$.count"),
         ('{"value": 1e400}', "$.value: the number does not fit into 64 bits"),
         ('{"value": -1e400}', "$.value: the number does not fit into 64 bits"),
-        pytest.param('{"value": 1%s}' % ("0" * 400), "$.value: the number does not fit into 64 bits", id="400 digits"),
+        pytest.param(
+            '{"value": 1%s}' % ("0" * 400), "$.value: the number does not fit into 64 bits", id="400 digits"
+        ),
         pytest.param('{"count": 1%s}' % ("0" * 5000), "$.count", id="5000 digits"),
         ('{"value": {"x": 1}}', '$.value: expected a number, found {"x": 1}'),
         ('{"value": false}', "$.value"),

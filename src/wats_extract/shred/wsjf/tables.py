@@ -56,7 +56,7 @@ REPORTS = Table(
         Column(
             "start_offset_minutes",
             _INT,
-            doc="the station's offset from UTC, in minutes, positive east of Greenwich",
+            doc="the station's offset from UTC, in minutes, positive to the east",
         ),
         Column("time_stamp", _LONG, doc="position in the server's processing order; not a time"),
         Column("user_name", _TEXT, "uut.user uur.user", "the operator"),
