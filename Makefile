@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PIPELINE := pipelines/reports.yaml
+NATIVE := src/build_steps.py $(wildcard src/wats_extract/shred/wsjf/*.[ch])
 
 # Where to look for Python; `make demo PYTHON=...` names another one.
 PYTHON :=
 CANDIDATES := $(strip $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fuzz bench format docs notebook constraints clean
+.PHONY: help demo test chaos lint fuzz sanitize bench format docs notebook constraints clean
 
 help:
 	@echo "make demo         extract from the embedded demo server into data/wats.duckdb, and look at it"
@@ -19,6 +20,7 @@ help:
 	@echo "make chaos        kill and fault real extractions, hundreds of times (some 10 minutes)"
 	@echo "make lint         the same without the tests"
 	@echo "make fuzz         search for input that breaks what reads it; SECONDS=30 for each target"
+	@echo "make sanitize     run the native module under AddressSanitizer and UBSan (two minutes)"
 	@echo "make bench        measure speed and memory, alone and against others (20 minutes); QUICK=1: two minutes"
 	@echo "make format       let ruff put the code in order"
 	@echo "make docs         write docs/resources.md and docs/tables.md again, from the declarations"
@@ -54,6 +56,9 @@ fuzz: $(VENV)/.installed-for-tests
 	@echo "Testing the laws of shredding with more examples"
 	@$(BIN)/pytest --quiet --numprocesses auto --hypothesis-profile=thorough tests/shred tests/fuzz
 
+sanitize: $(VENV)/.installed-for-tests
+	@$(BIN)/python -m tests.shred.sanitize --seconds $(SECONDS)
+
 # What it is compared with goes into environments of its own, beside this one.
 QUICK :=
 bench: $(VENV)/.installed-for-tests
@@ -88,7 +93,7 @@ $(VENV)/.made:
 	echo "Install one, or say where it is: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
 	exit 1
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt src/wats_extract/shred/wsjf/_steps.c
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt $(NATIVE)
 	@echo "Installing wats-extract into $(VENV)"
 	@$(INSTALL) pip
 	@$(INSTALL) --build-constraint constraints.txt -e .
@@ -106,7 +111,7 @@ constraints: $(VENV)/.made
 	@rm -rf $(VENV)/fresh
 	@$(BIN)/python -m venv $(VENV)/fresh
 	@$(VENV)/fresh/bin/python -m pip install -qq --upgrade pip
-	@$(VENV)/fresh/bin/python -m pip install -qq -e '.[notebook]' --group test --group lint hatchling editables setuptools
+	@$(VENV)/fresh/bin/python -m pip install -qq -e '.[notebook]' --group test --group lint editables
 	@{ sed '/^[^#]/,$$d' constraints.txt; \
 		$(VENV)/fresh/bin/python -m pip freeze --all --exclude-editable; \
 		sed -n '/^# Elsewhere/,$$p' constraints.txt; \

@@ -1,4 +1,4 @@
-"""How long hypothesis searches: as usual in a test, far longer with ``make fuzz``."""
+"""A hypothesis profile with many more examples, for ``make fuzz``."""
 
 from __future__ import annotations
 
