@@ -113,7 +113,7 @@ def test_it_ends_within_two_seconds_at_a_commit(
     said, seconds = interrupted(desk, app, file, number, when=lambda: app.total >= enough)
     assert seconds < 2
     assert said.code == code
-    assert "the next run goes on from there" in said.err
+    assert "the next run resumes from there" in said.err
     told = json.loads(said.out)
     assert told["status"] == "interrupted"
     assert told["resources"]["reports"]["items"] == landed(desk) >= 10

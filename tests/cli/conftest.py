@@ -18,12 +18,13 @@ from wats_extract.fake.server import serve
 SRC = Path(__file__).resolve().parents[2] / "src"
 SECRET = "c2VjcmV0LW1hcmtlci10b2tlbg"
 PROGRAM = (sys.executable, "-m", "wats_extract.cli")
-PATIENCE = 60.0
+TIMEOUT = 60.0
+"""Seconds until a command counts as hanging."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a command printed, and how it ended."""
+    """The output and exit code of a command."""
 
     code: int
     out: str
@@ -32,12 +33,13 @@ class Said:
 
 @dataclass
 class Desk:
-    """A folder, an environment and the command line, as a user has them."""
+    """A folder and an environment in which a user runs commands."""
 
     folder: Path
     env: dict[str, str]
 
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
+        """Start ``wats-extract`` with these arguments; stdout and stderr are pipes by default."""
         return subprocess.Popen(
             [*PROGRAM, *args],
             cwd=self.folder,
@@ -48,13 +50,13 @@ class Desk:
         )
 
     def wats(self, *args: str) -> Said:
-        """Run ``wats-extract`` with these arguments, piped; see ``finished``."""
+        """Run ``wats-extract`` with these arguments, with pipes as stdout and stderr."""
         return self.finished(self.start(*args))
 
     @staticmethod
     def finished(process: subprocess.Popen[str]) -> Said:
-        """Whatever was run: the token is never shown, and where nobody looks there are no escape codes."""
-        out, err = process.communicate(timeout=PATIENCE)
+        """Wait for a command and check that its output holds neither the token nor escape codes."""
+        out, err = process.communicate(timeout=TIMEOUT)
         assert SECRET not in out + err
         assert "\x1b" not in out + err
         assert "\r" not in out + err
@@ -71,7 +73,7 @@ class Desk:
         resources: str = "[{name: report_headers}, {name: reports, chunk_size: 10}]",
         more: str = "",
     ) -> str:
-        """Write a pipeline file, and give its name."""
+        """Write a pipeline file and return its name."""
         (self.folder / file).write_text(
             "version: 1\n"
             f"name: {Path(file).stem}\n"
@@ -90,7 +92,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def desk_in(folder: Path) -> Desk:
-    """A desk whose environment asks for colours, which pipes must not get all the same."""
+    """Make a desk. Its environment asks for colours, but pipes must not get any."""
     ours = ("WATS_", "PYWATS_", "NO_COLOR", "COLUMNS", "LINES")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     env |= {"PYTHONPATH": str(SRC), "WATS_TOKEN": SECRET, "PYTHONUTF8": "1"}
@@ -102,7 +104,7 @@ Serving = Callable[..., App]
 
 @pytest.fixture
 def serving(desk: Desk) -> Iterator[Serving]:
-    """Start an embedded server in this process; the desk's environment points to it."""
+    """A function that starts an embedded server in this process and points ``WATS_URL`` to it."""
     with ExitStack() as stack:
 
         def start(reports: int = 20, **options: Any) -> App:
