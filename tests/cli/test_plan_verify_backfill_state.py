@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from wats_extract.fake.app import App
+from wats_extract.fake.faults import Faults
 
 from .conftest import Desk, Serving
 
@@ -88,6 +89,14 @@ def test_verify_reports_what_was_deleted_on_the_server_as_extra(desk: Desk, serv
     result = last_object(said.out)
     assert result["resources"]["reports"]["keys"]["extra"] == [gone]
     assert result["repair"]["resources"]["reports"]["items"] == result["resources"]["reports"]["new"] == 2
+
+
+def test_verify_mentions_open_failures(desk: Desk, serving: Serving) -> None:
+    serving(20, faults=Faults(broken=1, broken_kinds=["404"]))
+    file = desk.pipeline()
+    assert desk.wats("run", file, "-q").code == 3
+    said = desk.wats("verify", file)
+    assert said.out.startswith("✓ The server and the destination are equal, apart from 1 open failure.\n")
 
 
 def test_verify_stops_early_with_exit_4_and_leaves_out_other_resources(desk: Desk, serving: Serving) -> None:

@@ -318,7 +318,7 @@ def test_init_never_overwrites(desk: Desk) -> None:
     assert pipeline.read_text(encoding="utf-8") == "mine"
     assert "kept     pipelines/reports.yaml".replace("/", os.sep) in said.out
     assert (desk.folder / ".gitignore").read_text(encoding="utf-8") == "build/\n"
-    assert "add .env data/" in said.out
+    assert "so that no token is ever committed" in said.out
 
 
 def test_init_in_a_folder_that_cannot_be_created(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from wats_extract.frontends.pipelines import verify_pipeline
 from wats_extract.pipeline.loading import Pipeline
 
 _SENTENCES = {
-    "equal": "The server and the destination are equal{now}.",
+    "equal": "The server and the destination are equal{now}{apart}.",
     "different": "The server and the destination {still}differ.",
     "incomplete": "The comparison stopped early.",
 }
@@ -90,7 +90,12 @@ def _show(report: VerifyReport, pipeline: Pipeline, *, file: Path) -> None:  # n
 
 def _sentence(report: VerifyReport) -> str:
     sentence = _SENTENCES.get(report.status, "The repair stopped early.")
-    return sentence.format(now=" now" if report.repair else "", still="still " if report.repair else "")
+    failed = sum(each.failed for each in report.resources.values())
+    return sentence.format(
+        now=" now" if report.repair else "",
+        still="still " if report.repair else "",
+        apart=f", apart from {output.plural(failed, 'open failure')}" if failed else "",
+    )
 
 
 def _show_counts(report: VerifyReport) -> None:
