@@ -434,7 +434,7 @@ def test_good_records_are_loaded_and_the_exit_code_is_3(documents: Run, headers:
 def test_bad_rows_do_not_change_the_cursor(headers: Run) -> None:
     cursor = headers.report.resources["report_headers"].cursor
     assert cursor is not None
-    assert cursor["time_stamp"] == max(header["timeStamp"] for header in headers.plant.headers())
+    assert cursor.time_stamp == max(header["timeStamp"] for header in headers.plant.headers())
 
 
 def test_attachment_names_do_not_escape_the_folder(documents: Run) -> None:
