@@ -73,7 +73,7 @@ class Quirks:
         refuse_keyset: Refuses a `$filter` that compares `timeStamp`.
         over_top: Refuses `$top` above 10,000, or clamps it.
         ignore_orderby: Ignores `$orderby`, except on header rows.
-        ignore_paging: Returns all users from `SCIM/v2/Users`, whatever page is asked for.
+        ignore_paging: Returns all users from `SCIM/v2/Users`, whatever page the request names.
         scim_page_cap: The most users per page.
         single_package: Returns one package from `Software/Packages`, as the specification says.
         refuse_flag_sum: Accepts only single statuses in `RootCause/Tickets`.

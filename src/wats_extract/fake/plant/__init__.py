@@ -9,7 +9,7 @@ module        contents
 `scenario`    the events of each production lot: tests, failures, retests, repairs
 `documents`   header rows and WSJF documents of generated reports, as JSON text
 `wsxf`        WSJF documents converted to XML
-`data`        `Plant`: all reports of a server, generated ones and those that tests add or change
+`data`        `Plant`: all reports of a server, generated on demand, or added and changed by tests
 `stores`      `Table`, `Store`, `Stores`: all tables other than the reports
 ============  =======================================================================================
 """
