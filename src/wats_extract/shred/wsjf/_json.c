@@ -178,12 +178,8 @@ read_escaped_string(JsonReader *reader, const char *begin, JsonString *string)
 }
 
 bool
-json_read_string(JsonReader *reader, JsonString *string)
+json_read_rest_of_string(JsonReader *reader, const char *begin, JsonString *string)
 {
-    if (!json_accept(reader, '"')) {
-        return false;
-    }
-    const char *begin = reader->at;
     if (!scan_plain(reader)) {
         return false;
     }

@@ -49,7 +49,8 @@ typedef struct {
     int depth;
 } JsonReader;
 
-INTERNAL bool json_read_string(JsonReader *reader, JsonString *string);
+/* Reads the rest of a string that started at `begin`, with escapes and multi-byte characters. */
+INTERNAL bool json_read_rest_of_string(JsonReader *reader, const char *begin, JsonString *string);
 INTERNAL bool json_read_decimal(JsonReader *reader, JsonDecimal *decimal);
 INTERNAL bool json_read_int32(JsonReader *reader, int32_t *value);
 INTERNAL bool json_read_bool(JsonReader *reader, bool *value);
@@ -97,6 +98,26 @@ json_accept_literal(JsonReader *reader, const char *literal, size_t size)
         return false;
     }
     reader->at += size;
+    return true;
+}
+
+/* Reads a string. Inline for plain ASCII, since strings are most of a document. */
+static inline bool
+json_read_string(JsonReader *reader, JsonString *string)
+{
+    if (!json_accept(reader, '"')) {
+        return false;
+    }
+    const char *begin = reader->at, *at = begin, *end = reader->end;
+    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x80 && *at != '"' && *at != '\\') {
+        at++;
+    }
+    reader->at = at;
+    if (at == end || *at != '"') {
+        return json_read_rest_of_string(reader, begin, string);
+    }
+    *string = (JsonString){(uint32_t)(begin - reader->text), (uint32_t)(at - begin)};
+    reader->at++;
     return true;
 }
 

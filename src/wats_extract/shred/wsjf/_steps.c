@@ -1,12 +1,12 @@
 /* Shreds the steps of WSJF documents: from JSON text to the Arrow columns of four tables.
 
    This is the fast path of shredding.py for the part of a document that takes most of the time. It reads
-   what servers export and nothing else. `parse` returns None for every other document, also when memory
-   runs out, and Python then reads the document or reports what is wrong with it.
+   what servers export and nothing else. For every other document, or if memory runs out, `parse` returns
+   None; Python then reads the document or reports the error.
 
    A Shredder is created with the declared columns of its tables (tables.py) and matches each of them to a
-   JSON field by its source, or to a computed value by its name. A column that matches nothing, and a field
-   that no column takes, is a ValueError.
+   JSON field by its source, or to a computed value by its name. It raises ValueError for a column that
+   matches nothing, and for a field that no column takes.
 
    `parse` reads one document and `merge` joins a few of them, both without the GIL. A parsed document holds
    rows of fixed size; its strings stay in the bytes of the document, which are kept alive. */
@@ -79,24 +79,24 @@ typedef struct {
 
 typedef enum { STEPS, NUMERIC, STRING, BOOLEAN, TABLE_COUNT } TableId;
 
-#define MAX_COLUMNS 64
+#define MAX_COLUMNS 32
 
 typedef struct {
     char *data;
     size_t row_size;
     uint32_t count, capacity;
-    bool unsorted;                /* measurements precede those of an earlier step */
-    uint32_t valid[MAX_COLUMNS];  /* per column: rows that are not null */
-    uint64_t bytes[MAX_COLUMNS];  /* per column of strings: their total size */
+    bool unsorted;               /* a measurement follows one of a later step */
+    uint32_t valid[MAX_COLUMNS]; /* per column: rows that are not null */
+    uint64_t bytes[MAX_COLUMNS]; /* per column of strings: their total size */
 } Rows;
 
-/* A value of a step that stays JSON for Python to read, since few steps have one. */
+/* A value that few steps have; it stays JSON, for Python to decode. */
 typedef struct {
     const char *name, *text;
     uint32_t size, step;
 } RawValue;
 
-/* A number whose exact value only PyOS_string_to_double finds; it needs the GIL. */
+/* A number that json_exact_double() cannot convert; PyOS_string_to_double() can, but needs the GIL. */
 typedef struct {
     const char *text;
     uint32_t size, row;
@@ -109,7 +109,7 @@ typedef struct Shredder Shredder;
 
 typedef struct {
     Shredder *shredder;
-    PyObject *raw;    /* keeps `text` alive */
+    PyObject *raw; /* keeps `text` alive */
     const char *text;
     char *unescaped;
     Rows tables[TABLE_COUNT];
@@ -125,14 +125,14 @@ typedef struct {
 typedef enum {
     FIELD_STRING,
     FIELD_DOUBLE,
-    FIELD_LIMIT,     /* a double; beyond LARGEST_LIMIT it is null */
+    FIELD_LIMIT, /* a double; beyond LARGEST_LIMIT it is null */
     FIELD_INT32,
     FIELD_BOOL,
-    FIELD_CHECKED,   /* an int32 that must equal another field and has no column */
-    FIELD_OBJECT,    /* its fields go to the same row */
-    FIELD_LIST,      /* its items are rows of a table */
-    FIELD_RAW,       /* left to Python */
-    FIELD_NULL,      /* must be null */
+    FIELD_CHECKED, /* an int32 without a column, which must equal another field */
+    FIELD_OBJECT,  /* its fields go to the same row */
+    FIELD_LIST,    /* its items are rows of a table */
+    FIELD_RAW,     /* left to Python */
+    FIELD_NULL,    /* must be null */
 } FieldKind;
 
 typedef struct ObjectSpec ObjectSpec;
@@ -405,19 +405,27 @@ match_column(const TableSpec *table, const Declared *declared, Column *column)
     return false;
 }
 
+/* Returns whether a column shows the cell at an offset; the owner has no cell, and offset 0. */
 static bool
-has_column(const Layout *layout, ColumnKind kind, uint16_t offset)
+has_column(const Layout *layout, bool is_owner, uint16_t offset)
 {
     for (int index = 0; index < layout->count; index++) {
         const Column *column = &layout->columns[index];
-        if (column->offset == offset && (column->kind == COLUMN_OWNER) == (kind == COLUMN_OWNER)) {
+        if (column->offset == offset && (column->kind == COLUMN_OWNER) == is_owner) {
             return true;
         }
     }
     return false;
 }
 
-/* Checks that no field is read and then dropped for want of a column. */
+static bool
+needs_column(const Field *field)
+{
+    return field->kind == FIELD_STRING || field->kind == FIELD_DOUBLE || field->kind == FIELD_LIMIT ||
+           field->kind == FIELD_INT32 || field->kind == FIELD_BOOL;
+}
+
+/* Checks that every field that is read has a column; its values would be lost without one. */
 static bool
 check_fields(const TableSpec *table, const ObjectSpec *spec, const Layout *layout)
 {
@@ -427,7 +435,7 @@ check_fields(const TableSpec *table, const ObjectSpec *spec, const Layout *layou
             if (!check_fields(table, field->inner, layout)) {
                 return false;
             }
-        } else if (field->kind <= FIELD_BOOL && !has_column(layout, COLUMN_STRING, field->offset)) {
+        } else if (needs_column(field) && !has_column(layout, false, field->offset)) {
             PyErr_Format(PyExc_ValueError, "_steps.c reads the field \"%s\" for table %s, but no column takes it",
                          field->name, table->name);
             return false;
@@ -441,7 +449,7 @@ check_computed(const TableSpec *table, const Layout *layout)
 {
     for (int index = 0; index < table->computed_count; index++) {
         const ComputedColumn *computed = &table->computed[index];
-        if (!has_column(layout, (ColumnKind)computed->column.kind, computed->column.offset)) {
+        if (!has_column(layout, computed->column.kind == COLUMN_OWNER, computed->column.offset)) {
             PyErr_Format(PyExc_ValueError, "_steps.c computes column %s.%s, which is not declared",
                          table->name, computed->name);
             return false;
@@ -1192,15 +1200,15 @@ write_string(char *to, Span text)
     return to + text.size;
 }
 
-/* Writes the path of a step; the path of its parent was written before, at `ends[parent]`. */
+/* Writes the path of a step. Its parent's path was written before and starts at `begins[parent]`. */
 static char *
-write_path(const Document *document, uint32_t row, const int32_t *ends, const char *values, char *to)
+write_path(const Document *document, uint32_t row, const int32_t *begins, const char *values, char *to)
 {
     const Rows *rows = &document->tables[STEPS];
     const Step *step = row_at(rows, row);
     if (step->parent.valid) {
         const Step *parent = row_at(rows, (uint32_t)step->parent.value);
-        memcpy(to, values + ends[step->parent.value], parent->path_size);
+        memcpy(to, values + begins[step->parent.value], parent->path_size);
         to += parent->path_size;
         *to++ = '/';
     }
@@ -1215,28 +1223,47 @@ write_path(const Document *document, uint32_t row, const int32_t *ends, const ch
 }
 
 static void
-write_strings(const Document *document, int table, const Column *column, Span owner, ColumnWriter *writer)
+write_owners(const Rows *rows, Span owner, ColumnWriter *writer)
 {
-    const Rows *rows = &document->tables[table];
-    ColumnKind kind = (ColumnKind)column->kind;
-    const int32_t *begins = writer->ends + writer->written;
     int32_t *ends = writer->ends + writer->written + 1;
-    char *to = writer->to;
+    char *values = writer->values, *to = writer->to;
     for (uint32_t row = 0; row < rows->count; row++) {
-        if (kind == COLUMN_OWNER) {
-            to = write_string(to, owner);
-        } else if (kind == COLUMN_PATH) {
-            to = write_path(document, row, begins, writer->values, to);
-        } else {
-            Span text = cell_string(document, kind, (const char *)row_at(rows, row) + column->offset);
-            if (text.at != NULL) {
-                to = write_string(to, text);
-                if (writer->valid_bits != NULL) {
-                    set_bit(writer->valid_bits, writer->written + row);
-                }
+        to = write_string(to, owner);
+        ends[row] = (int32_t)(to - values);
+    }
+    writer->to = to;
+}
+
+static void
+write_paths(const Document *document, ColumnWriter *writer)
+{
+    const Rows *rows = &document->tables[STEPS];
+    int32_t *ends = writer->ends + writer->written + 1;
+    char *values = writer->values, *to = writer->to;
+    for (uint32_t row = 0; row < rows->count; row++) {
+        to = write_path(document, row, ends - 1, values, to);
+        ends[row] = (int32_t)(to - values);
+    }
+    writer->to = to;
+}
+
+static void
+write_strings(const Document *document, const Rows *rows, const Column *column, ColumnWriter *writer)
+{
+    ColumnKind kind = (ColumnKind)column->kind;
+    int32_t *ends = writer->ends + writer->written + 1;
+    unsigned char *valid_bits = writer->valid_bits;
+    uint32_t written = writer->written;
+    char *values = writer->values, *to = writer->to;
+    for (uint32_t row = 0; row < rows->count; row++) {
+        Span text = cell_string(document, kind, (const char *)row_at(rows, row) + column->offset);
+        if (text.at != NULL) {
+            to = write_string(to, text);
+            if (valid_bits != NULL) {
+                set_bit(valid_bits, written + row);
             }
         }
-        ends[row] = (int32_t)(to - writer->values);
+        ends[row] = (int32_t)(to - values);
     }
     writer->to = to;
 }
@@ -1245,24 +1272,27 @@ write_strings(const Document *document, int table, const Column *column, Span ow
 static void
 write_fixed_size(const Rows *rows, const Column *column, ColumnWriter *writer)
 {
+    unsigned char *valid_bits = writer->valid_bits;
+    uint32_t written = writer->written;
+    char *values = writer->values;
     for (uint32_t row = 0; row < rows->count; row++) {
         const void *cell = (const char *)row_at(rows, row) + column->offset;
-        uint32_t index = writer->written + row;
+        uint32_t index = written + row;
         bool valid;
         if (column->kind == COLUMN_DOUBLE) {
             valid = ((const Double *)cell)->valid;
-            ((double *)writer->values)[index] = valid ? ((const Double *)cell)->value : 0.0;
+            ((double *)values)[index] = valid ? ((const Double *)cell)->value : 0.0;
         } else if (column->kind == COLUMN_INT32) {
             valid = ((const Int32 *)cell)->valid;
-            ((int32_t *)writer->values)[index] = valid ? ((const Int32 *)cell)->value : 0;
+            ((int32_t *)values)[index] = valid ? ((const Int32 *)cell)->value : 0;
         } else {
             valid = ((const Bool *)cell)->valid;
             if (valid && ((const Bool *)cell)->value) {
-                set_bit((unsigned char *)writer->values, index);
+                set_bit((unsigned char *)values, index);
             }
         }
-        if (valid && writer->valid_bits != NULL) {
-            set_bit(writer->valid_bits, index);
+        if (valid && valid_bits != NULL) {
+            set_bit(valid_bits, index);
         }
     }
 }
@@ -1279,8 +1309,12 @@ write_document(const Document *document, Span owner, int table, const Layout *la
         }
         if (is_fixed_size((ColumnKind)column->kind)) {
             write_fixed_size(rows, column, writer);
+        } else if (column->kind == COLUMN_OWNER) {
+            write_owners(rows, owner, writer);
+        } else if (column->kind == COLUMN_PATH) {
+            write_paths(document, writer);
         } else {
-            write_strings(document, table, column, owner, writer);
+            write_strings(document, rows, column, writer);
         }
         writer->written += rows->count;
     }

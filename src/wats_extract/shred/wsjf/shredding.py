@@ -214,11 +214,13 @@ class ReportBuilder:
     def _add_measurements(self, name: str, uuid: str, found: Sequence[Sequence[Record] | None]) -> None:
         builder = self.by_name[name]
         by_step = [(index, measurements) for index, measurements in enumerate(found) if measurements]
-        builder.records += [measurement for _, measurements in by_step for measurement in measurements]
-        indexes = [(step, index) for step, some in by_step for index in range(len(some))]
-        builder.placed["report_uuid"] += [uuid] * len(indexes)
-        builder.placed["step_index"] += [step for step, _ in indexes]
-        builder.placed["measurement_index"] += [index for _, index in indexes]
+        records = [measurement for _, measurements in by_step for measurement in measurements]
+        builder.records += records
+        builder.placed["report_uuid"] += [uuid] * len(records)
+        builder.placed["step_index"] += [step for step, measurements in by_step for _ in measurements]
+        builder.placed["measurement_index"] += [
+            index for _, measurements in by_step for index in range(len(measurements))
+        ]
 
     def _add_loops(self, begin: int, loops: Sequence[wsjf.Loop | None]) -> None:
         builder = self.by_name["steps"]
