@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.destinations.duckdb.commit import CommitWriter, find_versions
-from wats_extract.destinations.duckdb.file import DatabaseFile
+from wats_extract.destinations.duckdb.file import DatabaseFile, is_out_of_memory
 from wats_extract.destinations.duckdb.schema import Schema, quoted, selected
 from wats_extract.flow import Commit
 from wats_extract.state.lock import PipelineLocks, Sighting
@@ -127,7 +127,9 @@ class DuckDB:
         with self._file.explaining(f"commit {commit.label}"):
             try:
                 self._rows_written += self._write(commit)
-            except duckdb.OutOfMemoryException:
+            except duckdb.Error as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._file.raise_memory_limit(self._file.connection)
                 self._rows_written += self._write(commit)
             self._on_step("committed")
@@ -149,7 +151,9 @@ class DuckDB:
         with self._file.explaining(f"cannot read table {table.name}"), self._file.reader() as connection:
             try:
                 return find_versions(connection, self._schema, table, keys, versions=versions)
-            except duckdb.OutOfMemoryException:
+            except duckdb.Error as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._file.raise_memory_limit(connection)
                 return find_versions(connection, self._schema, table, keys, versions=versions)
 

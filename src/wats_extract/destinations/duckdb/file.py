@@ -65,7 +65,7 @@ _HINTS = (
     ),
     (r"No space left|not enough space|disk full|File too large", "free some disk space and run again"),
     (
-        r"Out of Memory|failed to allocate",
+        r"Out of Memory|failed to allocate|failed to pin",
         "the commit needs more memory than there is; use a smaller chunk_size",
     ),
     (
@@ -75,6 +75,11 @@ _HINTS = (
     ),
     (r"does not exist", "call prepare first, or undo the change if a table or column was renamed or dropped"),
 )
+
+
+def is_out_of_memory(error: duckdb.Error) -> bool:
+    """Whether DuckDB has reached its memory limit; a failing ``COMMIT`` says so in its message only."""
+    return isinstance(error, duckdb.OutOfMemoryException) or "memory_limit=" in str(error)
 
 
 class DatabaseFile:
