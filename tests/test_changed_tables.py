@@ -75,7 +75,7 @@ def test_a_cursor_that_cannot_be_read_is_named_and_can_be_cleared(
 
     report = extraction.run()
     assert (report.status, report.exit_code) == ("failed", 1)
-    assert "the cursor of reports was changed" in report.message
+    assert "the cursor of reports is not a JSON object" in report.message
     assert "wats-extract state FILE" in report.message
     with cursors.changing(destination, "test") as write:
         (before,) = cursors.stored(destination, "test")

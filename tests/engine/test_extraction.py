@@ -565,7 +565,9 @@ def test_a_run_succeeds_if_duckdb_runs_out_of_memory(server: Server, tmp_path: P
     small = DuckDB(tmp_path / "wats.duckdb", memory_limit="4MB")
     with extraction.client() as client:
         report = execute(replace(extraction.job(), destination=small), client)
-    assert (report.exit_code, report.resources["reports"].items, report.failures) == (3, 149, 1)
+    assert (report.exit_code, report.resources["reports"].items, report.failures) == (3, 149, 1), (
+        report.message
+    )
     tables = {name: rows for name, rows in expected_tables(plant).items() if name == "reports"}
     landed = [row for row in tables["reports"] if row["uuid"] != plant.uuids()[3]]
     assert_same(extraction, {"reports": landed})

@@ -151,7 +151,9 @@ class DuckDB:
         with self._file.explaining(f"cannot read table {table.name}"), self._file.reader() as connection:
             try:
                 return find_versions(connection, self._schema, table, keys, versions=versions)
-            except duckdb.OutOfMemoryException:
+            except duckdb.Error as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._file.raise_memory_limit(connection)
                 return find_versions(connection, self._schema, table, keys, versions=versions)
 

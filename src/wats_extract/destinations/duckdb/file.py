@@ -65,7 +65,7 @@ _HINTS = (
     ),
     (r"No space left|not enough space|disk full|File too large", "free some disk space and run again"),
     (
-        r"Out of Memory|failed to allocate",
+        r"Out of Memory|failed to allocate|failed to pin",
         "the commit needs more memory than there is; use a smaller chunk_size",
     ),
     (
@@ -77,7 +77,9 @@ _HINTS = (
 )
 
 
-_OUT_OF_MEMORY = re.compile(r"out of memory|(failed to|could not) (allocate|pin)", re.IGNORECASE)
+def is_out_of_memory(error: duckdb.Error) -> bool:
+    """Whether DuckDB has reached its memory limit; a failing ``COMMIT`` says so in its message only."""
+    return isinstance(error, duckdb.OutOfMemoryException) or "memory_limit=" in str(error)
 
 
 class DatabaseFile:
@@ -272,8 +274,3 @@ class DatabaseFile:
 
 def _hint(message: str) -> str:
     return next((hint for pattern, hint in _HINTS if re.search(pattern, message, re.IGNORECASE)), "")
-
-
-def is_out_of_memory(error: duckdb.Error) -> bool:
-    """Whether DuckDB reached its memory limit. In a COMMIT it raises a ``TransactionException`` for that."""
-    return isinstance(error, duckdb.OutOfMemoryException) or bool(_OUT_OF_MEMORY.search(str(error)))
