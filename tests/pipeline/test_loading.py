@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.pipeline import loading
+from wats_extract.pipeline.template import ENV_EXAMPLE, GITIGNORE, template
 from wats_extract.tables import TIMESTAMP, Column
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -838,7 +839,7 @@ def as_editors_read(text: str) -> Any:
     "text",
     [
         text_with(),
-        loading.template(),
+        template(),
         text_with(source="source: {max_in_flight: '${N}', timeout: 2m, token: '${WATS_TOKEN}'}\n"),
         text_with(
             **resource(
@@ -904,7 +905,7 @@ def test_every_property_of_the_schema_is_described() -> None:
 
 
 def test_the_template_works_as_it_is(load: Any) -> None:
-    read = load(loading.template())
+    read = load(template())
     assert (read.source.demo is not None, [each.name for each in read.resources]) == (
         True,
         ["report_headers", "reports"],
@@ -912,22 +913,22 @@ def test_the_template_works_as_it_is(load: Any) -> None:
 
 
 def test_what_the_template_comments_out_works_too(load: Any) -> None:
-    text = re.sub(r"(?m)^( *)# ?(\w+: )", r"\1\2", loading.template())
+    text = re.sub(r"(?m)^( *)# ?(\w+: )", r"\1\2", template())
     read = load(text, WATS_URL="https://acme.wats.com", WATS_TOKEN=SECRET)
     assert read.source.max_requests == 20000
     assert read.resources[0].filter == {"part_number": ["PCBA-100", "PCBA-200"], "result": "Failed"}
 
 
 def test_the_env_example_has_every_variable_of_the_template() -> None:
-    names = set(re.findall(r"\$\{(WATS_\w+)", loading.template()))
-    assert names == set(re.findall(r"(?m)^(\w+)=$", loading.ENV_EXAMPLE))
-    assert ".env" in loading.GITIGNORE.splitlines()
+    names = set(re.findall(r"\$\{(WATS_\w+)", template()))
+    assert names == set(re.findall(r"(?m)^(\w+)=$", ENV_EXAMPLE))
+    assert ".env" in GITIGNORE.splitlines()
 
 
 def test_the_template_names_resources_that_there_are(tmp_path: Path) -> None:
     catalogue = pytest.importorskip("wats_extract.resources.catalogue").RESOURCES
     path = tmp_path / "reports.yaml"
-    path.write_text(loading.template(), encoding="utf-8")
+    path.write_text(template(), encoding="utf-8")
     read = loading.load(path, catalogue=catalogue, environ={})
     for each in read.resources:
         assert loading.selection(each, catalogue[each.name], now=NOW).since == datetime(

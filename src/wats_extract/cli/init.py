@@ -21,7 +21,7 @@ def command(folder: Path) -> None:
     As it is, it reads the embedded demo server. In DIR (by default the current folder) are then
     pipelines/reports.yaml, .env.example and .gitignore. What exists is left as it is.
     """
-    from wats_extract.pipeline.loading import ENV_EXAMPLE, GITIGNORE, template
+    from wats_extract.pipeline.template import ENV_EXAMPLE, GITIGNORE, template
 
     _write(folder / PIPELINE, template())
     _write(folder / ".env.example", ENV_EXAMPLE)
