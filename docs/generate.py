@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+from wats_extract.resources.selecting import OPTIONS, takes_time
 
-from wats_extract.pipeline.loading import OPTIONS, ResourceConfig, takes_time
+from wats_extract.pipeline.loading import ResourceConfig
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.state.tables import BOOKKEEPING

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from tests.conftest import TOKEN
 from tests.every_resource import pipeline
+from wats_extract.resources.selecting import takes_time
 
 import wats_extract as wx
 from wats_extract.cli import preview
@@ -20,7 +21,6 @@ from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.routes import traps
-from wats_extract.pipeline.loading import takes_time
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.report_keys import report_keys
 from wats_extract.resources.resource import Resource

@@ -95,7 +95,7 @@ def _show_one(resource: Resource) -> None:
 
 def _facts(resource: Resource) -> Iterator[tuple[str, str]]:
     """What is known of a resource, as far as there is something to say."""
-    from wats_extract.pipeline.loading import takes_time
+    from wats_extract.resources.selecting import takes_time
 
     yield "route", f"{resource.method} /api/{resource.route}"
     yield "paging", resource.paging
@@ -140,7 +140,7 @@ def _type(arrow: str) -> str:
 
 def _told(resource: Resource) -> dict[str, Any]:
     """All that is known of a resource, as JSON has it."""
-    from wats_extract.pipeline.loading import takes_time
+    from wats_extract.resources.selecting import takes_time
 
     return {
         "summary": resource.summary,

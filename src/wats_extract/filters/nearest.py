@@ -11,3 +11,9 @@ def nearest(name: str, names: Iterable[str]) -> str:
     folded = {each.lower(): each for each in names}
     close = get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
     return folded[close[0]] if close else ""
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """``(did you mean …?)`` with the nearest of some names, or nothing."""
+    close = nearest(name, names)
+    return f" (did you mean {close!r}?)" if close else ""

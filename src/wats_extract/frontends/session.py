@@ -19,13 +19,13 @@ from wats_extract.filters.nearest import nearest
 from wats_extract.flow import Chunk, Failure, Result, Selection
 from wats_extract.frontends.asynchronous import awaited, awaited_each
 from wats_extract.http.client import Client
-from wats_extract.pipeline.loading import filtered, lacking
 from wats_extract.pipeline.opening import open_client
 from wats_extract.pipeline.source import Source, connection
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import resource_named, table_named
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import filtered, lacking
 from wats_extract.tables import Table
 
 T = TypeVar("T")

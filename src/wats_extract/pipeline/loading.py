@@ -36,33 +36,17 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from wats_extract.engine.job import Tolerance
 from wats_extract.errors import ConfigurationError, PipelineFileError
-from wats_extract.filters import odata, wats_filter
 from wats_extract.filters.instants import instant
-from wats_extract.filters.nearest import nearest
+from wats_extract.filters.nearest import did_you_mean, nearest
 from wats_extract.flow import Selection
 from wats_extract.pipeline.source import DEMO, WHOLE, Settings, Source, environment, plain, told, variable
+from wats_extract.resources.selecting import OPTIONS, Catalogue, filtered, lacking, takes_time
 from wats_extract.tables import Column
 
 if TYPE_CHECKING:
     from wats_extract.resources.resource import Resource
 
-Catalogue: TypeAlias = "Mapping[str, Resource]"
 KeyPath: TypeAlias = tuple[str | int, ...]
-
-OPTIONS = (
-    "chunk_size",
-    "attachments",
-    "charts",
-    "keep_raw",
-    "dimensions",
-    "date_grouping",
-    "period_count",
-    "available_time",
-    "acknowledge",
-    "internal",
-)
-"""Keys of a resource that only some resources take (``Resource.options``)."""
-
 
 # ── the models ──────────────────────────────────────────────────────────────────────────────────
 
@@ -285,38 +269,6 @@ def selection(config: ResourceConfig, resource: Resource, *, now: datetime) -> S
     taken = [name for name in OPTIONS if name in resource.options]
     options = {"expand": config.expand} | {name: getattr(config, name) for name in taken}
     return Selection(since=since, until=until, options=options, **filtered(config.filter, resource))
-
-
-def filtered(written: Mapping[str, Any] | str | None, resource: Resource) -> dict[str, Any]:
-    """What a filter is in a selection: OData, or the fields of a WATS filter.
-
-    Raises:
-        ConfigurationError: it does not fit the resource.
-    """
-    if resource.filtered_by == "fields":
-        return {"asked": wats_filter.asked(written or {}, resource.filters)}
-    if isinstance(written, str):
-        return {"filter": odata.literal_text(written, resource.filters)}
-    return {"filter": odata.filter_text(written or {}, resource.filters)}
-
-
-def lacking(resource: Resource, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a resource needs and is not given: the key of the file, and what to write."""
-    if resource.internal and given.get("internal") is not True:
-        text = f"{resource.name} is behind a route that the vendor does not support; add internal: true"
-        yield "name", text
-    written = given.get("filter")
-    named = written if isinstance(written, Mapping) else {}
-    if missing := [name for name in resource.required if name not in named]:
-        example = ", ".join(f"{name}: …" for name in resource.required)
-        yield (
-            "filter",
-            f"{resource.name} has to be asked about {' and '.join(missing)}: filter: {{{example}}}",
-        )
-    for name in given.get("dimensions") or ():
-        if isinstance(name, str) and resource.dimensions and name not in resource.dimensions:
-            listed = ", ".join(resource.dimensions)
-            yield "dimensions", f"there is no dimension {name!r}{_meant(name, resource.dimensions)}; {listed}"
 
 
 def fingerprint(config: ResourceConfig, source: Source) -> str:
@@ -763,7 +715,7 @@ def _in_words(error: ErrorDetails, path: KeyPath, document: _Document) -> str:
 def _wrong_type(written: object) -> str:
     if written in _LATER:
         return f"{written} comes in a later version; duckdb and parquet work now"
-    return f"should be duckdb or parquet{_meant(str(written), ('duckdb', 'parquet'))}"
+    return f"should be duckdb or parquet{did_you_mean(str(written), ('duckdb', 'parquet'))}"
 
 
 # ── comparing: what there is ────────────────────────────────────────────────────────────────────
@@ -789,12 +741,7 @@ def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Itera
 
 
 def _unknown_resource(name: str, catalogue: Catalogue) -> str:
-    return f"there is no resource {name!r}{_meant(name, catalogue)}; there are {', '.join(catalogue)}"
-
-
-def _meant(name: str, names: Iterable[str]) -> str:
-    close = nearest(name, names)
-    return f" (did you mean {close!r}?)" if close else ""
+    return f"there is no resource {name!r}{did_you_mean(name, catalogue)}; there are {', '.join(catalogue)}"
 
 
 def _misfits(
@@ -817,11 +764,6 @@ def _not_taken(option: str, resource: Resource, catalogue: Catalogue) -> str:
     whose = f"; it is an option of {', '.join(takers)}" if takers else ""
     takes = ", ".join(name for name in OPTIONS if name in resource.options)
     return f"{resource.name} does not take it{whose}" + (f". {resource.name} takes {takes}" if takes else "")
-
-
-def takes_time(resource: Resource) -> bool:
-    """Whether ``since`` and ``until`` mean something to a resource."""
-    return "since" in resource.options or "start" in resource.filters
 
 
 def _time_misfits(
@@ -847,7 +789,7 @@ def _expand_misfits(names: object, resource: Resource, path: KeyPath) -> Iterato
         return
     for index, name in enumerate(names if isinstance(names, list) else []):
         if isinstance(name, str) and name not in resource.expand:
-            meant, listed = _meant(name.replace("_", ""), resource.expand), ", ".join(resource.expand)
+            meant, listed = did_you_mean(name.replace("_", ""), resource.expand), ", ".join(resource.expand)
             yield _Problem(f"{name!r} cannot be expanded{meant}; there are {listed}", (*path, index))
 
 
