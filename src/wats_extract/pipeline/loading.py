@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -30,23 +29,20 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from wats_extract.engine.job import Tolerance
-from wats_extract.errors import ConfigurationError, PipelineFileError
+from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import instant
 from wats_extract.filters.nearest import did_you_mean, nearest
 from wats_extract.flow import Selection
 from wats_extract.pipeline.source import DEMO, WHOLE, Settings, Source, environment, plain, told, variable
+from wats_extract.pipeline.yaml_source import Document, KeyPath, Problem, compose, distinct, refused
 from wats_extract.resources.selecting import OPTIONS, Catalogue, filtered, lacking, takes_time
 from wats_extract.tables import Column
 
 if TYPE_CHECKING:
     from wats_extract.resources.resource import Resource
 
-KeyPath: TypeAlias = tuple[str | int, ...]
 
 # ── the models ──────────────────────────────────────────────────────────────────────────────────
 
@@ -313,246 +309,31 @@ def load(
     path = Path(path)
     if environ is None:
         environ = environment(path.parent, Path.cwd())
-    document = _Document(_compose(path), environ)
+    document = Document(compose(path), environ)
     if not isinstance(document.value, Mapping):
-        raise _refused(path, [_Problem("should hold keys such as version, name and resources", line=1)])
+        raise refused(path, [Problem("should hold keys such as version, name and resources", line=1)])
     pipeline, findings = _validate(document, environ)
     compared = _compare(document.value.get("resources"), catalogue, now=now or datetime.now(UTC))
-    problems = _distinct([*document.problems, *_literal_token(document), *findings, *compared])
+    problems = distinct([*document.problems, *_literal_token(document), *findings, *compared])
     if problems or pipeline is None:
-        raise _refused(
-            path, [document.placed(each) for each in problems], secrets=_secrets(document, environ)
-        )
+        raise refused(path, [document.placed(each) for each in problems], secrets=_secrets(document, environ))
     return pipeline
 
 
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    """One thing that is wrong; ``line`` is filled in from ``path`` where it is not known yet."""
-
-    text: str
-    path: KeyPath = ()
-    line: int = 0
-
-    def told(self, file: Path) -> str:
-        parts = [f"{file}:{self.line}" if self.line else str(file), _dotted(self.path), self.text]
-        return ": ".join(part for part in parts if part)
-
-
-def _dotted(path: KeyPath) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
-
-
-def _distinct(problems: Iterable[_Problem]) -> list[_Problem]:
-    """The first problem of each key path: what follows from it would only confuse."""
-    first: dict[KeyPath, _Problem] = {}
-    for problem in problems:
-        first.setdefault(problem.path, problem)
-    return list(first.values())
-
-
-def _refused(path: Path, problems: Sequence[_Problem], *, secrets: Iterable[str] = ()) -> PipelineFileError:
-    text = "\n".join(each.told(path) for each in sorted(problems, key=lambda each: each.line))
-    for secret in secrets:
-        text = text.replace(secret, "…")
-    return PipelineFileError(text, hint="Editors find this as you type, with `wats-extract json-schema`.")
-
-
-def _secrets(document: _Document, environ: Mapping[str, str]) -> list[str]:
+def _secrets(document: Document, environ: Mapping[str, str]) -> list[str]:
     """What no message may hold, wherever else in the file it stands; short words are no tokens."""
     written = document.written.get(("source", "token"), "")
     secrets = ["" if "${" in written else written, variable("WATS_TOKEN", environ) or ""]
     return [secret for secret in secrets if len(secret) > 7]
 
 
-# ── reading: text to nodes ──────────────────────────────────────────────────────────────────────
-
-
-def _compose(path: Path) -> Node:
-    text = _text(path)
-    try:
-        root: Node | None = YAML(typ="safe", pure=True).compose(text)
-    except RecursionError:
-        raise _refused(path, [_Problem("is nested too deeply to be a pipeline file")]) from None
-    except YAMLError as error:
-        raise _refused(path, [_broken(error, text)]) from None
-    if root is None:
-        raise _refused(path, [_Problem("is empty; `wats-extract init` writes a file to start from")])
-    return root
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise _refused(path, [_Problem(f"there is no such file{_files_beside(path)}")]) from None
-    except OSError as error:
-        reason = "is a folder; name the file in it" if path.is_dir() else f"cannot be read: {error.strerror}"
-        raise _refused(path, [_Problem(reason)]) from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise _refused(path, [_Problem("is not UTF-8 text; save the file as UTF-8", line=line)]) from None
-
-
-def _files_beside(path: Path) -> str:
-    names = sorted(each.name for each in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-    if close := nearest(path.name, names):
-        return f" (did you mean {str(path.with_name(close))!r}?)"
-    return "; `wats-extract init` writes one to start from"
-
-
-_YAML_WORDS = (
-    (r"but (got|found) '\{'", 'inside […] and {…} a ${NAME} needs quotes, as in "${NAME}"'),
-    (r"'\\t'", "a tab begins the line; indent with blanks"),
-    (r"escape character", "a backslash in double quotes begins an escape; use single quotes, or / in paths"),
-    (
-        r"mapping values are not allowed",
-        "a ': ' where no key can be; check the indentation, or quote the value",
-    ),
-    (r"undefined alias", "a '*' begins a value that is no anchor; put the value in quotes"),
-    (r"unexpected end of stream", "a quote or a bracket does not close"),
-    (r"another document", "a second document begins with '---'; a pipeline file holds one"),
-    (
-        r"cannot start any token",
-        "a value begins with a character that YAML keeps for itself; put it in quotes",
-    ),
-    (r"<block end>", "the indentation does not match the lines above"),
-)
-
-
-def _broken(error: YAMLError, text: str) -> _Problem:
-    """What the YAML parser says, in plain words and without what stands in the file."""
-    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
-        position = getattr(error, "position", 0)
-        return _Problem("holds a character that no YAML file has", line=text.count("\n", 0, position) + 1)
-    said = error.problem or ""
-    found = (words for pattern, words in _YAML_WORDS if re.search(pattern, said))
-    words = next(found, re.sub(r"'[^']{4,}'", "'…'", said))
-    mark = error.problem_mark
-    return _Problem(f"column {mark.column + 1}: broken YAML: {words}", line=mark.line + 1)
-
-
-# ── reading: nodes to values ────────────────────────────────────────────────────────────────────
-
-_VARIABLE = re.compile(
-    r"(?P<escaped>\$\$(?=\{))|\$\{(?P<name>[A-Za-z_]\w*)(?P<fallback>:-(?P<default>[^{}]*))?\}|\$\{"
-)
-_TAG = "tag:yaml.org,2002:"
-
-
-_MOST_VALUES = 100_000
-"""Aliases of aliases can make a small file stand for billions of values."""
-
-
-class _TooLarge(Exception):
-    """More values than any pipeline file has."""
-
-
-class _Document:
-    """A YAML document as plain values, with the line of each key and the text of each scalar.
-
-    Dates stay text, so that a part number that looks like one survives.
-    """
-
-    def __init__(self, root: Node, environ: Mapping[str, str]) -> None:
-        self.lines: dict[KeyPath, int] = {}
-        self.written: dict[KeyPath, str] = {}
-        self.problems: list[_Problem] = []
-        self._environ = environ
-        self._read_so_far = 0
-        self._constructor = YAML(typ="safe", pure=True).constructor
-        try:
-            self.value = self._read(root, ())
-        except RecursionError:
-            self.value = {}
-            self.problems.append(_Problem("an anchor (&) holds an alias (*) of itself", line=1))
-        except _TooLarge:
-            self.value = {}
-            told = f"holds more than {_MOST_VALUES:,} values, aliases (*) written out"
-            self.problems.append(_Problem(told, line=1))
-
-    def placed(self, problem: _Problem) -> _Problem:
-        """The problem with its line: that of its key, or of the nearest key above that is written."""
-        path = problem.path
-        while path not in self.lines and path:
-            path = path[:-1]
-        return _Problem(problem.text, problem.path, problem.line or self.lines.get(path, 1))
-
-    def _read(self, node: Node, path: KeyPath) -> Any:
-        self._read_so_far += 1
-        if self._read_so_far > _MOST_VALUES:
-            raise _TooLarge
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, SequenceNode):
-            return [self._read(item, (*path, index)) for index, item in enumerate(node.value)]
-        self.written[path] = node.value
-        return self._scalar(node, path)
-
-    def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
-        merged = [value for key, value in node.value if key.tag == f"{_TAG}merge"]
-        values = {name: value for each in merged for name, value in self._merged(each, path).items()}
-        own: dict[str, int] = {}
-        for key, item in node.value:
-            name, line = key.value, key.start_mark.line + 1
-            if not isinstance(name, str):
-                self.problems.append(_Problem("a key is a word; a variable is written ${NAME}", path, line))
-            elif name in own:
-                twice = f"stands twice, first in line {own[name]}"
-                self.problems.append(_Problem(twice, (*path, name), line))
-            elif key.tag != f"{_TAG}merge":
-                own[name] = self.lines[*path, name] = line
-                values[name] = self._read(item, (*path, name))
-        return values
-
-    def _merged(self, node: Node, path: KeyPath) -> dict[str, Any]:
-        """The values of ``<<: *anchor``; keys beside it go before them."""
-        if isinstance(node, SequenceNode):
-            return {k: v for each in reversed(node.value) for k, v in self._merged(each, path).items()}
-        return self._mapping(node, path) if isinstance(node, MappingNode) else {}
-
-    def _scalar(self, node: Node, path: KeyPath) -> Any:
-        kind = str(node.tag).removeprefix(_TAG)
-        if kind in ("str", "timestamp"):
-            return _VARIABLE.sub(lambda found: self._expanded(found, path), node.value)
-        if kind not in ("null", "bool", "int", "float"):
-            self.problems.append(_Problem(f"YAML tags such as {node.tag} have no meaning here", path))
-            return None
-        try:
-            return self._constructor.construct_object(node)
-        except (ValueError, YAMLError):
-            self.problems.append(_Problem(f"is no {kind}", path))
-            return None
-
-    def _expanded(self, found: re.Match[str], path: KeyPath) -> str:
-        if found["escaped"]:
-            return "$"
-        if not found["name"]:
-            self.problems.append(_Problem("'${' begins a variable: write ${NAME} or ${NAME:-default}", path))
-            return ""
-        value = variable(found["name"], self._environ)
-        if value is None and found["fallback"] is None:
-            self.problems.append(_Problem(_unset(found["name"]), path))
-        return value or found["default"] or ""
-
-
-def _unset(name: str) -> str:
-    return (
-        f"the environment variable {name} is not set; set it, or add it to a .env file "
-        f"beside the pipeline file, or write ${{{name}:-default}}"
-    )
-
-
-def _literal_token(document: _Document) -> Iterator[_Problem]:
+def _literal_token(document: Document) -> Iterator[Problem]:
     """A token in the file is refused: whoever reads the file, or its history, would have it."""
     path = ("source", "token")
     written = document.written.get(path, "")
     if written in ("", "null", "~") or re.fullmatch(r"\$\{[A-Za-z_]\w*(:-)?\}", written):
         return
-    yield _Problem(
+    yield Problem(
         "is written in the file, where everyone who can read it has it; write ${WATS_TOKEN} instead, "
         "and set WATS_TOKEN in the environment or in a .env file",
         path,
@@ -631,7 +412,7 @@ def _keys(model: type[BaseModel]) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def _validate(document: _Document, environ: Mapping[str, str]) -> tuple[Pipeline | None, list[_Problem]]:
+def _validate(document: Document, environ: Mapping[str, str]) -> tuple[Pipeline | None, list[Problem]]:
     try:
         return Pipeline.model_validate(_connected(document.value, environ)), []
     except ValidationError as error:
@@ -648,7 +429,7 @@ def _connected(values: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping
     return {**values, "source": found | given}
 
 
-def _findings(errors: Sequence[ErrorDetails], document: _Document) -> list[_Problem]:
+def _findings(errors: Sequence[ErrorDetails], document: Document) -> list[Problem]:
     problems = []
     answered = set()
     for error in errors:
@@ -656,9 +437,9 @@ def _findings(errors: Sequence[ErrorDetails], document: _Document) -> list[_Prob
         if error["type"] == "extra_forbidden":
             ours, text = _unknown_key(str(path[-1]), level)
             answered.add((*path[:-1], ours))
-            problems.append(_Problem(text, path))
+            problems.append(Problem(text, path))
         else:
-            problems.append(_Problem(_in_words(error, path, document), path))
+            problems.append(Problem(_in_words(error, path, document), path))
     # A key under another name is answered already, and not missing as well.
     return [each for each in problems if each.path not in answered or each.path in document.lines]
 
@@ -700,7 +481,7 @@ def _example(ours: str) -> str:
     return examples.get(ours, "")
 
 
-def _in_words(error: ErrorDetails, path: KeyPath, document: _Document) -> str:
+def _in_words(error: ErrorDetails, path: KeyPath, document: Document) -> str:
     name = path[-1]
     if error["type"] == "union_tag_invalid":
         return _wrong_type(document.value["destination"]["type"])
@@ -721,7 +502,7 @@ def _wrong_type(written: object) -> str:
 # ── comparing: what there is ────────────────────────────────────────────────────────────────────
 
 
-def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Iterator[_Problem]:
+def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Iterator[Problem]:
     """What only the catalogue knows; values of a wrong type are left to the models."""
     seen: dict[str, int] = {}
     for index, given in enumerate(resources if isinstance(resources, list) else []):
@@ -730,13 +511,13 @@ def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Itera
             continue
         path: KeyPath = ("resources", index)
         if name in seen:
-            yield _Problem(
+            yield Problem(
                 f"{name} is listed already, as resources[{seen[name]}]; join the two", (*path, "name")
             )
         elif name in catalogue:
             yield from _misfits(given, catalogue[name], path, catalogue=catalogue, now=now)
         else:
-            yield _Problem(_unknown_resource(name, catalogue), (*path, "name"))
+            yield Problem(_unknown_resource(name, catalogue), (*path, "name"))
         seen.setdefault(name, index)
 
 
@@ -746,17 +527,17 @@ def _unknown_resource(name: str, catalogue: Catalogue) -> str:
 
 def _misfits(
     given: Mapping[str, Any], resource: Resource, path: KeyPath, *, catalogue: Catalogue, now: datetime
-) -> Iterator[_Problem]:
+) -> Iterator[Problem]:
     for option in OPTIONS:
         if option in given and option not in resource.options:
-            yield _Problem(_not_taken(option, resource, catalogue), (*path, option))
-    yield from (_Problem(text, (*path, key)) for key, text in lacking(resource, given))
+            yield Problem(_not_taken(option, resource, catalogue), (*path, option))
+    yield from (Problem(text, (*path, key)) for key, text in lacking(resource, given))
     yield from _time_misfits(given, resource, path, now=now)
     yield from _expand_misfits(given.get("expand"), resource, (*path, "expand"))
     yield from _filter_misfits(given.get("filter"), resource, (*path, "filter"))
     if given.get("write_disposition") == "merge" and not resource.key:
         text = f"{resource.name} has no key to merge by; write append or replace"
-        yield _Problem(text, (*path, "write_disposition"))
+        yield Problem(text, (*path, "write_disposition"))
 
 
 def _not_taken(option: str, resource: Resource, catalogue: Catalogue) -> str:
@@ -768,40 +549,40 @@ def _not_taken(option: str, resource: Resource, catalogue: Catalogue) -> str:
 
 def _time_misfits(
     given: Mapping[str, Any], resource: Resource, path: KeyPath, *, now: datetime
-) -> Iterator[_Problem]:
+) -> Iterator[Problem]:
     texts = {name: given.get(name) for name in ("since", "until")}
     written = {name: text for name, text in texts.items() if text and isinstance(text, str)}
     if written and not takes_time(resource):
         for name in written:
-            yield _Problem(f"{resource.name} has no start to select by; remove it", (*path, name))
+            yield Problem(f"{resource.name} has no start to select by; remove it", (*path, name))
     elif len(written) == 2:
         try:
             since, until = (instant(each, now=now) for each in written.values())
         except ConfigurationError:
             return  # the model says which
         if since >= until:
-            yield _Problem(f"should be later than since ({written['since']})", (*path, "until"))
+            yield Problem(f"should be later than since ({written['since']})", (*path, "until"))
 
 
-def _expand_misfits(names: object, resource: Resource, path: KeyPath) -> Iterator[_Problem]:
+def _expand_misfits(names: object, resource: Resource, path: KeyPath) -> Iterator[Problem]:
     if names is not None and not resource.expand:
-        yield _Problem(f"{resource.name} has nothing to expand; remove it", path)
+        yield Problem(f"{resource.name} has nothing to expand; remove it", path)
         return
     for index, name in enumerate(names if isinstance(names, list) else []):
         if isinstance(name, str) and name not in resource.expand:
             meant, listed = did_you_mean(name.replace("_", ""), resource.expand), ", ".join(resource.expand)
-            yield _Problem(f"{name!r} cannot be expanded{meant}; there are {listed}", (*path, index))
+            yield Problem(f"{name!r} cannot be expanded{meant}; there are {listed}", (*path, index))
 
 
-def _filter_misfits(written: object, resource: Resource, path: KeyPath) -> Iterator[_Problem]:
+def _filter_misfits(written: object, resource: Resource, path: KeyPath) -> Iterator[Problem]:
     if not written or not isinstance(written, Mapping | str):
         return
     columns = written.items() if isinstance(written, Mapping) else ()
     wrong = {name: text for name, value in columns if (text := _complaint({name: value}, resource))}
-    yield from (_Problem(text, (*path, name)) for name, text in wrong.items())
+    yield from (Problem(text, (*path, name)) for name, text in wrong.items())
     # Columns that are right one by one may still be too long together.
     if not wrong and (text := _complaint(written, resource)):
-        yield _Problem(text, path)
+        yield Problem(text, path)
 
 
 def _complaint(written: Mapping[str, Any] | str, resource: Resource) -> str:
