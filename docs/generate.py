@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-from wats_extract.resources.selecting import OPTIONS, takes_time
 
-from wats_extract.pipeline.loading import ResourceConfig
+from wats_extract.pipeline.model import ResourceConfig
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import OPTIONS, takes_time
 from wats_extract.state.tables import BOOKKEEPING
 from wats_extract.tables import EXTRA, STAMPS, Column, Table
 

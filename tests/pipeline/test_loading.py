@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.pipeline import loading
+from wats_extract.pipeline.model import DuckDB, Parquet, Pipeline, ResourceConfig
+from wats_extract.pipeline.source import Source
 from wats_extract.pipeline.template import ENV_EXAMPLE, GITIGNORE, template
 from wats_extract.tables import TIMESTAMP, Column
 
@@ -85,7 +87,7 @@ def text_with(**sections: str) -> str:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
-    def load(text: str | bytes, **environ: str) -> loading.Pipeline:
+    def load(text: str | bytes, **environ: str) -> Pipeline:
         path = tmp_path / "reports.yaml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return loading.load(path, catalogue=CATALOGUE, environ=environ, now=NOW)
@@ -137,7 +139,7 @@ def test_the_example_of_the_contract(load: Any) -> None:
     )
     assert (read.name, read.source.url, read.source.timeout) == ("reports", "demo", 120.0)
     assert (read.source.requests_per_minute, read.source.max_requests) == (500, 20000)
-    assert isinstance(read.destination, loading.DuckDB)
+    assert isinstance(read.destination, DuckDB)
     assert (read.destination.path, read.destination.schema_name) == (Path("data/wats.duckdb"), "main")
     headers, reports = read.resources
     assert (headers.since, headers.until, headers.write_disposition) == ("2026-01-01", "2026-02-01", "merge")
@@ -168,7 +170,7 @@ def test_models_are_frozen(load: Any) -> None:
 
 def test_destinations(load: Any) -> None:
     read = load(text_with(destination="destination: {type: parquet, path: data/wats}\n")).destination
-    assert isinstance(read, loading.Parquet)
+    assert isinstance(read, Parquet)
     assert read.path == Path("data/wats")
     read = load(
         text_with(destination="destination: {type: duckdb, path: ~/x.duckdb, schema: wats}\n")
@@ -771,7 +773,7 @@ def test_the_selection_of_a_resource(load: Any) -> None:
 
 
 def test_a_selection_is_checked_again_when_the_command_line_changed_it() -> None:
-    config = loading.ResourceConfig(name="reports", since="2026-01-01")
+    config = ResourceConfig(name="reports", since="2026-01-01")
     turned = config.model_copy(update={"until": "2025-01-01"})
     with pytest.raises(
         ConfigurationError, match=r"until \(2025-01-01\) should be later than since \(2026-01-01\)"
@@ -782,13 +784,11 @@ def test_a_selection_is_checked_again_when_the_command_line_changed_it() -> None
 
 
 def test_the_fingerprint_keeps_words_as_written() -> None:
-    one = loading.ResourceConfig(
-        name="reports", since="30 days ago", filter={"result": "P", "part_number": ["A"]}
-    )
-    other = loading.ResourceConfig(
+    one = ResourceConfig(name="reports", since="30 days ago", filter={"result": "P", "part_number": ["A"]})
+    other = ResourceConfig(
         name="reports", since="30 days ago", filter={"part_number": ["A"], "result": "P"}, charts=False
     )
-    server = loading.Source(url="https://one.wats.com")
+    server = Source(url="https://one.wats.com")
     assert loading.fingerprint(one, server) == loading.fingerprint(other, server)
     assert json.loads(loading.fingerprint(one, server)) == {
         "since": "30 days ago",
@@ -801,7 +801,7 @@ def test_the_fingerprint_keeps_words_as_written() -> None:
 
 
 def test_a_cursor_of_one_server_is_none_of_another() -> None:
-    config = loading.ResourceConfig(name="reports")
+    config = ResourceConfig(name="reports")
     servers = [
         "demo",
         "demo?reports=5",
@@ -809,17 +809,17 @@ def test_a_cursor_of_one_server_is_none_of_another() -> None:
         "https://two.wats.com",
         "http://127.0.0.1:80",
     ]
-    prints = {loading.fingerprint(config, loading.Source(url=url)) for url in servers}
+    prints = {loading.fingerprint(config, Source(url=url)) for url in servers}
     assert len(prints) == len(servers)
-    again = loading.Source(url="http://127.0.0.1:81/wats")
+    again = Source(url="http://127.0.0.1:81/wats")
     assert loading.fingerprint(config, again) in prints, "a tunnel may get another port"
 
 
 def test_the_disposition_follows_from_the_key() -> None:
-    config = loading.ResourceConfig(name="reports")
+    config = ResourceConfig(name="reports")
     assert loading.disposition(config, CATALOGUE["reports"]) == "merge"
     assert loading.disposition(config, CATALOGUE["yields"]) == "replace"
-    chosen = loading.ResourceConfig(name="reports", write_disposition="append")
+    chosen = ResourceConfig(name="reports", write_disposition="append")
     assert loading.disposition(chosen, CATALOGUE["reports"]) == "append"
 
 

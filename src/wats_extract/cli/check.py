@@ -18,7 +18,7 @@ from wats_extract.errors import ConfigurationError, RequestError, Unreadable, Wa
 if TYPE_CHECKING:
     from wats_extract.flow import Reply
     from wats_extract.http.client import Client
-    from wats_extract.pipeline.loading import Pipeline
+    from wats_extract.pipeline.model import Pipeline
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import click
 from wats_extract.cli import output
 
 if TYPE_CHECKING:
-    from wats_extract.pipeline.loading import Pipeline
+    from wats_extract.pipeline.model import Pipeline
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 

@@ -14,7 +14,7 @@ from wats_extract.cli.pipeline_file import file_argument
 
 if TYPE_CHECKING:
     from wats_extract.engine.planning import Plan, PlannedResource
-    from wats_extract.pipeline.loading import Pipeline
+    from wats_extract.pipeline.model import Pipeline
 
 
 @click.command(

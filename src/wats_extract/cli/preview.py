@@ -18,7 +18,7 @@ from wats_extract.cli.pipeline_file import file_argument, loaded
 
 if TYPE_CHECKING:
     from wats_extract.frontends.session import Stream, Wats
-    from wats_extract.pipeline.loading import Pipeline
+    from wats_extract.pipeline.model import Pipeline
 
 LONGEST_VALUE = 36
 """Characters of a value on a terminal; a uuid just fits."""
@@ -57,7 +57,7 @@ def command(file: Path, resource: str, rows: int, table: str | None) -> None:
 
 def _stream(wats: Wats, pipeline: Pipeline, resource: str, table: str | None, rows: int) -> Stream:
     """As many items as there shall be rows: the first table has a row for each, the others have more."""
-    from wats_extract.pipeline.loading import ResourceConfig
+    from wats_extract.pipeline.model import ResourceConfig
     from wats_extract.resources.catalogue import RESOURCES
     from wats_extract.resources.selecting import OPTIONS
 

@@ -10,7 +10,7 @@ from wats_extract.errors import DestinationError, PipelineLocked
 
 if TYPE_CHECKING:
     from wats_extract.flow import Destination
-    from wats_extract.pipeline.loading import Pipeline
+    from wats_extract.pipeline.model import Pipeline
 
 
 @contextmanager

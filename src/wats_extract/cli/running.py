@@ -12,7 +12,7 @@ from wats_extract import events
 from wats_extract.cli import output, signals, summary
 from wats_extract.cli.pipeline_file import loaded
 from wats_extract.cli.summary import Outcome
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 
 R = TypeVar("R", bound=Outcome)
 Begin: TypeAlias = Callable[[Pipeline, events.Listener, threading.Event], R]

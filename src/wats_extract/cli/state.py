@@ -16,7 +16,7 @@ from wats_extract.cli.pipeline_file import file_argument, loaded
 
 if TYPE_CHECKING:
     from wats_extract.engine.cursors import Change, Stored
-    from wats_extract.pipeline.loading import Pipeline
+    from wats_extract.pipeline.model import Pipeline
 
 _TAKES = {
     "show": (),

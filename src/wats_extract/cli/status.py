@@ -18,7 +18,7 @@ from wats_extract.errors import DestinationError
 
 if TYPE_CHECKING:
     from wats_extract.flow import Destination
-    from wats_extract.pipeline.loading import Pipeline
+    from wats_extract.pipeline.model import Pipeline
     from wats_extract.state.lock import Sighting
 
 RUNS_SHOWN = 10

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from wats_extract.cli import output
 from wats_extract.cli.output import Column
 from wats_extract.engine.job import RunReport
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 
 _GOES_ON = "What was committed stays; the next run goes on from there."
 _ENDED = {

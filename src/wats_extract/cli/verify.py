@@ -15,7 +15,7 @@ from wats_extract.cli.pipeline_file import file_argument
 
 if TYPE_CHECKING:
     from wats_extract.engine.verifying import VerifyReport
-    from wats_extract.pipeline.loading import Pipeline
+    from wats_extract.pipeline.model import Pipeline
 
 _SENTENCES = {
     "equal": "what the server has and what has landed are equal.",

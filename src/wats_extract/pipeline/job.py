@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from wats_extract.engine.job import Job, Task
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import instant
-from wats_extract.pipeline.loading import Pipeline, disposition, fingerprint, selection
+from wats_extract.pipeline.loading import disposition, fingerprint, selection
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import destination_of
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.resources.selecting import takes_time

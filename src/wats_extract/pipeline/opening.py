@@ -11,7 +11,7 @@ from wats_extract import events
 from wats_extract.flow import Destination
 from wats_extract.http import shared_budget
 from wats_extract.http.client import Client, Connection
-from wats_extract.pipeline.loading import (
+from wats_extract.pipeline.model import (
     Pipeline,
 )
 from wats_extract.pipeline.source import Source
