@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.pipeline import loading
+from wats_extract.pipeline.job import disposition, fingerprint, selection
 from wats_extract.pipeline.model import DuckDB, Parquet, Pipeline, ResourceConfig
 from wats_extract.pipeline.source import Source
 from wats_extract.pipeline.template import ENV_EXAMPLE, GITIGNORE, template
@@ -757,7 +758,7 @@ def test_the_selection_of_a_resource(load: Any) -> None:
             """
         )
     )
-    headers, reports = (loading.selection(each, CATALOGUE[each.name], now=NOW) for each in read.resources)
+    headers, reports = (selection(each, CATALOGUE[each.name], now=NOW) for each in read.resources)
     assert (headers.since, headers.until) == (NOW - timedelta(days=30), NOW)
     assert headers.filter == "partNumber in ('A','B') and reportType eq 'T'"
     assert headers.options["expand"] == ("subUnits",)
@@ -778,9 +779,9 @@ def test_a_selection_is_checked_again_when_the_command_line_changed_it() -> None
     with pytest.raises(
         ConfigurationError, match=r"until \(2025-01-01\) should be later than since \(2026-01-01\)"
     ):
-        loading.selection(turned, CATALOGUE["reports"], now=NOW)
+        selection(turned, CATALOGUE["reports"], now=NOW)
     with pytest.raises(ConfigurationError, match="is no moment"):
-        loading.selection(config.model_copy(update={"since": "soon"}), CATALOGUE["reports"], now=NOW)
+        selection(config.model_copy(update={"since": "soon"}), CATALOGUE["reports"], now=NOW)
 
 
 def test_the_fingerprint_keeps_words_as_written() -> None:
@@ -789,15 +790,15 @@ def test_the_fingerprint_keeps_words_as_written() -> None:
         name="reports", since="30 days ago", filter={"part_number": ["A"], "result": "P"}, charts=False
     )
     server = Source(url="https://one.wats.com")
-    assert loading.fingerprint(one, server) == loading.fingerprint(other, server)
-    assert json.loads(loading.fingerprint(one, server)) == {
+    assert fingerprint(one, server) == fingerprint(other, server)
+    assert json.loads(fingerprint(one, server)) == {
         "since": "30 days ago",
         "until": None,
         "filter": {"part_number": ["A"], "result": "P"},
         "server": "one.wats.com",
     }
     later = one.model_copy(update={"since": "31 days ago"})
-    assert loading.fingerprint(one, server) != loading.fingerprint(later, server)
+    assert fingerprint(one, server) != fingerprint(later, server)
 
 
 def test_a_cursor_of_one_server_is_none_of_another() -> None:
@@ -809,18 +810,18 @@ def test_a_cursor_of_one_server_is_none_of_another() -> None:
         "https://two.wats.com",
         "http://127.0.0.1:80",
     ]
-    prints = {loading.fingerprint(config, Source(url=url)) for url in servers}
+    prints = {fingerprint(config, Source(url=url)) for url in servers}
     assert len(prints) == len(servers)
     again = Source(url="http://127.0.0.1:81/wats")
-    assert loading.fingerprint(config, again) in prints, "a tunnel may get another port"
+    assert fingerprint(config, again) in prints, "a tunnel may get another port"
 
 
 def test_the_disposition_follows_from_the_key() -> None:
     config = ResourceConfig(name="reports")
-    assert loading.disposition(config, CATALOGUE["reports"]) == "merge"
-    assert loading.disposition(config, CATALOGUE["yields"]) == "replace"
+    assert disposition(config, CATALOGUE["reports"]) == "merge"
+    assert disposition(config, CATALOGUE["yields"]) == "replace"
     chosen = ResourceConfig(name="reports", write_disposition="append")
-    assert loading.disposition(chosen, CATALOGUE["reports"]) == "append"
+    assert disposition(chosen, CATALOGUE["reports"]) == "append"
 
 
 # ── the JSON Schema ─────────────────────────────────────────────────────────────────────────────
@@ -931,7 +932,5 @@ def test_the_template_names_resources_that_there_are(tmp_path: Path) -> None:
     path.write_text(template(), encoding="utf-8")
     read = loading.load(path, catalogue=catalogue, environ={})
     for each in read.resources:
-        assert loading.selection(each, catalogue[each.name], now=NOW).since == datetime(
-            2026, 1, 1, tzinfo=UTC
-        )
+        assert selection(each, catalogue[each.name], now=NOW).since == datetime(2026, 1, 1, tzinfo=UTC)
     pytest.importorskip("jsonschema").Draft202012Validator.check_schema(loading.json_schema(catalogue))

@@ -6,15 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from wats_extract.engine.job import Job, Task
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import instant
-from wats_extract.pipeline.loading import disposition, fingerprint, selection
-from wats_extract.pipeline.model import Pipeline
+from wats_extract.flow import Selection
+from wats_extract.pipeline.model import Pipeline, ResourceConfig
 from wats_extract.pipeline.opening import destination_of
+from wats_extract.pipeline.source import Source
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.resources.selecting import takes_time
+from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import OPTIONS, filtered, takes_time
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,39 @@ def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
         stop_at_failures=pipeline.stop_at_failures,
         full_refresh=overrides.full_refresh,
     )
+
+
+def selection(config: ResourceConfig, resource: Resource, *, now: datetime) -> Selection:
+    """What the file says about a resource, as its reader takes it.
+
+    Args:
+        config: The resource's part of the pipeline file.
+        resource: The resource's declaration.
+        now: The start of the run, which ``30 days ago`` refers to.
+
+    Raises:
+        ConfigurationError: if ``since`` is not before ``until``, or the filter does not fit the resource.
+    """
+    since = instant(config.since, now=now) if config.since else None
+    until = instant(config.until, now=now) if config.until else None
+    if since and until and since >= until:
+        raise ConfigurationError(f"until ({config.until}) should be later than since ({config.since})")
+    taken = [name for name in OPTIONS if name in resource.options]
+    options = {"expand": config.expand} | {name: getattr(config, name) for name in taken}
+    return Selection(since=since, until=until, options=options, **filtered(config.filter, resource))
+
+
+def fingerprint(config: ResourceConfig, source: Source) -> str:
+    """What a cursor belongs to: the server's name, and ``since``, ``until`` and ``filter`` as written.
+
+    Relative words stay words, so tomorrow's run with ``30 days ago`` goes on from today's cursor. Another
+    server begins anew: its numbers have nothing to do with those of the first one.
+    """
+    server = source.url if source.demo else urlsplit(source.url).hostname
+    said = {"since": config.since, "until": config.until, "filter": config.filter or None, "server": server}
+    return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def disposition(config: ResourceConfig, resource: Resource) -> str:
+    """``merge``, ``append`` or ``replace``: what is written, else merge where there is a key."""
+    return config.write_disposition or ("merge" if resource.key else "replace")

@@ -11,13 +11,11 @@ Nothing is asked of a server before all three agree. This is the one file that k
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -28,7 +26,6 @@ from pydantic_core import ErrorDetails
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import instant
 from wats_extract.filters.nearest import did_you_mean, nearest
-from wats_extract.flow import Selection
 from wats_extract.pipeline.model import DuckDB, Parquet, Pipeline, ResourceConfig, one_line
 from wats_extract.pipeline.source import DEMO, Source, environment, plain, told, variable
 from wats_extract.pipeline.yaml_source import Document, KeyPath, Problem, compose, distinct, refused
@@ -37,45 +34,6 @@ from wats_extract.tables import Column
 
 if TYPE_CHECKING:
     from wats_extract.resources.resource import Resource
-
-
-# ── what a run takes from them ──────────────────────────────────────────────────────────────────
-
-
-def selection(config: ResourceConfig, resource: Resource, *, now: datetime) -> Selection:
-    """What the file says about a resource, as its reader takes it.
-
-    Args:
-        config: The resource's part of the pipeline file.
-        resource: The resource's declaration.
-        now: The start of the run, which ``30 days ago`` refers to.
-
-    Raises:
-        ConfigurationError: if ``since`` is not before ``until``, or the filter does not fit the resource.
-    """
-    since = instant(config.since, now=now) if config.since else None
-    until = instant(config.until, now=now) if config.until else None
-    if since and until and since >= until:
-        raise ConfigurationError(f"until ({config.until}) should be later than since ({config.since})")
-    taken = [name for name in OPTIONS if name in resource.options]
-    options = {"expand": config.expand} | {name: getattr(config, name) for name in taken}
-    return Selection(since=since, until=until, options=options, **filtered(config.filter, resource))
-
-
-def fingerprint(config: ResourceConfig, source: Source) -> str:
-    """What a cursor belongs to: the server's name, and ``since``, ``until`` and ``filter`` as written.
-
-    Relative words stay words, so tomorrow's run with ``30 days ago`` goes on from today's cursor. Another
-    server begins anew: its numbers have nothing to do with those of the first one.
-    """
-    server = source.url if source.demo else urlsplit(source.url).hostname
-    said = {"since": config.since, "until": config.until, "filter": config.filter or None, "server": server}
-    return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-
-
-def disposition(config: ResourceConfig, resource: Resource) -> str:
-    """``merge``, ``append`` or ``replace``: what is written, else merge where there is a key."""
-    return config.write_disposition or ("merge" if resource.key else "replace")
 
 
 # ── loading ─────────────────────────────────────────────────────────────────────────────────────
