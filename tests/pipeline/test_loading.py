@@ -20,6 +20,7 @@ from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.pipeline import loading
 from wats_extract.pipeline.job import disposition, fingerprint, selection
 from wats_extract.pipeline.model import DuckDB, Parquet, Pipeline, ResourceConfig
+from wats_extract.pipeline.schema import json_schema
 from wats_extract.pipeline.source import Source
 from wats_extract.pipeline.template import ENV_EXAMPLE, GITIGNORE, template
 from wats_extract.tables import TIMESTAMP, Column
@@ -828,7 +829,7 @@ def test_the_disposition_follows_from_the_key() -> None:
 
 
 def validator() -> Any:
-    return pytest.importorskip("jsonschema").Draft202012Validator(loading.json_schema(CATALOGUE))
+    return pytest.importorskip("jsonschema").Draft202012Validator(json_schema(CATALOGUE))
 
 
 def as_editors_read(text: str) -> Any:
@@ -892,7 +893,7 @@ def described(schema: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_every_property_of_the_schema_is_described() -> None:
-    schema = loading.json_schema(CATALOGUE)
+    schema = json_schema(CATALOGUE)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     texts = {path: each for path, each in described(schema) if isinstance(each, dict)}
     bare = [
@@ -933,4 +934,4 @@ def test_the_template_names_resources_that_there_are(tmp_path: Path) -> None:
     read = loading.load(path, catalogue=catalogue, environ={})
     for each in read.resources:
         assert selection(each, catalogue[each.name], now=NOW).since == datetime(2026, 1, 1, tzinfo=UTC)
-    pytest.importorskip("jsonschema").Draft202012Validator.check_schema(loading.json_schema(catalogue))
+    pytest.importorskip("jsonschema").Draft202012Validator.check_schema(json_schema(catalogue))

@@ -19,7 +19,7 @@ def command() -> None:
 
     # yaml-language-server: $schema=schema.json
     """
-    from wats_extract.pipeline.loading import json_schema
+    from wats_extract.pipeline.schema import json_schema
     from wats_extract.resources.catalogue import RESOURCES
 
     output.write(json.dumps(json_schema(RESOURCES), indent=2, ensure_ascii=False) + "\n")
