@@ -152,7 +152,10 @@ def test_backfill_refuses_what_makes_no_sense(desk: Desk, serving: Serving) -> N
     for words, complaint in (
         (["--from", "2026-01-01", "--to", "2025-01-01"], "--to (2025-01-01) should be later than --from"),
         (["--from", "2025-01-01", "--to", "soon"], "soon"),
-        (["--from", "2025-01-01", "--to", "now", "--only", "products"], "products has no start"),
+        (
+            ["--from", "2025-01-01", "--to", "now", "--only", "products"],
+            "products cannot be selected by time",
+        ),
         (["--from", "2025-01-01"], "--to"),
     ):
         said = desk.wats("backfill", file, *words)

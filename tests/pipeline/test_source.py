@@ -53,23 +53,23 @@ def test_an_address_is_normalised(given_: str, normal: str) -> None:
         ("http://10.0.0.5", "allow_http: true"),
         ("http://127.0.0.1.example.com", "allow_http: true"),
         (f"https://me:{SECRET}@acme.wats.com", "user name or password"),
-        (f"https://me:{SECRET}/@acme.wats.com", "no web address"),
+        (f"https://me:{SECRET}/@acme.wats.com", "is not a web address"),
         (f"https://acme.wats.com?token={SECRET}", "the address alone"),
         ("https://acme.wats.com/#/reports", "the address alone"),
-        ("https://[acme", "no web address"),
-        ("https://acme:port", "no web address"),
+        ("https://[acme", "is not a web address"),
+        ("https://acme:port", "is not a web address"),
         ("demo?size=5", "'reports' and 'seed', not 'size'"),
         ("demo?reports=many", "should be a whole number"),
         ("demo?seed=-1", "should be a whole number"),
     ],
 )
-def test_an_address_that_cannot_be_right_is_refused(url: str, told: str) -> None:
+def test_a_wrong_address_is_refused(url: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(told)) as refused:
         connection(url or None, environ={"WATS_URL": " "} if not url else {})
     assert SECRET not in str(refused.value)
 
 
-def test_plain_http_takes_a_decision() -> None:
+def test_plain_http_has_to_be_allowed() -> None:
     assert Source(url="http://plant.local", allow_http=True).url == "http://plant.local"
 
 
@@ -85,7 +85,7 @@ def test_the_demo_is_an_address(url: str, demo: Demo | None) -> None:
     assert Source(url=url).demo == demo
 
 
-def test_a_real_server_is_asked_gently_by_default() -> None:
+def test_only_a_real_server_has_a_rate_limit_by_default() -> None:
     assert Source(url="https://acme.wats.com").requests_per_minute == 500
     assert Source(url="demo").requests_per_minute is None
     assert Source(url="http://127.0.0.1:8000").requests_per_minute is None
@@ -103,19 +103,19 @@ def test_a_real_server_is_asked_gently_by_default() -> None:
         ({"WATS_URL": "https://a", "PYWATS_SERVER_URL": "https://b"}, "https://a", ""),
     ],
 )
-def test_the_environment_says_where(environ: dict[str, str], url: str, token: str) -> None:
+def test_the_environment_gives_server_and_token(environ: dict[str, str], url: str, token: str) -> None:
     source = connection(environ=environ)
     assert (source.url, source.token.get_secret_value()) == (url, token)
 
 
-def test_what_is_given_goes_before_the_environment() -> None:
+def test_arguments_override_the_environment() -> None:
     source = connection(
         "https://c", "given", environ={"WATS_URL": "https://a", "WATS_TOKEN": "t"}, max_in_flight=3
     )
     assert (source.url, source.usable_token(), source.max_in_flight) == ("https://c", "given", 3)
 
 
-def test_wrong_limits_are_told_in_plain_words() -> None:
+def test_wrong_limits_are_refused_in_plain_words() -> None:
     with pytest.raises(
         ConfigurationError, match="max_in_flight: should be at least 1; timeout: should be a duration"
     ):
@@ -123,15 +123,15 @@ def test_wrong_limits_are_told_in_plain_words() -> None:
 
 
 @pytest.mark.parametrize("written", [SECRET, f" {SECRET}\n", f"Basic {SECRET}"])
-def test_the_token_is_bare_and_never_shown(written: str) -> None:
+def test_the_token_is_stripped_and_never_shown(written: str) -> None:
     source = Source(url="https://acme.wats.com", token=written)  # type: ignore[arg-type]
     assert source.usable_token() == SECRET
     for shown in (repr(source), str(source), str(source.model_dump()), source.model_dump_json()):
         assert SECRET not in shown
 
 
-def test_a_broken_token_is_refused_without_showing_it() -> None:
-    with pytest.raises(ConfigurationError, match="token: holds a blank") as refused:
+def test_a_wrong_token_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError, match="token: contains a blank") as refused:
         connection("https://acme.wats.com", f"{SECRET} {SECRET}", environ={})
     assert SECRET not in str(refused.value)
     assert refused.value.__context__ is None
@@ -150,7 +150,7 @@ def test_only_the_demo_needs_no_token() -> None:
 # ── the environment ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_env_files_add_and_never_override(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_files_never_override_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     near, far = tmp_path / "near", tmp_path / "far"
     for folder in (near, far):
         folder.mkdir()
@@ -173,7 +173,7 @@ def test_an_env_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     assert SECRET not in str(refused.value)
 
 
-def test_an_empty_variable_is_set_but_lets_the_other_name_serve() -> None:
+def test_an_empty_variable_is_set_but_the_alias_is_used() -> None:
     assert variable("WATS_URL", {"WATS_URL": ""}) == ""
     assert variable("WATS_URL", {"WATS_URL": "", "PYWATS_SERVER_URL": "x"}) == "x"
     assert variable("NAME", {}) is None

@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from io import StringIO
 from typing import NoReturn
@@ -16,6 +15,7 @@ import click
 
 from wats_extract.cli import output
 from wats_extract.errors import WatsExtractError
+from wats_extract.filters.nearest import did_you_mean
 from wats_extract.version import __version__
 
 COMMANDS = {
@@ -62,8 +62,7 @@ class Commands(click.Group):
         """The command that is asked for; where there is none, the nearest is named."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            close = get_close_matches(name, COMMANDS, n=1)
-            meant = f" (did you mean {close[0]!r}?)" if close else f"; there are {', '.join(COMMANDS)}"
+            meant = did_you_mean(name, COMMANDS) or f"; there are {', '.join(COMMANDS)}"
             ctx.fail(f"there is no command {name!r}{meant}")
         return super().resolve_command(ctx, args)
 

@@ -58,12 +58,9 @@ def command(file: Path, resource: str, rows: int, table: str | None) -> None:
 def _stream(wats: Wats, pipeline: Pipeline, resource: str, table: str | None, rows: int) -> Stream:
     """As many items as there shall be rows: the first table has a row for each, the others have more."""
     from wats_extract.pipeline.model import ResourceConfig
-    from wats_extract.resources.catalogue import RESOURCES
-    from wats_extract.resources.selecting import OPTIONS
 
     listed = [each for each in pipeline.resources if each.name == resource]
     config = listed[0] if listed else ResourceConfig(name=resource)
-    takes = (RESOURCES[resource].options & {*OPTIONS, "expand"}) - {"acknowledge"}
     return wats.stream(
         resource,
         table=table,
@@ -71,7 +68,7 @@ def _stream(wats: Wats, pipeline: Pipeline, resource: str, table: str | None, ro
         until=config.until,
         filter=config.filter,
         limit=rows,
-        **{name: getattr(config, name) for name in takes},
+        **{name: value for name, value in config.options.items() if name != "acknowledge"},
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from datetime import UTC, date, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,8 +13,7 @@ import pyarrow as pa
 
 from wats_extract.engine.fetching import Fetched, Fetching, until_left
 from wats_extract.errors import ConfigurationError
-from wats_extract.filters.instants import instant
-from wats_extract.filters.nearest import nearest
+from wats_extract.filters.instants import Moment
 from wats_extract.flow import Chunk, Failure, Result, Selection
 from wats_extract.frontends.asynchronous import awaited, awaited_each
 from wats_extract.http.client import Client
@@ -25,14 +23,10 @@ from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import resource_named, table_named
 from wats_extract.resources.resource import Resource
-from wats_extract.resources.selecting import filtered, lacking
+from wats_extract.resources.selecting import Filter, select, whole_number
 from wats_extract.tables import Table
 
 T = TypeVar("T")
-
-
-Moment = str | date | datetime
-"""A date, a timestamp, or a text such as ``30 days ago``."""
 
 
 def connect(url: str | None = None, *, token: str | None = None, **limits: Any) -> Wats:
@@ -132,7 +126,7 @@ class Wats:
         table: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
-        filter: Mapping[str, Any] | str | None = None,  # noqa: A002
+        filter: Filter | None = None,  # noqa: A002
         limit: int | None = None,
         **options: Any,
     ) -> Stream:
@@ -143,7 +137,8 @@ class Wats:
             table: Which of the resource's tables, such as ``steps``; its first by default.
             since: Reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
             until: Reports that start before.
-            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, or an OData text.
+            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, OData text, or a condition of
+                :mod:`wats_extract.filters.condition`.
             limit: Stop after so many items (reports), in the server's processing order.
             options: The resource's own, as in a pipeline file: ``expand``, ``attachments``, ``charts``, ….
 
@@ -156,11 +151,15 @@ class Wats:
         """
         declared = resource_named(resource)
         wanted = table_named(declared, table)
-        for _, text in lacking(declared, {**options, "filter": filter}):
-            raise ConfigurationError(text)
-        select = self._selection(declared, since, until, filter, limit, options)
-
-        reading = self._reading(declared, select)
+        selection = select(
+            declared,
+            since=since,
+            until=until,
+            filter=filter,
+            limit=limit,
+            options=_read_only(options),
+        )
+        reading = self._reading(declared, selection)
         chunks = declared.reader.read(reading)
         if not declared.reader.waits_for_commits:
             chunks = in_background(chunks, ahead=0, check=reading.check)
@@ -371,49 +370,29 @@ class Wats:
         **options: Any,
     ) -> Fetching:
         resource = resource_named(name)
-        for where, text in lacking(resource, options):
-            if where != "filter":  # the keys say what is asked for
-                raise ConfigurationError(text)
-        select = self._selection(resource, None, None, None, None, options)
-        reading = self._reading(resource, select, max_in_flight)
+        selection = select(resource, options=_read_only(options), by_key=True)
+        reading = self._reading(resource, selection, max_in_flight)
         return Fetching(resource, reading, fail_fast, on_progress or (lambda done: None))
 
-    def _reading(self, resource: Resource, select: Selection, max_in_flight: int | None = None) -> Reading:
-        _check(max_in_flight=max_in_flight, chunk_size=select.options.get("chunk_size"))
+    def _reading(self, resource: Resource, selection: Selection, max_in_flight: int | None = None) -> Reading:
+        _check(max_in_flight=max_in_flight)
         part = self._client.part(max_in_flight=max_in_flight, keeping=self)
-        return Reading(resource.name, part, select, check=part.check)
-
-    def _selection(
-        self,
-        resource: Resource,
-        since: Moment | None,
-        until: Moment | None,
-        filter: Mapping[str, Any] | str | None,  # noqa: A002
-        limit: int | None,
-        options: Mapping[str, Any],
-    ) -> Selection:
-        """What a pipeline file would say, checked in the same way."""
-        for name in options:
-            if name not in resource.options | {"chunk_size"}:
-                close = nearest(name, resource.options)
-                raise ConfigurationError(
-                    f"{resource.name} takes no {name!r}" + (f" (did you mean {close!r}?)" if close else "")
-                )
-        if options.get("acknowledge"):
-            raise ConfigurationError(
-                "only a pipeline acknowledges what it has committed", hint="Leave acknowledge out to read."
-            )
-        now = datetime.now(UTC)
-        return Selection(
-            since=instant(since, now=now) if since is not None else None,
-            until=instant(until, now=now) if until is not None else None,
-            options=dict(options),
-            limit=limit,
-            **filtered(filter, resource),
-        )
+        return Reading(resource.name, part, selection, check=part.check)
 
 
-def _check(**numbers: Any) -> None:
+def _check(**numbers: int | None) -> None:
     for name, number in numbers.items():
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise ConfigurationError(f"{name} is a whole number from 1, not {number!r}")
+        if number is None:
+            continue
+        try:
+            whole_number(number)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _read_only(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if options.get("acknowledge"):
+        raise ConfigurationError(
+            "acknowledge: only a pipeline acknowledges what it has committed", hint="Leave it out to read."
+        )
+    return options

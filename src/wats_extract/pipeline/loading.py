@@ -1,12 +1,10 @@
-"""The pipeline file: YAML in, frozen models out, and every problem told at once, with its line.
+"""Load a pipeline file: check all that can be checked without a server, and report every problem at once.
 
 ::
 
-    text ─compose→ nodes ─expand ${NAME}→ plain values + where each stands
-         ─validate→ Pipeline        (keys and types: pydantic)
-         ─compare→  catalogue       (resources, columns and options that exist)
-
-Nothing is asked of a server before all three agree. This is the one file that knows the YAML.
+    text ─compose→ YAML nodes ─expand ${NAME}→ plain values, with the line of each key
+         ─validate→ Pipeline    (keys and types, by pydantic)
+         ─compare→  catalogue   (resources, columns and options, by resources.selecting)
 """
 
 from __future__ import annotations
@@ -15,26 +13,20 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
-from wats_extract.errors import ConfigurationError
-from wats_extract.filters.instants import instant
 from wats_extract.filters.nearest import did_you_mean
-from wats_extract.pipeline.messages import findings
-from wats_extract.pipeline.model import Pipeline, one_line
-from wats_extract.pipeline.source import DEMO, environment, told, variable
-from wats_extract.pipeline.yaml_source import Document, KeyPath, Problem, compose, distinct, refused
-from wats_extract.resources.selecting import OPTIONS, Catalogue, filtered, lacking, takes_time
-
-if TYPE_CHECKING:
-    from wats_extract.resources.resource import Resource
-
-
-# ── loading ─────────────────────────────────────────────────────────────────────────────────────
+from wats_extract.flow import Selection
+from wats_extract.pipeline.messages import problems_of
+from wats_extract.pipeline.model import Pipeline, from_text
+from wats_extract.pipeline.settings import findings_of
+from wats_extract.pipeline.source import DEMO, environment, variable
+from wats_extract.pipeline.yaml_source import Document, Problem, compose, distinct, refused
+from wats_extract.resources import selecting
+from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import OPTIONS, Catalogue, KeyPath
 
 
 def load(
@@ -44,18 +36,18 @@ def load(
     environ: Mapping[str, str] | None = None,
     now: datetime | None = None,
 ) -> Pipeline:
-    """Read a pipeline file and check it against everything that is known without a server.
+    """Read and check a pipeline file.
 
     Args:
         path: The file.
-        catalogue: The resources that there are, by name.
-        environ: The environment for ``${NAME}``; by default the process's, over the ``.env`` file
-            beside the pipeline file, over the one in the current folder.
-        now: The moment that ``30 days ago`` refers to while ``since`` and ``until`` are compared.
+        catalogue: All resources, by name.
+        environ: The environment for ``${NAME}``. By default the variables of the process, then those of the
+            ``.env`` file beside the pipeline file, then those of the ``.env`` file in the current folder.
+        now: The current time, from which ages such as ``30 days ago`` are counted.
 
     Raises:
-        PipelineFileError: with every problem on a line of its own: ``FILE:LINE: key.path: what``.
-        ConfigurationError: if a ``.env`` file cannot be read.
+        PipelineFileError: with every problem on a line of its own: ``FILE:LINE: key.path: what is wrong``.
+        ConfigurationError: a ``.env`` file cannot be read.
     """
     path = Path(path)
     if environ is None:
@@ -65,44 +57,47 @@ def load(
         raise refused(path, [Problem("should hold keys such as version, name and resources", line=1)])
     pipeline, findings = _validate(document, environ)
     compared = _compare(document.value.get("resources"), catalogue, now=now or datetime.now(UTC))
-    problems = distinct([*document.problems, *_literal_token(document), *findings, *compared])
+    problems = distinct([*document.problems, *_literal_token(document), *compared, *findings])
     if problems or pipeline is None:
         raise refused(path, [document.placed(each) for each in problems], secrets=_secrets(document, environ))
     return pipeline
 
 
+# ── tokens ──────────────────────────────────────────────────────────────────────────────────────
+
+
 def _secrets(document: Document, environ: Mapping[str, str]) -> list[str]:
-    """What no message may hold, wherever else in the file it stands; short words are no tokens."""
+    """The tokens that no message may show. Short words are not tokens."""
     written = document.written.get(("source", "token"), "")
     secrets = ["" if "${" in written else written, variable("WATS_TOKEN", environ) or ""]
     return [secret for secret in secrets if len(secret) > 7]
 
 
 def _literal_token(document: Document) -> Iterator[Problem]:
-    """A token in the file is refused: whoever reads the file, or its history, would have it."""
+    """Refuse a token that is written in the file: everyone who can read the file or its history has it."""
     path = ("source", "token")
     written = document.written.get(path, "")
     if written in ("", "null", "~") or re.fullmatch(r"\$\{[A-Za-z_]\w*(:-)?\}", written):
         return
     yield Problem(
-        "is written in the file, where everyone who can read it has it; write ${WATS_TOKEN} instead, "
-        "and set WATS_TOKEN in the environment or in a .env file",
+        "is written in the file, where everyone who can read the file can see it; write ${WATS_TOKEN} "
+        "instead, and set WATS_TOKEN in the environment or in a .env file",
         path,
     )
 
 
-# ── checking: values to models ──────────────────────────────────────────────────────────────────
+# ── keys and types ──────────────────────────────────────────────────────────────────────────────
 
 
 def _validate(document: Document, environ: Mapping[str, str]) -> tuple[Pipeline | None, list[Problem]]:
     try:
-        return Pipeline.model_validate(_connected(document.value, environ)), []
+        return Pipeline.model_validate(_with_source(document.value, environ)), []
     except ValidationError as error:
-        return None, findings(told(error), document)
+        return None, problems_of(findings_of(error), document)
 
 
-def _connected(values: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """The values with the environment's server and token where the file names none."""
+def _with_source(values: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """The values, with the server and the token of the environment if the file gives none."""
     source = values.get("source")
     if not isinstance(source, Mapping | None):
         return values
@@ -111,11 +106,11 @@ def _connected(values: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping
     return {**values, "source": found | given}
 
 
-# ── comparing: what there is ────────────────────────────────────────────────────────────────────
+# ── the catalogue ───────────────────────────────────────────────────────────────────────────────
 
 
 def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Iterator[Problem]:
-    """What only the catalogue knows; values of a wrong type are left to the models."""
+    """Problems that only the catalogue shows."""
     seen: dict[str, int] = {}
     for index, given in enumerate(resources if isinstance(resources, list) else []):
         name = given.get("name") if isinstance(given, Mapping) else None
@@ -123,83 +118,32 @@ def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Itera
             continue
         path: KeyPath = ("resources", index)
         if name in seen:
-            yield Problem(
-                f"{name} is listed already, as resources[{seen[name]}]; join the two", (*path, "name")
-            )
+            text = f"{name} is listed already, as resources[{seen[name]}]; join the two"
+            yield Problem(text, (*path, "name"))
         elif name in catalogue:
-            yield from _misfits(given, catalogue[name], path, catalogue=catalogue, now=now)
+            for problem in _examine(given, catalogue[name], catalogue, now=now):
+                yield Problem(problem.text, (*path, *problem.path))
         else:
-            yield Problem(_unknown_resource(name, catalogue), (*path, "name"))
+            listed = f"{did_you_mean(name, catalogue)}; there are {', '.join(catalogue)}"
+            yield Problem(f"there is no resource {name!r}{listed}", (*path, "name"))
         seen.setdefault(name, index)
 
 
-def _unknown_resource(name: str, catalogue: Catalogue) -> str:
-    return f"there is no resource {name!r}{did_you_mean(name, catalogue)}; there are {', '.join(catalogue)}"
-
-
-def _misfits(
-    given: Mapping[str, Any], resource: Resource, path: KeyPath, *, catalogue: Catalogue, now: datetime
-) -> Iterator[Problem]:
-    for option in OPTIONS:
-        if option in given and option not in resource.options:
-            yield Problem(_not_taken(option, resource, catalogue), (*path, option))
-    yield from (Problem(text, (*path, key)) for key, text in lacking(resource, given))
-    yield from _time_misfits(given, resource, path, now=now)
-    yield from _expand_misfits(given.get("expand"), resource, (*path, "expand"))
-    yield from _filter_misfits(given.get("filter"), resource, (*path, "filter"))
+def _examine(
+    written: Mapping[str, Any], resource: Resource, catalogue: Catalogue, *, now: datetime
+) -> Iterator[selecting.Problem]:
+    given = {name: value for name, value in written.items() if value != ""}
+    found = selecting.examine(
+        resource,
+        since=given.get("since"),
+        until=given.get("until"),
+        filter=given.get("filter"),
+        options={name: from_text(name, given[name]) for name in OPTIONS if name in given},
+        now=now,
+        catalogue=catalogue,
+    )
+    if not isinstance(found, Selection):
+        yield from found
     if given.get("write_disposition") == "merge" and not resource.key:
         text = f"{resource.name} has no key to merge by; write append or replace"
-        yield Problem(text, (*path, "write_disposition"))
-
-
-def _not_taken(option: str, resource: Resource, catalogue: Catalogue) -> str:
-    takers = [each.name for each in catalogue.values() if option in each.options]
-    whose = f"; it is an option of {', '.join(takers)}" if takers else ""
-    takes = ", ".join(name for name in OPTIONS if name in resource.options)
-    return f"{resource.name} does not take it{whose}" + (f". {resource.name} takes {takes}" if takes else "")
-
-
-def _time_misfits(
-    given: Mapping[str, Any], resource: Resource, path: KeyPath, *, now: datetime
-) -> Iterator[Problem]:
-    texts = {name: given.get(name) for name in ("since", "until")}
-    written = {name: text for name, text in texts.items() if text and isinstance(text, str)}
-    if written and not takes_time(resource):
-        for name in written:
-            yield Problem(f"{resource.name} has no start to select by; remove it", (*path, name))
-    elif len(written) == 2:
-        try:
-            since, until = (instant(each, now=now) for each in written.values())
-        except ConfigurationError:
-            return  # the model says which
-        if since >= until:
-            yield Problem(f"should be later than since ({written['since']})", (*path, "until"))
-
-
-def _expand_misfits(names: object, resource: Resource, path: KeyPath) -> Iterator[Problem]:
-    if names is not None and not resource.expand:
-        yield Problem(f"{resource.name} has nothing to expand; remove it", path)
-        return
-    for index, name in enumerate(names if isinstance(names, list) else []):
-        if isinstance(name, str) and name not in resource.expand:
-            meant, listed = did_you_mean(name.replace("_", ""), resource.expand), ", ".join(resource.expand)
-            yield Problem(f"{name!r} cannot be expanded{meant}; there are {listed}", (*path, index))
-
-
-def _filter_misfits(written: object, resource: Resource, path: KeyPath) -> Iterator[Problem]:
-    if not written or not isinstance(written, Mapping | str):
-        return
-    columns = written.items() if isinstance(written, Mapping) else ()
-    wrong = {name: text for name, value in columns if (text := _complaint({name: value}, resource))}
-    yield from (Problem(text, (*path, name)) for name, text in wrong.items())
-    # Columns that are right one by one may still be too long together.
-    if not wrong and (text := _complaint(written, resource)):
-        yield Problem(text, path)
-
-
-def _complaint(written: Mapping[str, Any] | str, resource: Resource) -> str:
-    try:
-        filtered(written, resource)
-    except ConfigurationError as error:
-        return one_line(error)
-    return ""
+        yield selecting.Problem(("write_disposition",), text)

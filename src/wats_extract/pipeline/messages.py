@@ -1,4 +1,7 @@
-"""The findings of pydantic in a user's words, with the nearest right name."""
+"""Word pydantic's findings for the user of a pipeline file, with the nearest right name.
+
+Users bring words from dlt, Singer and Airbyte; each is answered with ours.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from pydantic_core import ErrorDetails
 
 from wats_extract.filters.nearest import did_you_mean, nearest
 from wats_extract.pipeline.model import DuckDB, Parquet, Pipeline, ResourceConfig
-from wats_extract.pipeline.source import Source, plain
-from wats_extract.pipeline.yaml_source import Document, KeyPath, Problem
+from wats_extract.pipeline.settings import in_plain_words
+from wats_extract.pipeline.source import Source
+from wats_extract.pipeline.yaml_source import Document, Problem
+from wats_extract.resources.selecting import KeyPath
 
 _OURS = {
     "resources": "streams stream tables endpoints entities datasets selected_streams",
@@ -35,16 +40,16 @@ _OURS = {
 _THEIRS = {theirs: ours for ours, words in _OURS.items() for theirs in words.split()}
 
 _NEEDLESS = {
-    "remove it; every run reads the overlap again by itself": "lookback_window lookback overlap lag window",
-    "remove it; the key of each table is known (`wats-extract resources NAME`)": "primary_key key merge_key "
-    "unique_key key_properties keys",
-    "remove it; the cursor is known, and every run goes on from it": "cursor cursor_field cursor_path "
+    "remove it; every run reads an overlap again anyway": "lookback_window lookback overlap lag window",
+    "remove it; the key of each table is known (see `wats-extract resources NAME`)": "primary_key key "
+    "merge_key unique_key key_properties keys",
+    "remove it; the cursor is known, and every run continues from it": "cursor cursor_field cursor_path "
     "replication_key replication_method incremental bookmark",
-    "remove it; WATS takes a token, and no user name": "user username",
-    "remove it; what is worth it is tried again by itself": "retries max_retries retry backoff retry_policy",
-    "remove it; the state is kept in the destination": "state state_path state_file",
-    "remove it; let a scheduler such as cron call `wats-extract run`": "schedule cron interval",
-    "it is for postgres, which comes in a later version; duckdb and parquet take path": "uri dsn "
+    "remove it; WATS takes a token, not a user name": "user username",
+    "remove it; failed requests are retried automatically": "retries max_retries retry backoff retry_policy",
+    "remove it; the state is stored in the destination": "state state_path state_file",
+    "remove it; let a scheduler such as cron run `wats-extract run`": "schedule cron interval",
+    "it is for postgres, which comes in a later version; duckdb and parquet take a path": "uri dsn "
     "connection_string",
 }
 _ADVICE = {word: advice for advice, words in _NEEDLESS.items() for word in words.split()}
@@ -82,26 +87,26 @@ def _keys(model: type[BaseModel]) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def findings(errors: Sequence[ErrorDetails], document: Document) -> list[Problem]:
+def problems_of(errors: Sequence[ErrorDetails], document: Document) -> list[Problem]:
     """Each finding as a problem of the file."""
     problems = []
-    answered = set()
+    renamed = set()
     for error in errors:
         level, path = _located(error)
         if error["type"] == "extra_forbidden":
             ours, text = _unknown_key(str(path[-1]), level)
-            answered.add((*path[:-1], ours))
+            renamed.add((*path[:-1], ours))
             problems.append(Problem(text, path))
         else:
             problems.append(Problem(_in_words(error, path, document), path))
-    # A key under another name is answered already, and not missing as well.
-    return [each for each in problems if each.path not in answered or each.path in document.lines]
+    # A key that is written under another name is not reported as missing as well.
+    return [each for each in problems if each.path not in renamed or each.path in document.lines]
 
 
 def _located(error: ErrorDetails) -> tuple[str, KeyPath]:
     """The level (a key of ``_LEVELS``) and the key path of a finding.
 
-    In a destination pydantic puts the type in between, and speaks of the type without naming its key.
+    In a destination pydantic inserts the type into the path, and omits the key ``type`` itself.
     """
     loc = error["loc"]
     if error["type"].startswith("union_tag"):
@@ -111,26 +116,26 @@ def _located(error: ErrorDetails) -> tuple[str, KeyPath]:
 
 
 def _unknown_key(name: str, level: str) -> tuple[str, str]:
-    """Our word for it, or nothing, and what to tell."""
+    """Our name for an unknown key (empty if there is none), and the message."""
     keys = _keys(_LEVELS[level])
     ours = _THEIRS.get(name.lower(), "")
     if ours in keys:
         return ours, f"is called {ours!r} here{_example(ours)}"
     if advice := _ADVICE.get(name.lower()):
-        return "", f"is no setting here: {advice}"
+        return "", f"is not a setting: {advice}"
     if close := nearest(name, keys):
-        return close, f"is no setting (did you mean {close!r}?)"
+        return close, f"is not a setting (did you mean {close!r}?)"
     if homes := [_HOMES[each] for each, model in _LEVELS.items() if (ours or name) in _keys(model)]:
         called = f"is called {ours!r} and " if ours else ""
         return "", f"{called}belongs {homes[0]}"
-    return "", f"is no setting; there are {', '.join(keys)}"
+    return "", f"is not a setting; there are {', '.join(keys)}"
 
 
 def _example(ours: str) -> str:
     examples = {
         "token": "; write token: ${WATS_TOKEN}",
         "write_disposition": "; it is merge, append or replace",
-        "requests_per_minute": ", and counts requests in a minute",
+        "requests_per_minute": ", which counts requests per minute",
     }
     return examples.get(ours, "")
 
@@ -142,9 +147,9 @@ def _in_words(error: ErrorDetails, path: KeyPath, document: Document) -> str:
     if error["type"] in ("missing", "union_tag_not_found") and name in _EXAMPLES:
         return f"is missing; add {_EXAMPLES[str(name)]}"
     if name == "resources" or path[:-1] == ("resources",):
-        return f"{plain(error)}; a resource begins with '- name: '"
-    written = document.written.get(path, "")
-    return f"{plain(error)}, not {written!r}" if written and error["type"] in _VALUE_SHOWN else plain(error)
+        return f"{in_plain_words(error)}; a resource begins with '- name: '"
+    text, written = in_plain_words(error), document.written.get(path, "")
+    return f"{text}, not {written!r}" if written and error["type"] in _VALUE_SHOWN else text
 
 
 def _wrong_type(written: object) -> str:

@@ -1,7 +1,8 @@
-"""The JSON Schema of pipeline files, for editors."""
+"""The JSON Schema of pipeline files, with which editors complete names and mark mistakes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from wats_extract.pipeline.model import Pipeline
@@ -20,7 +21,7 @@ _CHOICES = {"result": ["Passed", "Failed", "Error", "Terminated"], "report_type"
 
 
 def json_schema(catalogue: Catalogue) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of pipeline files, with the columns and options of each resource."""
+    """The JSON Schema (draft 2020-12), with the columns and options of each resource."""
     schema = Pipeline.model_json_schema()
     schema["$defs"]["Source"]["properties"]["token"] |= {"pattern": r"^\$\{\w+(:-)?\}$", "default": ""}
     resource = schema["$defs"]["ResourceConfig"]
@@ -34,7 +35,7 @@ def json_schema(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _resource_schema(resource: Resource) -> dict[str, Any]:
-    """What holds where ``name`` is this resource; ``False`` forbids a key."""
+    """The part of the schema for resources of this name; ``False`` forbids a key."""
     own: dict[str, Any] = {name: False for name in OPTIONS if name not in resource.options}
     if not takes_time(resource):
         own |= {"since": False, "until": False}
@@ -42,8 +43,9 @@ def _resource_schema(resource: Resource) -> dict[str, Any]:
     if resource.internal:
         own["internal"] = {"const": True}
     if resource.dimensions:
-        own["dimensions"] = {"items": {"enum": list(resource.dimensions)}}
-    own["expand"] = {"items": {"enum": list(resource.expand)}} if resource.expand else False
+        own["dimensions"] = _one_or_many(resource.dimensions)
+    if resource.expand:
+        own["expand"] = _one_or_many(resource.expand)
     own["filter"] = _filter_schema(resource) if resource.filters else False
     needed = [*(["internal"] if resource.internal else []), *(["filter"] if resource.required else [])]
     return {
@@ -52,12 +54,17 @@ def _resource_schema(resource: Resource) -> dict[str, Any]:
     }
 
 
+def _one_or_many(names: Iterable[str]) -> dict[str, Any]:
+    name = {"enum": list(names)}
+    return {"anyOf": [{"type": "array", "items": name}, name]}
+
+
 def _filter_schema(resource: Resource) -> dict[str, Any]:
-    said = "A column to its value or a list of values"
+    meaning = "Columns and their value or list of values"
     odata = resource.filtered_by == "odata"
     return {
         "type": ["object", "string", "null"] if odata else ["object", "null"],
-        "description": f"{said}, or an OData text." if odata else f"{said}; % stands for any text.",
+        "description": f"{meaning}, or OData text." if odata else f"{meaning}; % stands for any text.",
         "properties": {name: _column_schema(column) for name, column in resource.filters.items()},
         "additionalProperties": False,
     } | ({"required": list(resource.required)} if resource.required else {})
@@ -67,17 +74,17 @@ def _column_schema(column: Column) -> dict[str, Any]:
     one: dict[str, Any] = {"type": [_ARROW_TO_JSON.get(str(column.type), "string"), "null"]}
     if column.kind in _CHOICES:
         one = {"enum": [*_CHOICES[column.kind], None]}
-    said = column.doc or f"{column.name.replace('_', ' ')} ({column.type})"
-    return {"description": said, "anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    meaning = column.doc or f"{column.name.replace('_', ' ')} ({column.type})"
+    return {"description": meaning, "anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 
 def _or_variable(schema: Any) -> Any:
-    """The schema, with ``${NAME}`` wherever a number or a truth value may stand."""
+    """The schema, with ``${NAME}`` allowed wherever a number or a truth value is."""
     if isinstance(schema, list):
         return [_or_variable(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    # Without pydantic's titles, which only repeat the keys.
+    # Pydantic's titles only repeat the keys.
     walked = {
         name: _or_variable(value)
         for name, value in schema.items()
