@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.pipeline.files import CATALOGUE, NOW, text_with
 
 from wats_extract.errors import ConfigurationError
-from wats_extract.pipeline.job import disposition, fingerprint, selection
-from wats_extract.pipeline.model import ResourceConfig
+from wats_extract.pipeline import loading
+from wats_extract.pipeline.job import (
+    Overrides,
+    backfill_job,
+    disposition,
+    fingerprint,
+    job_of,
+    selection,
+)
+from wats_extract.pipeline.model import Pipeline, ResourceConfig
 from wats_extract.pipeline.source import Source
+from wats_extract.resources.catalogue import RESOURCES
 
 
 def test_the_selection_of_a_resource(load: Any) -> None:
@@ -95,3 +105,81 @@ def test_the_disposition_depends_on_the_key() -> None:
     assert disposition(config, CATALOGUE["yields"]) == "replace"
     chosen = ResourceConfig(name="reports", write_disposition="append")
     assert disposition(chosen, CATALOGUE["reports"]) == "append"
+
+
+# ── the job of a run ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    """Reports, which can be selected by time, and products, which cannot."""
+    path = tmp_path / "p.yaml"
+    path.write_text(text_with(resources="resources: [{name: reports}, {name: products}]\n"), encoding="utf-8")
+    return loading.load(path, catalogue=RESOURCES, environ={})
+
+
+def test_only_names_resources_of_the_file(pipeline: Pipeline) -> None:
+    assert [task.resource.name for task in job_of(pipeline, Overrides(["products"])).tasks] == ["products"]
+    assert [task.resource.name for task in job_of(pipeline, Overrides("products")).tasks] == ["products"]
+    assert [task.resource.name for task in job_of(pipeline, Overrides()).tasks] == ["reports", "products"]
+    with pytest.raises(
+        ConfigurationError, match=r"--only report: .* \(did you mean 'reports'\?\)"
+    ) as refused:
+        job_of(pipeline, Overrides(["report"]))
+    assert refused.value.hint == "It has reports, products."
+
+
+def test_since_applies_to_the_resources_that_can_be_selected_by_time(pipeline: Pipeline) -> None:
+    plain, dated = (job_of(pipeline, Overrides(since=since)).tasks for since in (None, "2026-01-01"))
+    assert dated[0].selection.since == datetime(2026, 1, 1, tzinfo=UTC)
+    assert json.loads(dated[0].fingerprint)["since"] == "2026-01-01"
+    assert dated[1] == plain[1], "the cursor of products stays where it is"
+    with pytest.raises(ConfigurationError, match="since cannot be used: no resource of this run can be"):
+        job_of(pipeline, Overrides(["products"], since="2026-01-01"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (Overrides(limit=0), "limit: should be a whole number from 1, not 0"),
+        (Overrides(since="soon"), "since: 'soon' is not a date"),
+        (Overrides(since="2026-01-02", until="2026-01-01"), "until: should be later than since"),
+    ],
+)
+def test_overrides_are_checked_like_the_file(pipeline: Pipeline, overrides: Overrides, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        job_of(pipeline, overrides)
+
+
+def test_a_backfill_has_cursors_of_its_own(pipeline: Pipeline) -> None:
+    (task,) = backfill_job(pipeline, since="2026-01-01", until="2026-02-01T00:00:00.5").tasks
+    assert task.resource.name == "reports"
+    assert json.loads(task.fingerprint) == {
+        "backfill": True,
+        "since": "2026-01-01T00:00:00+00:00",
+        "until": "2026-02-01T00:00:00.500000+00:00",
+        "filter": None,
+        "server": "demo",
+    }
+
+
+@pytest.mark.parametrize(
+    ("only", "since", "until", "message"),
+    [
+        ("products", "2026-01-01", "now", "products cannot be selected by time, so it cannot be backfilled"),
+        ("report", "2026-01-01", "now", r"--only report: .* \(did you mean 'reports'\?\)"),
+        ((), "2026-01-01", "2026-01-01", r"--to \(2026-01-01\) should be later than --from \(2026-01-01\)"),
+        ((), "soon", "now", "'soon' is not a date"),
+    ],
+)
+def test_a_wrong_backfill_is_refused(
+    pipeline: Pipeline, only: Any, since: str, until: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        backfill_job(pipeline, since=since, until=until, only=only)
+
+
+def test_a_pipeline_without_times_cannot_be_backfilled(pipeline: Pipeline) -> None:
+    products = pipeline.model_copy(update={"resources": pipeline.resources[1:]})
+    with pytest.raises(ConfigurationError, match="the pipeline has no resource that can be selected by time"):
+        backfill_job(products, since="2026-01-01", until="now")

@@ -14,7 +14,7 @@ import pytest
 
 import wats_extract as wx
 from wats_extract.errors import ConfigurationError, PipelineFileError
-from wats_extract.filters.condition import And, Comparison, OneOf, Or, TextMatch
+from wats_extract.filters.condition import And, Comparison, Not, OneOf, Or, TextMatch, matches
 from wats_extract.flow import Selection
 from wats_extract.pipeline.job import selection
 from wats_extract.pipeline.loading import load
@@ -443,3 +443,20 @@ def test_the_defaults_pass_their_own_check() -> None:
 def test_a_problem_names_its_option() -> None:
     found = examine(RESOURCES["products"], since="2026-01-01")
     assert found == [Problem(("since",), "products cannot be selected by time; remove it")]
+
+
+def test_a_stream_has_the_rows_that_match_its_condition() -> None:
+    condition = And(
+        (
+            Or((Comparison("result", "=", "Failed"), TextMatch("part_number", "starts_with", "MODULE"))),
+            Comparison("start", ">", datetime(2026, 1, 5, 6, tzinfo=UTC)),
+            Not(OneOf("process_code", (10, 50))),
+        )
+    )
+    with wx.demo(reports=60) as wats:
+        everything = [row for batch in wats.stream("report_headers") for row in batch.to_pylist()]
+        found = [
+            row for batch in wats.stream("report_headers", filter=condition) for row in batch.to_pylist()
+        ]
+    assert found == [row for row in everything if matches(condition, row, ignore_case=True)]
+    assert 0 < len(found) < len(everything)
