@@ -75,7 +75,7 @@ def test_values_become_literals_of_their_columns_type(filter_: dict[str, object]
 
 
 @pytest.mark.parametrize(
-    ("filter_", "told"),
+    ("filter_", "message"),
     [
         ({"part_nmber": "A"}, "no column 'part_nmber' (did you mean 'part_number'?)"),
         ({"partNumber": "A"}, "did you mean 'part_number'?"),
@@ -104,8 +104,8 @@ def test_values_become_literals_of_their_columns_type(filter_: dict[str, object]
         ({"x": 1.0}, "cannot be filtered on"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(filter_: dict[str, object], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=re.escape(told)):
+def test_a_value_that_does_not_fit_is_refused(filter_: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
         odata.filter_text(filter_, COLUMNS)
 
 
@@ -128,17 +128,17 @@ def test_a_resource_without_columns_takes_no_filter(ask: object) -> None:
         (("a eq 'this or that'", "c eq 3"), "a eq 'this or that' and c eq 3"),
     ],
 )
-def test_parts_join_without_changing_their_meaning(parts: tuple[str, ...], text: str) -> None:
+def test_joined_parts_keep_their_meaning(parts: tuple[str, ...], text: str) -> None:
     assert odata.both(*parts) == text
 
 
 @pytest.mark.parametrize("part", ["a eq 1) or (b eq 2", "a eq 'x", "(a eq 1", "a eq 1)", "a eq '''"])
-def test_a_part_that_is_not_whole_cannot_escape_its_brackets(part: str) -> None:
+def test_an_unbalanced_part_is_refused(part: str) -> None:
     with pytest.raises(ConfigurationError, match="quote or a parenthesis that does not close"):
         odata.both(part, "start ge 2026-01-01T00:00:00Z")
 
 
-def test_a_text_too_long_for_a_server_is_refused() -> None:
+def test_a_filter_that_is_too_long_is_refused() -> None:
     names = [f"Prüfling {number:04}" for number in range(100)]
     with pytest.raises(ConfigurationError, match="at most 1,700 are possible") as refused:
         odata.filter_text({"part_number": names}, COLUMNS)
@@ -157,7 +157,7 @@ printable = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), 
 
 @settings(deadline=None)
 @given(st.lists(printable, min_size=1, max_size=4, unique=True))
-def test_any_text_is_read_back_as_itself(values: list[str]) -> None:
+def test_text_is_read_back_exactly(values: list[str]) -> None:
     text = odata.filter_text({"part_number": values}, COLUMNS)
     assert [found.replace("''", "'") for found in _STRINGS.findall(text)] == values
     listed = "eq ''" if len(values) == 1 else f"in ({','.join(chr(39) * 2 for _ in values)})"
@@ -166,7 +166,7 @@ def test_any_text_is_read_back_as_itself(values: list[str]) -> None:
 
 @settings(deadline=None)
 @given(printable, printable)
-def test_the_servers_grammar_reads_the_same(value: str, other: str) -> None:
+def test_the_embedded_server_reads_the_filter_as_meant(value: str, other: str) -> None:
     server = pytest.importorskip("wats_extract.fake.odata")
     entity = server.Entity("Header", {"partNumber": "string", "processCode": "number"}, {}, ())
     text = odata.both(
@@ -182,7 +182,7 @@ def test_the_servers_grammar_reads_the_same(value: str, other: str) -> None:
 
 @settings(deadline=None)
 @given(st.integers(-(2**31), 2**31 - 1), st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_survive(whole: int, number: float) -> None:
+def test_numbers_are_read_back_exactly(whole: int, number: float) -> None:
     text = odata.filter_text({"process_code": whole, "execution_time": number}, COLUMNS)
     found = re.fullmatch(r"processCode eq (\S+) and executionTime eq (\S+)", text)
     assert found
@@ -191,7 +191,7 @@ def test_numbers_survive(whole: int, number: float) -> None:
 
 @settings(deadline=None)
 @given(st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
-def test_timestamps_survive(moment: datetime) -> None:
+def test_timestamps_are_read_back_exactly(moment: datetime) -> None:
     text = odata.timestamp_text(moment)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", text)
     whole, _, fraction = text.removesuffix("Z").partition(".")

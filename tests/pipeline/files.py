@@ -29,7 +29,7 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class Declared:
-    """What the pipeline file asks of a resource."""
+    """The parts of a resource declaration that the check of a pipeline file needs."""
 
     name: str
     summary: str = "something"
@@ -70,12 +70,12 @@ GOOD = {
 
 
 def text_with(**sections: str) -> str:
-    """A good file, with some of its sections written otherwise."""
+    """A valid file, with some sections replaced."""
     return "".join(dedent(text) for text in (GOOD | sections).values())
 
 
 def resource(text: str) -> dict[str, str]:
-    """Keys of the first resource."""
+    """The section ``resources``, with these keys for ``report_headers``."""
     return {
         "resources": "resources:\n  - name: report_headers\n"
         + "".join(f"    {line}\n" for line in dedent(text).splitlines())

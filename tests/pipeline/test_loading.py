@@ -545,13 +545,13 @@ def cases() -> Iterator[Any]:
         "variables": VARIABLES,
         "yaml": YAML,
     }.items():
-        for sections, path, told in table:
-            yield pytest.param(sections, path, told, id=f"{name}-{path}-{told[:30]}")
+        for sections, path, message in table:
+            yield pytest.param(sections, path, message, id=f"{name}-{path}-{message[:30]}")
 
 
-@pytest.mark.parametrize(("sections", "path", "told"), list(cases()))
+@pytest.mark.parametrize(("sections", "path", "message"), list(cases()))
 def test_a_problem_is_reported_with_its_place(
-    load: Any, tmp_path: Path, sections: dict[str, str], path: str, told: str
+    load: Any, tmp_path: Path, sections: dict[str, str], path: str, message: str
 ) -> None:
     text = text_with(**sections)
     line = 1 + next(number for number, each in enumerate(text.splitlines()) if each.endswith("# <-"))
@@ -561,7 +561,7 @@ def test_a_problem_is_reported_with_its_place(
     problems = refused.value.message.splitlines()
     assert len(problems) == 1, problems
     assert problems[0].startswith(f"{place}{path}: " if path else place), problems
-    assert told in problems[0]
+    assert message in problems[0]
     assert SECRET not in str(refused.value)
 
 
@@ -583,8 +583,8 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file(load: Any) -
                 more=f"max_failures: ${{NOT_SET}}\n{SECRET}: 1\n",
             )
         )
-    told = refused.value.message.splitlines()
-    assert [int(re.search(r":(\d+): ", each)[1]) for each in told] == [
+    lines = refused.value.message.splitlines()
+    assert [int(re.search(r":(\d+): ", each)[1]) for each in lines] == [
         1,
         4,
         5,

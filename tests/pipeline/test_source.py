@@ -41,7 +41,7 @@ def test_an_address_is_normalised(given_: str, normal: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("", "is empty"),
         ("acme.wats.com", "should begin with https://"),
@@ -63,8 +63,8 @@ def test_an_address_is_normalised(given_: str, normal: str) -> None:
         ("demo?seed=-1", "should be a whole number"),
     ],
 )
-def test_a_wrong_address_is_refused(url: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=re.escape(told)) as refused:
+def test_a_wrong_address_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)) as refused:
         connection(url or None, environ={"WATS_URL": " "} if not url else {})
     assert SECRET not in str(refused.value)
 

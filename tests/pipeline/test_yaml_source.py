@@ -38,7 +38,7 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ("version: 1\nname: Prüfling\n".encode("latin-1"), r"yaml:2: is not UTF-8 text"),
         ("version: 1\n".encode("utf-16"), r"yaml:1: is not UTF-8 text"),
@@ -50,6 +50,6 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
         (b"a: &a [*a]", "contains an alias"),
     ],
 )
-def test_text_that_is_not_a_pipeline_file_is_refused(load: Any, data: bytes, told: str) -> None:
-    with pytest.raises(PipelineFileError, match=told):
+def test_text_that_is_not_a_pipeline_file_is_refused(load: Any, data: bytes, message: str) -> None:
+    with pytest.raises(PipelineFileError, match=message):
         load(data)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 from wats_extract.errors import ConfigurationError
@@ -121,7 +122,7 @@ def _choice(*choices: str, doc: str, default: str | None = None) -> Option:
     def read(value: object) -> str:
         if isinstance(value, str) and value in choices:
             return value
-        listed = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+        listed = _listed([repr(each) for each in choices], "or")
         raise ValueError(f"should be {listed}, not {_shown(value)}{did_you_mean(value, choices)}")
 
     return Option(doc, default, _or_none(read) if default is None else read, {"enum": [*choices]})
@@ -227,9 +228,10 @@ def examine(
         since: Items that start at or after this instant.
         until: Items that start before this instant.
         filter: Columns and their values, OData text, or a condition.
-        limit: Stop after so many items.
-        options: The resource's own options; those left out have their defaults.
-        by_key: The items are selected by their keys, so no filter is required.
+        limit: Stop after this many items.
+        options: The resource's own options; the others have their defaults.
+        by_key: The items are selected by their keys: no filter is required, and every resource takes a
+            ``chunk_size``.
         now: The current time, from which ages such as ``30 days ago`` are counted.
         catalogue: All resources, to name the ones that take an option.
     """
@@ -272,22 +274,21 @@ class _Check:
             for name in given:
                 self.refuse((name,), f"{self.resource.name} cannot be selected by time; remove it")
             return {}
-        times = {
-            name: self.read((name,), lambda value=value: instant(value, now=now))  # type: ignore[misc]
-            for name, value in given.items()
-        }
+        times = {name: self.read((name,), partial(instant, value, now=now)) for name, value in given.items()}
         if times.get("since") and times.get("until") and times["since"] >= times["until"]:
             self.refuse(("until",), f"should be later than since ({since}), not {until}")
         return times
 
     def options(self, given: Mapping[str, Any], *, by_key: bool) -> dict[str, Any]:
-        takes = self.resource.options | ({"chunk_size"} if by_key else set())
-        found = {name: option.default for name, option in OPTIONS.items() if name in self.resource.options}
+        takes = self.resource.options & OPTIONS.keys()
+        found = {name: OPTIONS[name].default for name in OPTIONS if name in takes}
+        if by_key:  # whatever the resource, items are fetched in chunks
+            takes |= {"chunk_size"}
         for name, value in given.items():
             if name not in takes:
                 self.refuse((name,), _not_taken(name, self.resource, takes, self.catalogue))
             else:
-                found[name] = self.read((name,), lambda name=name, value=value: OPTIONS[name].read(value))  # type: ignore[misc]
+                found[name] = self.read((name,), partial(OPTIONS[name].read, value))
         if self.resource.internal and found.get("internal") is not True:
             self.refuse(
                 ("internal",),
@@ -309,55 +310,53 @@ class _Check:
         for index, name in enumerate(names):
             if isinstance(name, str) and name not in known:
                 path = (option,) if isinstance(value, str) else (option, index)
-                self.refuse(
-                    path, f"there is no {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
-                )
+                listed = f"{did_you_mean(name, known)}; there are {', '.join(known)}"
+                self.refuse(path, f"there is no {name!r}{listed}")
 
-    def filter(self, filter: object, *, by_key: bool) -> dict[str, Any]:  # noqa: A002
-        if isinstance(filter, str) and not filter.strip():
-            filter = None  # noqa: A001
-        if filter is not None and not isinstance(filter, Mapping | str | Condition):
-            self.refuse(("filter",), no_filter(filter))
+    def filter(self, written: object, *, by_key: bool) -> dict[str, Any]:
+        if isinstance(written, str) and not written.strip():
+            written = None
+        if written is not None and not isinstance(written, Mapping | str | Condition):
+            self.refuse(("filter",), no_filter(written))
             return {}
-        if filter and not self.resource.filters:
+        if written and not self.resource.filters:
             self.refuse(
                 ("filter",),
                 f"{self.resource.name} takes no filter; remove it, and filter the loaded table instead",
             )
             return {}
-        self._required(filter, by_key=by_key)
-        if isinstance(filter, Mapping):
+        if not by_key:
+            self._require_columns(written)
+        if isinstance(written, Mapping):
             before = len(self.problems)
-            for name, value in filter.items():
-                self.read(("filter", str(name)), lambda name=name, value=value: self._pushed({name: value}))  # type: ignore[misc]
+            for name, value in written.items():
+                self.read(("filter", str(name)), partial(self._pushed, {name: value}))
             if len(self.problems) > before:
                 return {}
         # Columns that are right one by one may still be too long together.
-        return self.read(("filter",), lambda: self._pushed(filter)) or {}
+        return self.read(("filter",), partial(self._pushed, written)) or {}
 
-    def _required(self, filter: Filter | None, *, by_key: bool) -> None:  # noqa: A002
-        if by_key:
-            return
-        named = fixed_columns(filter) if isinstance(filter, Condition) else {*(filter or ())}
-        if isinstance(filter, str) or all(name in named for name in self.resource.required):
-            return
-        example = ", ".join(f"{name}: …" for name in self.resource.required)
-        missing = " and ".join(name for name in self.resource.required if name not in named)
-        self.refuse(
-            ("filter",), f"{self.resource.name} requires a filter on {missing}, such as {{{example}}}"
-        )
+    def _require_columns(self, written: Filter | None) -> None:
+        if isinstance(written, str):
+            return  # resources with required columns take no OData text
+        named = fixed_columns(written) if isinstance(written, Condition) else {*(written or ())}
+        required = self.resource.required
+        if missing := [name for name in required if name not in named]:
+            example = ", ".join(f"{name}: …" for name in required)
+            text = f"{self.resource.name} requires a filter on {_listed(missing, 'and')}"
+            self.refuse(("filter",), f"{text}, such as {{{example}}}")
 
-    def _pushed(self, filter: Filter | None) -> dict[str, Any]:  # noqa: A002
+    def _pushed(self, written: Filter | None) -> dict[str, Any]:
         """The filter as a selection has it: OData text, or the fields of a WATS filter."""
         resource = self.resource
-        if not filter:
+        if not written:
             return {}
-        if isinstance(filter, str):
+        if isinstance(written, str):
             if resource.filtered_by == "fields":
-                return {"asked": wats_filter.asked(filter, resource.filters)}
-            text = odata.literal_text(filter, resource.filters, collections=_collections(resource))
+                return {"asked": wats_filter.asked(written, resource.filters)}
+            text = odata.literal_text(written, resource.filters, collections=_collections(resource))
             return {"filter": text}
-        condition = from_mapping(filter) if isinstance(filter, Mapping) else filter
+        condition = from_mapping(written) if isinstance(written, Mapping) else written
         if resource.filtered_by == "fields":
             return {"asked": wats_filter.to_wats_filter(condition, resource.filters)}
         return {"filter": odata.to_odata(condition, resource.filters)}
@@ -401,6 +400,11 @@ def _not_taken(name: str, resource: Resource, takes: Iterable[str], catalogue: C
     takers = [each.name for each in catalogue.values() if name in each.options]
     whose = f", but of {', '.join(takers)}" if takers else ""
     return f"is not an option of {resource.name}{whose}{rest}"
+
+
+def _listed(names: Sequence[str], word: str) -> str:
+    *rest, last = names
+    return f"{', '.join(rest)} {word} {last}" if rest else last
 
 
 def _shown(value: object) -> str:
