@@ -18,7 +18,7 @@ from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import Commit, Destination, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.transport import Wire, WireError
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.tables import Column, Table

@@ -20,9 +20,9 @@ from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.routes import traps
-from wats_extract.pipeline.loading import takes_time
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import takes_time
 
 SOURCE = Path(wx.__file__).parent
 

@@ -18,7 +18,8 @@ from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.run import execute
 from wats_extract.flow import Destination
 from wats_extract.pipeline.job import Overrides, job_of
-from wats_extract.pipeline.loading import Pipeline, load
+from wats_extract.pipeline.loading import load
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import open_client
 from wats_extract.resources.catalogue import RESOURCES
 

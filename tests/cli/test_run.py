@@ -155,7 +155,7 @@ def test_exit_2_if_the_token_is_wrong(desk: Desk, serving: Serving) -> None:
     ("typed", "expected"),
     [
         (["run", "p.yaml", "--limit", "0"], "--limit"),
-        (["run", "p.yaml", "--since", "next week"], "'next week'"),
+        (["run", "p.yaml", "--since", "next week"], "'next week' is not a date"),
         (["run", "absent.yaml"], "absent.yaml"),
         (["retry", "wrong.yaml"], "wrong.yaml:6: resource: "),
     ],

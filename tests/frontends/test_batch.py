@@ -308,9 +308,9 @@ def test_two_batches_share_what_the_connection_allows(server: Server, uuids: lis
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"max_in_flight": 0}, "max_in_flight is a whole number from 1, not 0"),
-        ({"chunk_size": 0}, "chunk_size is a whole number from 1, not 0"),
-        ({"chunk": 3}, "takes no 'chunk'"),
+        ({"max_in_flight": 0}, "max_in_flight: should be a whole number from 1, not 0"),
+        ({"chunk_size": 0}, "chunk_size: should be a whole number from 1 to 10,000, not 0"),
+        ({"chunk": 3}, "chunk: is not an option of reports"),
     ],
 )
 def test_what_is_wrong_is_told_before_any_request(wats: wx.Wats, how: dict[str, Any], says: str) -> None:

@@ -145,7 +145,7 @@ def test_asyncio_gets_the_same(wats: wx.Wats, uuids: list[str]) -> None:
         (lambda wats: wats.stream("reports", table="step"), "did you mean 'steps'"),
         (lambda wats: wats.stream("reports", chart=False), "did you mean 'charts'"),
         (lambda wats: wats.stream("report_headers", filter={"part": "A"}), "part"),
-        (lambda wats: wats.stream("report_headers", since="soon"), "is no moment"),
+        (lambda wats: wats.stream("report_headers", since="soon"), "is not a date"),
         (lambda wats: wats.fetch("nothing", []), "there is no resource 'nothing'"),
     ],
 )

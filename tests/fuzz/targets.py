@@ -21,8 +21,10 @@ from wats_extract.fake.odata import ODataError, collated, parse_filter
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.routes import reports as server
 from wats_extract.filters import odata
+from wats_extract.filters.instants import instant as readable_instant
 from wats_extract.http.http_answer import HttpAnswer
-from wats_extract.pipeline import loading, source
+from wats_extract.pipeline import loading
+from wats_extract.pipeline.template import template
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import instant, instants, microseconds
@@ -97,10 +99,14 @@ def filter_text(data: bytes) -> None:
             written = odata.filter_text({name: text}, FILTERS)
             column = FILTERS[name]
             parsed = parse_filter(written, server.HEADER)
-            (bound,) = parsed.bounds
-            assert (bound.field, bound.op, parsed.rest) == (column.source, "eq", ())
+            # A timestamp means its whole microsecond.
+            operators = ["ge", "lt"] if column.type == TIMESTAMP else ["eq"]
+            assert [(bound.field, bound.op) for bound in parsed.bounds] == [
+                (column.source, each) for each in operators
+            ]
+            assert parsed.rest == ()
             if odata._kind(column) == "string":
-                assert bound.literal == collated(text)
+                assert parsed.bounds[0].literal == collated(text)
 
 
 def pipeline_file(data: bytes) -> None:
@@ -123,7 +129,7 @@ def moment(data: bytes) -> None:
     """A text is an instant, or none; a whole column of it says the same."""
     text = data.decode("utf-8", "replace")
     with suppress(ConfigurationError):
-        assert source.instant(text, now=NOW).tzinfo is UTC
+        assert readable_instant(text, now=NOW).tzinfo is UTC
     try:
         exact = microseconds(instant(text))
     except RecordError:
@@ -220,7 +226,7 @@ def _filters() -> list[bytes | str]:
 
 def _files() -> list[bytes | str]:
     return [
-        loading.template(),
+        template(),
         "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
         "version: 1\nname: ${NAME:-x}\ndestination: {type: duckdb, path: a}\nresources: [{name: assets}]\n",
         "<<: {a: 1}\n? {b: c}\n: !!set {d}\n",

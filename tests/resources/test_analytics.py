@@ -335,13 +335,13 @@ def test_a_server_that_fails_at_histories_fails_item_by_item(server: Server, tmp
 @pytest.mark.parametrize(
     ("filter", "said"),
     [
-        ("partNumber eq 'A'", "no OData text"),
+        ("partNumber eq 'A'", "not OData text"),
         ({"part_nmber": "A"}, "did you mean 'part_number'"),
-        ({"part_number": []}, "leave the name out"),
+        ({"part_number": []}, "empty list"),
         ({"part_number": True}, "not True"),
         ({"part_number": "A;B"}, "write several values as a list"),
         ({"part_number": "  "}, "is empty"),
-        ({"run": "first"}, "should be a whole number"),
+        ({"run": "first"}, "takes a whole number"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(filter: Any, said: str) -> None:  # noqa: A002

@@ -235,7 +235,7 @@ def test_internal_routes_are_asked_only_where_that_is_said(tmp_path: Path, name:
         pipeline(tmp_path, name, "    internal: true\n"), catalogue=RESOURCES, environ={}
     ).resources
     assert config.internal
-    with pytest.raises(PipelineFileError, match="does not take it"):
+    with pytest.raises(PipelineFileError, match="is not an option of products"):
         load(pipeline(tmp_path, "products", "    internal: true\n"), catalogue=RESOURCES, environ={})
 
 

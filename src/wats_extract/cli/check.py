@@ -16,7 +16,7 @@ from wats_extract.cli.pipeline_file import file_argument, loaded
 from wats_extract.errors import ConfigurationError, RequestError, Unreadable, WatsExtractError
 from wats_extract.flow import Reply
 from wats_extract.http.client import Client
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import destination_of, open_client
 from wats_extract.state.tables import BOOKKEEPING
 

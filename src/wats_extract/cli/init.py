@@ -9,7 +9,7 @@ import click
 from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.errors import ConfigurationError
-from wats_extract.pipeline.loading import ENV_EXAMPLE, GITIGNORE, template
+from wats_extract.pipeline.template import ENV_EXAMPLE, GITIGNORE, template
 
 PIPELINE = Path("pipelines", "reports.yaml")
 

@@ -8,7 +8,7 @@ import click
 
 from wats_extract.cli import output
 from wats_extract.cli.command import Command
-from wats_extract.pipeline.loading import json_schema
+from wats_extract.pipeline.schema import json_schema
 from wats_extract.resources.catalogue import RESOURCES
 
 

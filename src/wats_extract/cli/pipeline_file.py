@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from wats_extract.cli import output
-from wats_extract.pipeline.loading import Pipeline, load
+from wats_extract.pipeline.loading import load
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.resources.catalogue import RESOURCES
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))

@@ -12,7 +12,7 @@ from wats_extract.cli.pipeline_file import file_argument
 from wats_extract.cli.running import ReportingCommand, run_command
 from wats_extract.engine.planning import Plan, PlannedResource
 from wats_extract.frontends.pipelines import plan_pipeline
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 
 
 @click.command(

@@ -16,8 +16,9 @@ from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
 from wats_extract.frontends.session import Stream, Wats
-from wats_extract.pipeline.loading import OPTIONS, Pipeline, ResourceConfig
+from wats_extract.pipeline.model import Pipeline, ResourceConfig
 from wats_extract.resources.catalogue import RESOURCES, resource_named, table_named
+from wats_extract.resources.selecting import OPTIONS
 
 MAX_VALUE = 36
 """Characters that a value may have on a terminal: the length of a uuid."""

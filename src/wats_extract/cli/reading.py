@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from wats_extract.errors import DestinationError, PipelineLocked
 from wats_extract.flow import Destination
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import destination_of
 
 

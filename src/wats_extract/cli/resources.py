@@ -10,9 +10,9 @@ import click
 from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
-from wats_extract.pipeline.loading import takes_time
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES, resource_named
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import takes_time
 from wats_extract.tables import Table
 
 COLUMNS = (

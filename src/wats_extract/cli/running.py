@@ -17,7 +17,7 @@ from wats_extract.cli.pipeline_file import loaded
 from wats_extract.cli.summary import Outcome
 from wats_extract.engine.job import RunReport
 from wats_extract.errors import Interrupted
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 
 R = TypeVar("R", bound=Outcome)
 R_co = TypeVar("R_co", bound=Outcome, covariant=True)

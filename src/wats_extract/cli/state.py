@@ -17,7 +17,7 @@ from wats_extract.cli.reading import reading
 from wats_extract.engine import cursors
 from wats_extract.engine.cursors import Change, Stored
 from wats_extract.pipeline.job import Overrides, job_of
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import destination_of
 
 _ARGUMENTS = {

@@ -18,7 +18,7 @@ from wats_extract.cli.reading import reading
 from wats_extract.cursor import cursor_to_json
 from wats_extract.errors import DestinationError
 from wats_extract.flow import Destination
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.state.lock import Sighting
 from wats_extract.state.positions import position_in

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from wats_extract.cli import output
 from wats_extract.cli.output import Column
 from wats_extract.engine.job import RunReport
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 
 _RESUMES = "Committed data is kept; the next run resumes from there."
 _ENDED_EARLY = {

@@ -14,7 +14,7 @@ from wats_extract.cli.running import ReportingCommand, run_command
 from wats_extract.engine.comparison import KINDS
 from wats_extract.engine.verifying import VerifyReport
 from wats_extract.frontends.pipelines import verify_pipeline
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 
 _SENTENCES = {
     "equal": "The server and the destination are equal{now}{apart}.",

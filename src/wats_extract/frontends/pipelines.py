@@ -19,9 +19,10 @@ from wats_extract.engine.run import execute
 from wats_extract.engine.run import retry as retry_job
 from wats_extract.engine.verifying import VerifyReport
 from wats_extract.engine.verifying import verify as verify_job
-from wats_extract.frontends.session import Moment
+from wats_extract.filters.instants import Moment
 from wats_extract.pipeline.job import Overrides, backfill_job, job_of
-from wats_extract.pipeline.loading import Pipeline, load
+from wats_extract.pipeline.loading import load
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import open_client
 from wats_extract.resources.catalogue import RESOURCES
 

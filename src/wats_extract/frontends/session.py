@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from datetime import UTC, date, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,12 +13,10 @@ import pyarrow as pa
 
 from wats_extract.engine.fetching import Fetched, Fetching, until_left
 from wats_extract.errors import ConfigurationError
-from wats_extract.filters.instants import instant
-from wats_extract.filters.nearest import nearest
-from wats_extract.flow import Chunk, Failure, Result, Selection, Window
+from wats_extract.filters.instants import Moment
+from wats_extract.flow import Chunk, Failure, Result, Window
 from wats_extract.frontends.asynchronous import awaited, awaited_each
 from wats_extract.http.client import Client
-from wats_extract.pipeline.loading import filtered, lacking
 from wats_extract.pipeline.opening import open_client
 from wats_extract.pipeline.source import Source as SourceSettings
 from wats_extract.pipeline.source import connection
@@ -27,13 +24,10 @@ from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import resource_named, table_named
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import Filter, select, whole_number
 from wats_extract.tables import Table
 
 T = TypeVar("T")
-
-
-Moment = str | date | datetime
-"""A date, a timestamp, or a text such as ``30 days ago``."""
 
 
 def connect(url: str | None = None, *, token: str | None = None, **limits: Any) -> Wats:
@@ -139,7 +133,7 @@ class Wats:
         table: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
-        filter: Mapping[str, Any] | str | None = None,  # noqa: A002
+        filter: Filter | None = None,  # noqa: A002
         limit: int | None = None,
         **options: Any,
     ) -> Stream:
@@ -150,7 +144,8 @@ class Wats:
             table: Which of the resource's tables, such as ``steps``; its first table by default.
             since: Only reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
             until: Only reports that start before.
-            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, or an OData text.
+            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, an OData text, or a condition of
+                :mod:`wats_extract.filters.condition`.
             limit: Stop after so many items (reports), in the server's processing order.
             options: The resource's own options, as in a pipeline file: ``expand``, ``attachments``, ….
 
@@ -163,10 +158,15 @@ class Wats:
         """
         declared = resource_named(resource)
         wanted = table_named(declared, table)
-        for _, text in lacking(declared, {**options, "filter": filter}):
-            raise ConfigurationError(text)
-        select = self._selection(declared, since, until, filter, limit, options)
-        return self._stream(declared, wanted, lambda source: declared.reader.plan(source, select))
+        selection = select(
+            declared,
+            since=since,
+            until=until,
+            filter=filter,
+            limit=limit,
+            options=_read_only(options),
+        )
+        return self._stream(declared, wanted, lambda source: declared.reader.plan(source, selection))
 
     def plan(
         self,
@@ -175,7 +175,7 @@ class Wats:
         parts: int = 1,
         since: Moment | None = None,
         until: Moment | None = None,
-        filter: Mapping[str, Any] | str | None = None,  # noqa: A002
+        filter: Filter | None = None,  # noqa: A002
         limit: int | None = None,
         **options: Any,
     ) -> list[Window]:
@@ -191,7 +191,7 @@ class Wats:
             parts: The number of windows wanted; there may be fewer.
             since: Reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
             until: Reports that start before.
-            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, or an OData text.
+            filter: A mapping, an OData text or a condition, as for :meth:`stream`.
             limit: Stop after so many items.
             options: The resource's own options, as in a pipeline file.
 
@@ -201,12 +201,17 @@ class Wats:
         """
         _check(parts=parts)
         declared = resource_named(resource)
-        for _, text in lacking(declared, {**options, "filter": filter}):
-            raise ConfigurationError(text)
-        select = self._selection(declared, since, until, filter, limit, options)
+        selection = select(
+            declared,
+            since=since,
+            until=until,
+            filter=filter,
+            limit=limit,
+            options=_read_only(options),
+        )
         source = self._source(declared)
         try:
-            return list(declared.reader.plan(source, select, parts=parts))
+            return list(declared.reader.plan(source, selection, parts=parts))
         finally:
             source.client.stop()
 
@@ -434,50 +439,30 @@ class Wats:
         **options: Any,
     ) -> Fetching:
         resource = resource_named(name)
-        for where, text in lacking(resource, options):
-            if where != "filter":  # the keys say what is asked for
-                raise ConfigurationError(text)
-        select = self._selection(resource, None, None, None, None, options)
-        _check(max_in_flight=max_in_flight, chunk_size=options.get("chunk_size"))
+        selection = select(resource, options=_read_only(options), by_key=True)
+        _check(max_in_flight=max_in_flight)
         source = self._source(resource, max_in_flight=max_in_flight)
-        return Fetching(resource, source, select, fail_fast, on_progress or (lambda done: None))
+        return Fetching(resource, source, selection, fail_fast, on_progress or (lambda done: None))
 
     def _source(self, resource: Resource, *, max_in_flight: int | None = None) -> Source:
         """A part of the connection, to be stopped by itself."""
         part = self._client.part(max_in_flight=max_in_flight, keeping=self)
         return Source(resource.name, part, check=part.check)
 
-    def _selection(
-        self,
-        resource: Resource,
-        since: Moment | None,
-        until: Moment | None,
-        filter: Mapping[str, Any] | str | None,  # noqa: A002
-        limit: int | None,
-        options: Mapping[str, Any],
-    ) -> Selection:
-        """What a pipeline file would say, checked in the same way."""
-        for name in options:
-            if name not in resource.options | {"chunk_size"}:
-                close = nearest(name, resource.options)
-                raise ConfigurationError(
-                    f"{resource.name} takes no {name!r}" + (f" (did you mean {close!r}?)" if close else "")
-                )
-        if options.get("acknowledge"):
-            raise ConfigurationError(
-                "only a pipeline acknowledges what it has committed", hint="Leave acknowledge out to read."
-            )
-        now = datetime.now(UTC)
-        return Selection(
-            since=instant(since, now=now) if since is not None else None,
-            until=instant(until, now=now) if until is not None else None,
-            options=dict(options),
-            limit=limit,
-            **filtered(filter, resource),
-        )
 
-
-def _check(**numbers: Any) -> None:
+def _check(**numbers: int | None) -> None:
     for name, number in numbers.items():
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise ConfigurationError(f"{name} is a whole number from 1, not {number!r}")
+        if number is None:
+            continue
+        try:
+            whole_number(number)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _read_only(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if options.get("acknowledge"):
+        raise ConfigurationError(
+            "acknowledge: only a pipeline acknowledges what it has committed", hint="Leave it out to read."
+        )
+    return options
