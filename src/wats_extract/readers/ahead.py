@@ -107,8 +107,8 @@ def in_background(
             produced once the previous one was taken, with ``None`` only when the consumer asks for it.
         check: Called while waiting; raises to stop.
     """
-    # A value travels in a list of one, so that the consumer gets the last reference to it: a page takes tens of
-    # megabytes, which have to be free while the next one is read.
+    # A value travels in a list of one, so that the consumer gets the last reference to it. A page takes tens
+    # of megabytes, which have to be free while the next one is read.
     buffer: queue.Queue[tuple[list[T], BaseException | None]] = queue.Queue(maxsize=ahead or 1)
     requested = threading.Semaphore(0)
     abandoned = threading.Event()

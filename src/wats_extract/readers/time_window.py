@@ -1,9 +1,9 @@
 """Read by time windows: for routes that take a range of time, cap their rows, and do not page.
 
 A window whose response may have been cut is read again, narrower. A response is certainly whole only if the
-server has returned more rows in another response. So a response as large as the largest one may always be cut;
-that way the reader learns the server's real cap, whatever it declares. If a window is cut even at the smallest
-width, its rows are loaded, it is recorded as saturated, and the reading goes on.
+server has returned more rows in another response, so the largest response so far may always be cut. That way
+the reader learns the server's real cap, whatever it declares. If a window is cut even at the smallest width,
+its rows are loaded, it is recorded as saturated, and the reading goes on.
 
 :mod:`~wats_extract.readers.widths` chooses how wide windows are. Completeness does not depend on its choice:
 only whole responses count as covered.

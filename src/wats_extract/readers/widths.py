@@ -4,8 +4,8 @@ Two things are learned from the rows received: how many rows each hour of the we
 weekends), and how far the last window was above or below that (holidays, growth, campaigns).
 
 A cut response tells more. It usually has the newest rows of the window, so the later part of the window is
-known. That part is read again all the same: these estimates decide how wide windows are, and never what counts
-as covered.
+known. That part is read again all the same: these estimates only decide how wide windows are, and never which
+ranges count as covered.
 
 All instants are in seconds since 1970.
 """
@@ -81,7 +81,7 @@ class HourlyRates:
         self._hour, self._seconds, self._rows = 0, 0.0, 0.0  # the hour that the last window ended in
 
     def reach(self, begin: float, end: float, rows: float) -> tuple[float, float]:
-        """The instant by which this many rows are expected, but no later than ``end``; and the rows by then."""
+        """The instant by which this many rows are expected, at most ``end``, and the rows by then."""
         at, left = begin, rows
         week = sum(map(self._rate, range(168)))
         while at < end:
@@ -259,7 +259,7 @@ class Widths:
         return limit
 
     def _towards_first_row(self, begin: float, width: float) -> float:
-        """The end of the next window of the search: growing steps from the end, then halfway to known rows."""
+        """The next window of the search: in growing steps from the end, then halfway to the known rows."""
         if self.search_from_end:
             back = self.last_row - STEP_BACK * (self.last_row - self.first_row)
             if back > begin + (self.end - begin) / 50:
