@@ -62,7 +62,7 @@ class Fetching:
     on_progress: Callable[[int], None]
 
     def stop(self) -> None:
-        """Abandon requests in flight. Called from another thread; the reading thread raises ``Interrupted``."""
+        """Abandon requests in flight, from another thread. The reading thread then raises ``Interrupted``."""
         self.source.client.stop()
 
     def tables(self, keys: Iterable[str]) -> Fetched:
