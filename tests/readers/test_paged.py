@@ -1,4 +1,4 @@
-"""Pages that are the data: against the embedded server, and where a page holds what does not fit."""
+"""Lists whose pages are the data itself, including records that do not fit their tables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ clients: list[Client] = []
 
 
 @pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
+def no_thread_is_left() -> Iterator[None]:
     yield
     while clients:
         clients.pop().close()
@@ -77,7 +77,7 @@ def check_rows(chunks: list[Chunk]) -> None:
     "quirks", [{}, {"page_cap": 10}, {"refuse_keyset": True}, {"pascal_case": True}], ids=str
 )
 @pytest.mark.parametrize("ties", [1, 7])
-def test_the_embedded_server_is_read_whole(server: Any, quirks: dict[str, Any], ties: int) -> None:
+def test_the_embedded_server_is_read_completely(server: Any, quirks: dict[str, Any], ties: int) -> None:
     app, url = server(Plant(130, ties=ties), **quirks)
     chunks = list(HEADERS.reader.read(*at(url)))
     check_rows(chunks)
@@ -92,14 +92,14 @@ def test_the_embedded_server_is_read_whole(server: Any, quirks: dict[str, Any], 
         assert set(landed(more)) == {app.plant.uuid(3), *app.plant.uuids()[-5:]}
 
 
-def test_every_fault_is_survived(server: Any) -> None:
+def test_faults_of_the_server_lose_nothing(server: Any) -> None:
     kinds = ("429", "500", "503", "html", "empty", "truncated", "short", "drop")
     app, url = server(Plant(100), page_cap=10, faults=Faults(rate=0.4, kinds=kinds, seed=2))
     assert list(landed(list(HEADERS.reader.read(*at(url))))) == app.plant.uuids()
 
 
 @pytest.mark.parametrize("count", [0, 1, 19, 20, 21, 100])
-def test_a_chunk_a_page_with_labels_that_differ_and_repeat(count: int) -> None:
+def test_there_is_one_chunk_per_page_with_unique_and_reproducible_labels(count: int) -> None:
     chunks = list(SMALL.read(*of(Listing(reports(range(count))))))
     check_rows(chunks)
     assert len(landed(chunks)) == count
@@ -111,7 +111,7 @@ def test_a_chunk_a_page_with_labels_that_differ_and_repeat(count: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 5, 19, 20, 21, 33, 99])
-def test_a_limit_is_met_exactly_and_the_next_reading_goes_on(limit: int) -> None:
+def test_a_limit_is_exact_and_the_next_reading_continues(limit: int) -> None:
     server = Listing(reports(range(1, 61)))
     order = sorted(server.reports, key=lambda report: report.time_stamp)
     known: dict[str, int | None] = {}
@@ -124,10 +124,10 @@ def test_a_limit_is_met_exactly_and_the_next_reading_goes_on(limit: int) -> None
         assert list(known) == [report.uuid for report in order[: len(known)]]
         assert sum(len(chunk.landed) for chunk in chunks) <= limit
     assert len(known) == (60 if limit else 0)
-    assert (cursor is None) is (limit == 0)  # which would move over what was not read
+    assert (cursor is None) is (limit == 0)  # a cursor would move past rows that were not read
 
 
-def test_records_that_do_not_fit_are_failures_of_their_page() -> None:
+def test_records_that_do_not_fit_are_failures_in_their_chunk() -> None:
     server = Listing(reports(range(30)))
     odd = {
         3: {"uuid": server.reports[3].uuid, "timeStamp": server.reports[3].time_stamp, "run": {"x": TOKEN}},
@@ -149,7 +149,7 @@ def test_records_that_do_not_fit_are_failures_of_their_page() -> None:
     assert Counter(judged) == {True: 28, False: 2}
 
 
-def test_a_record_that_only_the_tables_refuse_is_set_apart() -> None:
+def test_a_record_that_does_not_fit_the_tables_does_not_affect_its_page() -> None:
     server = Listing(reports(range(30)))
     server.reports[3].served = {
         "uuid": server.reports[3].uuid,
@@ -161,10 +161,10 @@ def test_a_record_that_only_the_tables_refuse_is_set_apart() -> None:
     assert len(landed(chunks)) == 29
     [failure] = [failure for chunk in chunks for failure in chunk.failures]
     assert failure.key == server.reports[3].uuid
-    assert "dG9rZW4=" not in repr(failure)  # which happens to be the token
+    assert "dG9rZW4=" not in repr(failure)  # happens to be the token
 
 
-def test_too_many_failures_stop_after_their_page() -> None:
+def test_too_many_failures_stop_the_reading_after_their_page() -> None:
     server = Listing(reports(range(60)))
     for report in server.reports:
         if report.time_stamp == 25:
@@ -182,7 +182,7 @@ def test_too_many_failures_stop_after_their_page() -> None:
     assert chunks[-1].cursor.time_stamp == 38
 
 
-def test_a_refusal_comes_after_the_pages_before_it() -> None:
+def test_an_error_is_raised_after_the_pages_before_it() -> None:
     server = Listing(reports(range(60)))
     client = Client(
         Connection("http://wats.test", max_requests=2, requests_per_minute=None),
@@ -194,7 +194,7 @@ def test_a_refusal_comes_after_the_pages_before_it() -> None:
     assert len(landed(chunks)) == 39
 
 
-# ── keys that are asked for ─────────────────────────────────────────────────────────────────────
+# ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 NOBODY = str(UUID(int=1))
 
@@ -214,13 +214,13 @@ def test_keys_are_looked_up_forty_at_a_time() -> None:
     assert not any("no uuid" in str(query) for query in server.asked)
 
 
-def test_chunks_without_any_row_have_labels_of_their_own() -> None:
+def test_chunks_without_rows_have_unique_labels() -> None:
     absent = [str(UUID(int=number)) for number in range(120)]
     chunks = list(read_keys(SMALL, of(Listing([])), absent))
     assert len({chunk.label for chunk in chunks}) == 3
 
 
-def test_each_key_has_its_outcome_in_order() -> None:
+def test_each_key_has_an_outcome_in_the_order_of_keys() -> None:
     server = Listing(reports(range(50)))
     server.reports[4].served = {"uuid": server.reports[4].uuid, "timeStamp": 4, "run": {}}
     keys = [report.uuid for report in server.reports]
@@ -233,7 +233,7 @@ def test_each_key_has_its_outcome_in_order() -> None:
     assert values[keys[2]]["uuid"] == keys[2]
 
 
-def test_one_group_without_an_answer_is_failures_and_the_next_group_lands() -> None:
+def test_a_look_up_that_fails_affects_only_its_own_keys() -> None:
     server = Listing(reports(range(80)))
     keys = [report.uuid for report in server.reports]
     server.refuses = keys[10]
@@ -246,7 +246,7 @@ def test_one_group_without_an_answer_is_failures_and_the_next_group_lands() -> N
 
 
 @pytest.mark.parametrize("way", [read_keys, outcomes])
-def test_an_endless_generator_of_keys_is_taken_as_needed(way: Any) -> None:
+def test_an_endless_generator_of_keys_is_read_only_as_needed(way: Any) -> None:
     server = Listing(reports(range(20)))
     taken = itertools.count(1)
     keys = (server.reports[next(taken) % 20].uuid for _ in itertools.repeat(0))
@@ -256,7 +256,7 @@ def test_an_endless_generator_of_keys_is_taken_as_needed(way: Any) -> None:
     assert next(taken) <= 12 * 40
 
 
-def test_a_refused_token_ends_it(server: Any) -> None:
+def test_a_refused_token_stops_the_reading(server: Any) -> None:
     _, url = server()
     clients.append(client := Client(Connection(url, "wrong")))
     where = reading("report_headers", client, Selection())
@@ -269,7 +269,7 @@ def test_a_refused_token_ends_it(server: Any) -> None:
             next(results)
 
 
-def test_threads_end_when_nobody_reads_on() -> None:
+def test_threads_end_when_the_reading_is_abandoned() -> None:
     chunks = SMALL.read(*of(Listing(reports(range(300)))))
     next(chunks)
     chunks.close()

@@ -1,6 +1,6 @@
-"""The law of windows: however a resource is divided, its windows together hold exactly what one stream holds.
+"""The windows of a plan together have exactly the rows of one stream, however a resource is divided.
 
-Windows are read in any order, in other processes that were spawned, by the public API alone.
+Windows are read in any order, in spawned processes, through the public API.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def canonical(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def read(url: str, pickled: bytes, table: str) -> list[str]:
-    """What a worker does: unpickle a window and read it with a connection of its own."""
+    """Unpickle a window and read it with a connection of its own, as a worker does."""
     with connected(url) as wats:
         return canonical(wats.read(pickle.loads(pickled), table=table).read_all().to_pylist())
 
@@ -74,7 +74,7 @@ def streamed(url: str, name: str, table: str) -> list[str]:
     max_examples=2, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_all_windows_together_are_the_stream(
+def test_all_windows_together_equal_the_stream(
     name: str, url: str, workers: ProcessPoolExecutor, data: st.DataObject
 ) -> None:
     parts = data.draw(st.integers(1, 9) | st.integers(10, 200), "parts")
@@ -92,7 +92,7 @@ def test_all_windows_together_are_the_stream(
 
 
 @pytest.mark.parametrize("name", ["report_headers", "reports", "uut_reports", "measurements", "asset_logs"])
-def test_large_lists_are_really_divided(name: str, url: str) -> None:
+def test_large_lists_are_divided_into_several_windows_with_rows(name: str, url: str) -> None:
     with connected(url) as wats:
         january = {} if name == "asset_logs" else {"since": "2026-01-04", "until": "2026-01-07"}
         windows = wats.plan(name, parts=5, **january, **asked(name))
@@ -119,7 +119,7 @@ def test_a_window_equals_itself_after_pickling(bounds: Any) -> None:
     assert pickle.loads(pickle.dumps(window)) == window
 
 
-def test_a_server_that_refuses_the_keyset_is_divided_by_start(
+def test_if_the_server_refuses_the_keyset_windows_are_divided_by_start(
     server: Callable[..., tuple[App, str]],
 ) -> None:
     _, url = server(Plant(60), page_cap=20, refuse_keyset=True)
@@ -132,7 +132,7 @@ def test_a_server_that_refuses_the_keyset_is_divided_by_start(
     assert canonical(rows) == canonical(expected)
 
 
-def test_a_fresh_interpreter_reads_a_window(url: str) -> None:
+def test_a_new_interpreter_can_read_a_window(url: str) -> None:
     with connected(url) as wats:
         window = wats.plan("report_headers", parts=3)[1]
         expected = wats.read(window).read_all().num_rows
@@ -148,7 +148,7 @@ def test_a_fresh_interpreter_reads_a_window(url: str) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, str(expected).encode()), done.stderr.decode()
 
 
-def test_planning_one_part_sends_no_request(server: Callable[..., tuple[App, str]]) -> None:
+def test_planning_a_single_window_sends_no_request(server: Callable[..., tuple[App, str]]) -> None:
     app, url = server()
     with connected(url) as wats:
         for name in RESOURCES:
@@ -157,7 +157,7 @@ def test_planning_one_part_sends_no_request(server: Callable[..., tuple[App, str
     assert app.total == 0
 
 
-def test_a_limit_gives_one_window(url: str) -> None:
+def test_a_limit_makes_a_single_window(url: str) -> None:
     with connected(url) as wats:
         (window,) = wats.plan("reports", parts=8, limit=5)
         assert wats.read(window).read_all().num_rows == 5

@@ -1,4 +1,4 @@
-"""Fetch items by key: concurrently, in the order of their keys, independent of other work on the connection."""
+"""Fetch items by key, concurrently and in the order of the keys."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Fetched:
     """The result of fetching some keys.
 
     Attributes:
-        tables: All tables of the resource by name, as Arrow tables; rows in the order of the keys.
-        failures: The keys that failed, each with code, message and hint.
+        tables: All tables of the resource by name, as Arrow tables. Rows are in the order of the keys.
+        failures: The items that failed, each with code, message and hint.
     """
 
     tables: Mapping[str, pa.Table]
@@ -45,11 +45,11 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Fetching:
-    """Fetches keys of one resource, once.
+    """One call of ``fetch`` or ``fetch_each``.
 
     Attributes:
         resource: The resource of the keys.
-        source: Where to read. Its client is a part of the connection's, and is stopped at the end.
+        source: The source to read from. Its client belongs to this call alone and is stopped at the end.
         selection: The options of the resource.
         fail_fast: Whether the first failure is raised.
         on_progress: Receives the number of items done.
@@ -62,11 +62,11 @@ class Fetching:
     on_progress: Callable[[int], None]
 
     def stop(self) -> None:
-        """Abandon what is in flight, from another thread; the reading thread gets ``Interrupted`` soon."""
+        """Abandon requests in flight, from another thread. The reading thread then raises ``Interrupted``."""
         self.source.client.stop()
 
     def tables(self, keys: Iterable[str]) -> Fetched:
-        """All items as tables.
+        """Fetch all items, as tables.
 
         Raises:
             KeyFailed: an item failed, and ``fail_fast`` is set.
@@ -86,7 +86,7 @@ class Fetching:
         return Fetched({each.name: _joined(each, rows) for each in self.resource.tables}, failures)
 
     def each(self, keys: Iterable[str]) -> Generator[Result[dict[str, Any]]]:
-        """One outcome per key, in the order of the keys.
+        """Fetch items one by one: one outcome per key, in the order of the keys.
 
         Raises:
             KeyFailed: an item failed, and ``fail_fast`` is set.
@@ -107,7 +107,7 @@ class Fetching:
 
 
 def until_left(values: Iterator[T], client: Client) -> Generator[T]:
-    """The values. At their end, or when the caller leaves early, the client's waits and requests end."""
+    """The values. At their end, or if the caller leaves early, the client ends its waits and requests."""
     try:
         yield from values
     finally:
@@ -115,7 +115,7 @@ def until_left(values: Iterator[T], client: Client) -> Generator[T]:
 
 
 def _raise_failure(failure: Failure | None, times: int = 1) -> None:  # noqa: ARG001
-    """Stop the reading at its first failure, before the chunk around it is full.
+    """Stop the reading at its first failure, before its chunk is full.
 
     Raises:
         KeyFailed: an item failed.
@@ -125,7 +125,7 @@ def _raise_failure(failure: Failure | None, times: int = 1) -> None:  # noqa: AR
 
 
 def _distinct(keys: Iterable[str]) -> Iterator[str]:
-    """Each key once, where it comes first."""
+    """Each key once, in the order of first appearance."""
     seen: set[str] = set()
     for key in keys:
         if key not in seen:

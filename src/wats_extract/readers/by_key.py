@@ -1,7 +1,7 @@
-"""Read documents one by one, by key: list the keys in the order of a cursor, fetch the documents concurrently.
+"""Read documents one by one: list their keys in the order of the cursor, and fetch them concurrently.
 
-Results are consumed in the order of their keys, however the requests finish. So the cursor moves over an
-unbroken prefix only.
+Documents are consumed in the order of their keys, in whatever order the requests finish. So all documents
+before the cursor have been read.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from wats_extract.readers.reader import GONE, KEYS_AHEAD, Listing, Query, RowsOf
 from wats_extract.tables import Table
 
 SHREDDED_TOGETHER = 32
-"""The number of documents shredded together: few columns to build, and they stay in the processor's cache."""
+"""The number of documents shredded together: few columns are built, and the documents fit the CPU cache."""
 
 AHEAD = 64
-"""The largest number of documents fetched in advance of the one being shredded. It bounds memory."""
+"""The largest number of documents fetched ahead of the one being shredded. It bounds memory."""
 
 FEW_AHEAD = 40
-"""The same for single outcomes, where no chunk has to be filled."""
+"""The same for ``outcomes``, which fills no chunks."""
 
 KEYS_PER_WINDOW = 200
 
-SAME_HALVES = 6
+SAME_TRUNCATED = 6
 """How often the same truncated document has to come before the document itself counts as broken."""
 
 
 class DocumentShredder(Protocol):
-    """What a reader of documents needs from a shredder."""
+    """Turns documents into rows of tables: the part of a shredder that :class:`ByKeyReader` uses."""
 
     def rows(self, body: bytes) -> list[Row]:
         """The keys and versions on a page of the list."""
@@ -58,7 +58,7 @@ class DocumentShredder(Protocol):
         """Decode a document.
 
         Raises:
-            Unreadable: the bytes are cut off, or have another format.
+            Unreadable: the bytes are truncated, or have another format.
             RecordError: the document does not fit.
         """
 
@@ -75,7 +75,15 @@ class DocumentShredder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A document to fetch; ``record`` is its row on the list."""
+    """A document to fetch.
+
+    Attributes:
+        key: Its key, as the server writes it.
+        version: Its version on the list, if it has one.
+        cursor: The cursor after it.
+        problem: Why it cannot be fetched, if it cannot.
+        record: Its row on the list, if it was listed.
+    """
 
     key: str
     version: int | None = None
@@ -89,14 +97,14 @@ class ByKeyReader(ListReader):
     """Lists keys and fetches each document.
 
     Attributes:
-        listing: Gives the keys.
-        asked: The query parameters of the list, beside its paging.
+        listing: Lists the keys.
+        asked: The query parameters of the list, except those of its paging.
         route: The route of one document, with ``{key}`` in it, or with the names of the key's parts.
-        query: The query parameters of the document's route, from its key and the selection's options.
+        query: Returns the query parameters of one document, from its key and the selection's options.
         shredder: Turns the documents into rows of tables.
-        parts: The parts of a key that the route names.
+        parts: Returns the parts of a key that the route names.
         accept: The content types of documents.
-        body: The JSON body, from the key and the selection, if the route is requested by POST.
+        body: Returns the JSON body, from the key and the selection; ``None`` if the route takes GET.
     """
 
     listing: Listing
@@ -112,20 +120,20 @@ class ByKeyReader(ListReader):
 
     @property
     def paging(self) -> str:
-        """How the keys are listed, then ``by key``."""
+        """How the keys are listed, followed by ``by key``."""
         return f"{self.listing.paging}, by key"
 
     @property
     def rows_of(self) -> RowsOf:
-        """Reads the keys and versions on a page of the list."""
+        """Decodes the keys and versions on a page of the list."""
         return self.shredder.rows
 
     def list_query(self, window: Window) -> Query:  # noqa: ARG002 - the same for all
-        """The query parameters of the list, beside its paging."""
+        """The query parameters of the list, except those of its paging."""
         return self.asked
 
     def keys_per_window(self) -> int:
-        """The number of keys in one window. Keys may come from a generator, so it is not larger than it pays."""
+        """The number of keys per window. Larger windows save nothing, and keys may come from a generator."""
         return KEYS_PER_WINDOW
 
     def read(self, source: Source, window: Window) -> Iterator[Chunk]:
@@ -137,20 +145,20 @@ class ByKeyReader(ListReader):
         if isinstance(window.bounds, Keys):
             yield from self._chunks(source, window, self._looked_up(source, window))
             return
-        end: list[Cursor | None] = []
+        listed = _Listed()
         last = None
-        with closing(self._listed(source, window, end)) as keys:
+        with closing(self._list_keys(source, window, listed)) as keys:
             for chunk in self._chunks(source, window, islice(keys, window.selection.limit)):
                 last = chunk.cursor
                 yield chunk
-                del chunk  # it would stay in memory until the next one is full
-        if end and window.selection.limit is None and end[-1] != last:
-            yield Chunk(label(()), {}, {}, cursor=end[-1])
+                del chunk  # frees its rows while the next chunk is read
+        if window.selection.limit is None and listed.end != last:
+            yield Chunk(label(()), {}, {}, cursor=listed.end)
 
     def outcomes(
         self, source: Source, selection: Selection, keys: Iterable[str]
     ) -> Iterator[Result[dict[str, Any]]]:
-        """Each document as decoded JSON, or as its failure, in the order of ``keys``."""
+        """Each document as decoded JSON or as a failure, in the order of ``keys``."""
         window = Window(source.resource, selection)
         wanted = (self._wanted(source, key, None) for key in keys)
         ahead = int(selection.options.get("chunk_size", FEW_AHEAD))
@@ -164,14 +172,14 @@ class ByKeyReader(ListReader):
         """One document, or its failure."""
         if key.problem is not None:
             return key.problem
-        before: list[bytes] = []
+        same: list[bytes] = []
 
         def decode(reply: Reply) -> Any:
-            return self._decode(key, reply, before)
+            return self._decode(key, reply, same)
 
         query = self.query(key.key, window.selection.options)
         parts = {name: quote(part, safe="") for name, part in self.parts(key.key).items()}
-        if not {".", ".."}.isdisjoint(parts.values()):  # as parts of a path they would lead to another route
+        if not {".", ".."}.isdisjoint(parts.values()):  # in a path they would lead to another route
             return source.not_a_key(key.key)
         route = self.route.format(**parts)
         body = self.body(key.key, window.selection) if self.body else None
@@ -182,38 +190,37 @@ class ByKeyReader(ListReader):
         except RequestError as error:
             return source.fetch_failure(key.key, error)
         except RecordError as error:
-            return source.record_failure(
-                key.key, error.message, raw=b"".join(before[-1:]), url=f"/api/{route}"
-            )
+            return source.record_failure(key.key, error.message, raw=b"".join(same[-1:]), url=f"/api/{route}")
 
-    def _decode(self, key: Wanted, reply: Reply, before: list[bytes]) -> Any:
-        """Decode a document. The same unreadable bytes twice mean that the document is broken, not the transfer.
+    def _decode(self, key: Wanted, reply: Reply, same: list[bytes]) -> Any:
+        """Decode a document; ``same`` collects equal bodies of consecutive tries.
 
-        A truncated document has to come more often, because a proxy may cut each response at the same place.
+        If the same unreadable bytes come twice, the document is broken and not the transfer. A truncated
+        document has to come more often, because a proxy may cut each response at the same place.
         """
         body = reply.body
         if body.strip() == b"null":
             raise RequestError(
-                "the server answers null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
+                "the server returned null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
             )
-        if before and before[-1] != body:
-            before.clear()
-        before.append(body)
+        if same and same[-1] != body:
+            same.clear()
+        same.append(body)
         try:
             return self.shredder.document(key.key, key.version, body)
         except Unreadable as error:
-            enough = SAME_HALVES if _cut_off(body) else 2
-            if len(before) >= enough and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
+            enough = SAME_TRUNCATED if _is_truncated(body) else 2
+            if len(same) >= enough and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
                 raise RecordError(f"it is not JSON: {error.message}") from error
             raise
 
-    def _listed(self, source: Source, window: Window, end: list[Cursor | None]) -> Generator[Wanted]:
-        listed = self.listing.pages(source, window, self.rows_of, self.asked)
-        # One page is read ahead while the documents of this page are fetched: more would only take memory.
-        with closing(in_background(listed, ahead=0, check=source.check)) as ahead:
-            for page in ahead:
+    def _list_keys(self, source: Source, window: Window, listed: _Listed) -> Generator[Wanted]:
+        found = self.listing.pages(source, window, self.rows_of, self.asked)
+        # The next page is read while the documents of this page are fetched.
+        with closing(in_background(found, ahead=0, check=source.check)) as pages:
+            for page in pages:
                 fresh = self.fresh(source, window, page)
-                end[:] = [page.end]
+                listed.end = page.end
                 source.listen(events.ItemsListed(source.resource, len(fresh)))
                 for row, place in fresh:
                     cursor = page.cursors[place]
@@ -226,7 +233,7 @@ class ByKeyReader(ListReader):
         return source.record_failure(row.key, row.problem or "its key cannot be requested", raw=row.raw)
 
     def _looked_up(self, source: Source, window: Window) -> Iterator[Wanted]:
-        """The keys of the window with their versions, if the list can be asked for keys and has versions."""
+        """The keys of the window, with their versions if the route of the list takes keys."""
         keys = window.bounds.keys if isinstance(window.bounds, Keys) else ()
         if self.listing.keys_at_once > KEYS_AHEAD:
             yield from (self._wanted(source, key, None) for key in keys)
@@ -244,7 +251,7 @@ class ByKeyReader(ListReader):
         return Wanted(proper or key, version, None, problem, record)
 
     def _look_up(self, source: Source, window: Window, keys: list[str]) -> dict[str, Row]:
-        answer = in_order(
+        found = in_order(
             [keys],
             lambda some: self.listing.look_up(source, window, some, self.rows_of, self.asked),
             workers=1,
@@ -252,11 +259,11 @@ class ByKeyReader(ListReader):
             check=source.check,
         )
         try:
-            return next(answer)[1]
+            return next(found)[1]
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError:
-            return {}  # the documents are loaded all the same, without their time_stamp
+            return {}  # the documents can be loaded without their time_stamp
 
     def _fetched(
         self, source: Source, window: Window, keys: Iterable[Wanted], *, ahead: int = AHEAD
@@ -272,7 +279,7 @@ class ByKeyReader(ListReader):
         )
 
     def _chunks(self, source: Source, window: Window, keys: Iterable[Wanted]) -> Iterator[Chunk]:
-        """Chunks of fetched documents. If an error stops the reading, the chunk so far is yielded first."""
+        """Chunks of fetched documents. If an error stops the reading, the unfinished chunk comes first."""
         size = int(window.selection.options.get("chunk_size", 200))
         chunk = _ChunkBuilder(self, source, window)
         try:
@@ -292,8 +299,8 @@ class ByKeyReader(ListReader):
             chunk.judge()
 
 
-def _cut_off(body: bytes) -> bool:
-    """Whether the body is a truncated JSON text."""
+def _is_truncated(body: bytes) -> bool:
+    """Whether the body is truncated JSON."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -301,15 +308,22 @@ def _cut_off(body: bytes) -> bool:
     return False
 
 
+@dataclass
+class _Listed:
+    """How far the list has been read: the cursor after its last page."""
+
+    end: Cursor | None = None
+
+
 class _ChunkBuilder:
-    """A chunk while it is filled. Documents are shredded a few at a time."""
+    """Collects documents into a chunk, and shreds them a few at a time."""
 
     def __init__(self, reader: ByKeyReader, source: Source, window: Window) -> None:
         self._reader, self._source, self._options = reader, source, window.selection.options
         self._pending: list[tuple[Wanted, Any]] = []
         self._keys: list[Wanted] = []
         self._seen: set[str] = set()
-        self._verdicts: list[Failure | None] = []
+        self._unjudged: list[Failure | None] = []
         self._rows: dict[Table, list[pa.RecordBatch]] = {}
         self._failures: list[Failure] = []
         self.landed: dict[str, int | None] = {}
@@ -336,12 +350,12 @@ class _ChunkBuilder:
             self._shred()
 
     def close(self) -> Chunk:
-        """The chunk."""
+        """The finished chunk."""
         self._shred()
-        rows, self._rows = self._rows, {}
-        places = [key.version or 0 for key in (self._keys[0], self._keys[-1])]
+        versions = [key.version or 0 for key in (self._keys[0], self._keys[-1])]
+        rows, self._rows = self._rows, {}  # this builder outlives the chunk: keep no rows in memory
         return Chunk(
-            label((key.key for key in self._keys), *places),
+            label((key.key for key in self._keys), *versions),
             rows,
             self.landed,
             self._failures,
@@ -349,12 +363,15 @@ class _ChunkBuilder:
         )
 
     def judge(self) -> None:
-        """Count each document that was shredded or failed, once; may raise ``TooManyFailures``.
+        """Report each document that was shredded or failed to the judge, once.
 
-        The caller does this after it has yielded the chunk, because the error stops the reading.
+        The judge may stop the reading, so a full chunk is yielded before.
+
+        Raises:
+            WatsExtractError: the reading has to stop.
         """
-        verdicts, self._verdicts = self._verdicts, []
-        for failure in verdicts:
+        unjudged, self._unjudged = self._unjudged, []
+        for failure in unjudged:
             self._source.judge(failure)
 
     def _shred(self) -> None:
@@ -376,9 +393,9 @@ class _ChunkBuilder:
         if documents:
             for table, batch in self._reader.shredder.shred(documents, self._options).items():
                 self._rows.setdefault(table, []).append(batch)
-            self._verdicts += [None] * len(documents)
+            self._unjudged += [None] * len(documents)
 
     def _fail(self, failure: Failure) -> None:
         self._failures.append(failure)
         self._source.listen(events.ItemFailed(failure))
-        self._verdicts.append(failure)
+        self._unjudged.append(failure)

@@ -1,12 +1,12 @@
-"""Windows on ``start``, each read by ``$skip``: for servers that refuse the keyset.
+"""Read reports by windows on ``start``, paged with ``$skip``: for servers that refuse the keyset.
 
-A window is closed, so rows that arrive meanwhile rarely shift its pages. Each reading begins some days before
-the end of the previous one, because reports arrive late.
+A window has an end, so rows that arrive meanwhile rarely shift its pages. Each reading begins some days
+before the end of the previous one, because reports arrive late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,13 +16,12 @@ from wats_extract.filters.odata import time_range
 from wats_extract.flow import Bounds, Everything, Row, Selection, Times
 from wats_extract.http.client import Client
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.reader import Page, Query, never_ending
+from wats_extract.readers.reader import Page, Query, RowsOf, never_ending
 
 WIDTH = timedelta(days=30)
+
 LOOK_BACK = timedelta(days=7)
 """How late a report may arrive and still be found by the next reading."""
-
-Rows = Callable[[bytes], list[Row]]
 
 
 def pages(
@@ -31,7 +30,7 @@ def pages(
     selection: Selection,
     *,
     cursor: Cursor | None,
-    rows: Rows,
+    rows: RowsOf,
     query: Query,
     now: datetime,
 ) -> Iterator[Page]:
@@ -44,10 +43,10 @@ def pages(
     begin = _begin(keyset, client, selection, cursor, rows, query)
     largest = 0
     for window in _windows(begin, selection, now) if begin else ():
-        for answer in _window(keyset, client, window, rows, query):
-            largest = max(largest, len(answer))
+        for page in _window(keyset, client, window, rows, query):
+            largest = max(largest, len(page))
             position = StartCursor(start=odata.timestamp_text(window.since or now))
-            yield Page(answer, [position] * len(answer), cap=largest)
+            yield Page(page, [position] * len(page), cap=largest)
 
 
 def split(
@@ -56,12 +55,12 @@ def split(
     selection: Selection,
     *,
     cursor: Cursor | None,
-    rows: Rows,
+    rows: RowsOf,
     query: Query,
     now: datetime,
     parts: int,
 ) -> list[Bounds]:
-    """Ranges of ``start`` that together cover everything from some days before the cursor.
+    """Divide everything from some days before the cursor into ranges of ``start``.
 
     Raises:
         RequestError: a request fails after all retries.
@@ -77,32 +76,32 @@ def split(
 
 
 def _window(
-    keyset: Keyset, client: Client, window: Selection, rows: Rows, query: Query
+    keyset: Keyset, client: Client, window: Selection, rows: RowsOf, query: Query
 ) -> Iterator[list[Row]]:
     """The pages of one window. It ends with an empty page, because a short page is not the end."""
     skip, before = 0, [""]
-    while answer := _ask(keyset, client, query | _question(keyset, window, skip), rows):
-        if answer[0].key == before[0]:
+    while page := _request(keyset, client, query | _page_query(keyset, window, skip), rows):
+        if page[0].key == before[0]:
             raise never_ending(keyset.route, "the server ignores $skip")
-        seen = set(before)  # a report that has arrived moves rows to this page that the last one had
-        if fresh := [row for row in answer if row.key not in seen]:
+        seen = set(before)  # a report that has just arrived shifts rows from the previous page to this one
+        if fresh := [row for row in page if row.key not in seen]:
             yield fresh
-        skip, before = skip + len(answer), [row.key for row in answer]
+        skip, before = skip + len(page), [row.key for row in page]
 
 
-def _ask(keyset: Keyset, client: Client, query: Query, rows: Rows) -> list[Row]:
+def _request(keyset: Keyset, client: Client, query: Query, rows: RowsOf) -> list[Row]:
     return client.get(keyset.route, query=query, decode=lambda reply: rows(reply.body))
 
 
-def _question(keyset: Keyset, window: Selection, skip: int) -> Query:
+def _page_query(keyset: Keyset, window: Selection, skip: int) -> Query:
     text = odata.both(window.filter, time_range(window))
-    question: Query = {"$filter": text} if text else {}
+    query: Query = {"$filter": text} if text else {}
     order = f"start asc,{keyset.key} asc"
-    return question | {"$orderby": order, "$top": keyset.page_size} | ({"$skip": skip} if skip else {})
+    return query | {"$orderby": order, "$top": keyset.page_size} | ({"$skip": skip} if skip else {})
 
 
 def _windows(begin: datetime, selection: Selection, now: datetime) -> Iterator[Selection]:
-    """Adjoining windows. The last one ends with the selection only, because station clocks may run ahead."""
+    """Adjacent windows. The last one ends with the selection, not now: station clocks may run ahead."""
     end = min(selection.until or now, now)
     while begin + WIDTH < end:
         yield replace(selection, since=begin, until=begin + WIDTH)
@@ -115,7 +114,7 @@ def _begin(
     client: Client,
     selection: Selection,
     cursor: Cursor | None,
-    rows: Rows,
+    rows: RowsOf,
     query: Query,
 ) -> datetime | None:
     """Where the first window begins; ``None`` if there are no rows at all."""
@@ -124,7 +123,7 @@ def _begin(
         return max(back, selection.since or back)
     if selection.since is not None:
         return selection.since
-    first = _ask(keyset, client, query | _question(keyset, selection, 0) | {"$top": 1}, rows)
+    first = _request(keyset, client, query | _page_query(keyset, selection, 0) | {"$top": 1}, rows)
     return _start(first[0]) if first else None
 
 
@@ -132,5 +131,5 @@ def _start(row: Row) -> datetime:
     try:
         start = datetime.fromisoformat(row.record.start)
     except (AttributeError, TypeError, ValueError):
-        return datetime(1990, 1, 1, tzinfo=UTC)  # before WATS: the windows before its first report are empty
+        return datetime(1990, 1, 1, tzinfo=UTC)  # before WATS existed, so that no report is missed
     return start if start.tzinfo else start.replace(tzinfo=UTC)

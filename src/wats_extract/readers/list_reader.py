@@ -1,4 +1,4 @@
-"""What the readers of lists have in common: planning windows, and looking through a list without reading it."""
+"""The common part of the readers of lists: planning windows, listing keys, and estimating."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ListReader:
     listing: Listing
     reads_ahead = True
     requests_per_item = 0
-    """The number of requests per item, beside those of the list."""
+    """The number of requests per item, in addition to the requests for the list."""
 
     @property
     def paging(self) -> str:
@@ -54,7 +54,7 @@ class ListReader:
 
     @property
     def lists_versions(self) -> bool:
-        """Whether ``list_items`` gives reports with their ``timeStamp``."""
+        """Whether ``list_items`` yields reports with their ``timeStamp``."""
         return self.listing.versioned
 
     @property
@@ -67,11 +67,11 @@ class ListReader:
         raise NotImplementedError
 
     def keys_per_window(self) -> int:
-        """The number of keys in one window: enough for ten look-ups at a time, or for one pass over the list."""
+        """The number of keys per window: enough for ten concurrent look-ups, or for one pass of the list."""
         return max(self.listing.keys_at_once, min(10 * self.listing.keys_at_once, KEYS_AHEAD))
 
     def fresh(self, source: Source, window: Window, page: Page) -> list[tuple[Row, int]]:
-        """The rows of a page of the list whose items are new, with their place."""
+        """The rows of a page of the list, with their index, whose items have to be read."""
         return fresh_rows(source, window, page)
 
     # ── plan ──
@@ -91,8 +91,8 @@ class ListReader:
             source: Where to read; with one part and no keys, planning sends no request.
             selection: Which rows, and in which detail. With a ``limit`` there is one window.
             cursor: Where an earlier reading ended.
-            keys: Only these items. The route itself stands for the whole list, and ``BEGIN/END`` for a range
-                of time: these are the keys of failures about a list.
+            keys: Only these items. The keys of failures about a list are allowed too: the route stands for
+                the whole list, and ``BEGIN/END`` for a range of time.
             parts: The number of windows wanted.
 
         Raises:
@@ -117,7 +117,7 @@ class ListReader:
         if items := tuple(key for key in group if key not in spans and key != self.listing.route):
             yield replace(whole, bounds=Keys(items))
 
-    # ── look through the list ──
+    # ── list ──
 
     def list_items(self, source: Source, window: Window) -> Iterator[Page]:
         """The keys and versions of the items in a window, without their data.
@@ -128,13 +128,13 @@ class ListReader:
         return self._list(source, window, ())
 
     def find(self, source: Source, window: Window, keys: Sequence[str]) -> dict[str, Row]:
-        """The keys and versions of some items, as far as the server has them."""
+        """The keys and versions of the items that the server has, of those asked for."""
         return self.listing.look_up(source, window, [*keys], self.rows_of, self._key_query(window, ()))
 
     def estimate(self, source: Source, window: Window, *, pages: int) -> Estimate:
-        """How many items are new, found by reading at most so many pages of the list.
+        """Estimate how many items are new, from at most this many pages of the list.
 
-        Lists whose pages are the data themselves are not counted: counting them is reading them.
+        Lists whose pages are the data itself are not read: counting their items would be reading them.
         """
         if not self.listing.countable:
             return Estimate()
@@ -166,7 +166,7 @@ class ListReader:
         return self.listing.pages(source, window, self.rows_of, self._key_query(window, also))
 
     def _key_query(self, window: Window, also: Sequence[str]) -> Query:
-        """The query for keys and versions alone, if the list can be asked for single fields."""
+        """The query that returns keys and versions only, if the route can select fields."""
         if not self.listing.versioned:
             return self.list_query(window)
         return {"$select": ",".join((*KEY_FIELDS, *also))}

@@ -1,8 +1,8 @@
-"""Items that no route lists, found in the rows of a list that mentions them.
+"""List items that have no list of their own: they are found in the rows of a list that mentions them.
 
-Units are known by the reports about them: each report mentions some units. An item is returned once per
-reading, at the page that mentions it last, with the version of that row. The cursor is that of the list: it
-moves past a row once the items of that row are returned.
+For example, each report mentions the unit that it is about. Within a page, an item is returned at the last
+row that mentions it, with the version of that row. Later pages do not return it again. The cursor is the one
+of the list: it moves past a row once all items of that row are returned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wats_extract.flow import Row, Window
 from wats_extract.readers.reader import Listing, Page, Query, RowsOf, Source, Undivided
 
 LOOK_UP_ROWS = 1_000
-"""The number of rows per look-up. The newest rows come first, and they have the versions looked for."""
+"""The number of rows per look-up. The newest rows come first, because they have the current versions."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Mentioned(Undivided):
         keys: The keys of the items that a record of the list mentions.
         proper_key: A key as the server writes it; empty if it cannot be one.
         condition: The OData filter that finds the rows about some keys.
-        order: The column that the list is ordered by, the version of its rows.
+        order: The column with the version of the rows, which the list is ordered by.
     """
 
     listing: Listing
@@ -62,7 +62,7 @@ class Mentioned(Undivided):
             RequestError: a request fails after all retries.
             PagingError: the pages contradict each other.
         """
-        returned: set[int] = set()  # hashes take a fraction of the memory of the keys
+        returned: set[int] = set()  # hashes take a fraction of the memory of keys
         for page in self.listing.pages(source, window, rows, query):
             named = [(item, place) for place, row in enumerate(page.rows) for item in self._items(row)]
             last = {item.key: (item, place) for item, place in named}
@@ -76,12 +76,12 @@ class Mentioned(Undivided):
     def look_up(
         self,
         source: Source,
-        window: Window,
+        window: Window,  # noqa: ARG002
         keys: list[str],
         rows: RowsOf,
         query: Query,
     ) -> dict[str, Row]:
-        """The items as the newest rows about them mention them."""
+        """The items with the versions of the newest rows that mention them."""
         newest: Query = {
             "$filter": self.condition(keys),
             "$orderby": f"{self.order} desc",
@@ -93,7 +93,7 @@ class Mentioned(Undivided):
         return {item.key: item for item in items if item.key in wanted}
 
     def _items(self, row: Row) -> Iterator[Row]:
-        """The items that a row mentions; a row that cannot be read stands for itself, as a failure."""
+        """The items that a row mentions. A row that cannot be decoded is returned itself and will fail."""
         if row.record is None:
             yield row
             return
@@ -101,7 +101,7 @@ class Mentioned(Undivided):
             yield Row(key, row.version, row.record)
 
     def _page(self, page: Page, items: list[tuple[Row, int]]) -> Page:
-        """A page of items. The cursor reaches a row only with the last item of that row."""
+        """A page of items. The cursor moves past a row with the last item of that row."""
         cursors = []
         for index, (_, place) in enumerate(items):
             done = index + 1 == len(items) or items[index + 1][1] != place

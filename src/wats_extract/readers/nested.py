@@ -1,6 +1,6 @@
-"""Items inside the documents of another list, such as revisions inside products.
+"""List items that are nested in the documents of another list, such as revisions in products.
 
-Each document of the outer list is fetched, several at a time, and names the inner items.
+Each document of the outer list is fetched, several at a time, and its inner items are listed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from wats_extract.readers.reader import Listing, Page, Query, RowsOf, Source, Un
 
 @dataclass(frozen=True)
 class Nested(Undivided):
-    """The items inside the documents of another list.
+    """The items in the documents of another list.
 
     Attributes:
         listing: The outer list.
-        rows: Reads the rows of the outer list.
+        rows: Decodes the rows of the outer list.
         document: The route of one outer document, with ``{key}`` in it.
-        keys: The inner keys in an outer document, from its key and its body.
-        proper_key: An inner key as the server writes it; empty if it cannot be one.
+        keys: Returns the inner keys, from an outer document's key and body.
+        proper_key: Returns an inner key as the server writes it; empty if it cannot be one.
     """
 
     listing: Listing
@@ -52,7 +52,7 @@ class Nested(Undivided):
         return self.proper_key(key)
 
     def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:  # noqa: ARG002
-        """The inner keys of each page of the outer list; an outer document that fails is a problem row.
+        """The inner keys of each page of the outer list. An outer document that fails is a problem row.
 
         Raises:
             RequestError: a request for the outer list fails after all retries.
@@ -78,11 +78,11 @@ class Nested(Undivided):
         rows: RowsOf,  # noqa: ARG002
         query: Query,  # noqa: ARG002
     ) -> dict[str, Row]:
-        """Nothing: a key is unknown until its document is fetched."""
+        """Nothing: whether a key exists is unknown until its document is fetched."""
         return {}
 
     def _inside(self, source: Source, outer: Row) -> list[Row]:
-        """The inner items of one outer document; none if it was deleted meanwhile."""
+        """The inner items of one outer document; none if the document was deleted meanwhile."""
         if outer.problem:
             return [outer]
         route = self.document.format(key=quote(outer.key, safe=""))

@@ -1,8 +1,9 @@
-"""Lists with a growing number: read by keyset; report lists by windows on ``start`` if a server refuses that."""
+"""Lists ordered by a growing number, read by keyset. Report lists fall back to windows on ``start``."""
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass(frozen=True)
 class NumberedList:
-    """Rows with a growing whole number that identifies them.
+    """Rows that are identified by a growing whole number.
 
     Attributes:
         keyset: How the route is paged.
@@ -35,7 +36,7 @@ class NumberedList:
     versioned = False
     countable = True
     keys_at_once = 40
-    """So many uuids fit into the 2 kB of query that IIS accepts."""
+    """IIS accepts a query of 2 kB, which holds 40 uuids."""
 
     @property
     def route(self) -> str:
@@ -48,11 +49,11 @@ class NumberedList:
         return self.keyset.page_size
 
     def proper(self, key: str) -> str:
-        """The key if it is a whole number, or nothing."""
+        """The key if it is a whole number; otherwise empty."""
         return key if key.isdecimal() else ""
 
     def split(self, source: Source, window: Window, rows: RowsOf, parts: int) -> list[Bounds]:
-        """Ranges of the number; the last one has no end.
+        """Ranges of the number; the last one has no upper bound.
 
         Raises:
             RequestError: a request fails after all retries.
@@ -88,24 +89,24 @@ class NumberedList:
     def look_up(
         self,
         source: Source,
-        window: Window,
+        window: Window,  # noqa: ARG002
         keys: list[str],
         rows: RowsOf,
         query: Query,
     ) -> dict[str, Row]:
-        """The rows of some keys; keys that the server does not have are left out.
+        """The rows of some keys, without those that the server does not have.
 
         A server may cap pages silently, so missing keys are requested again until a response adds none.
         """
         name, found = self.keyset.key, dict[str, Row]()
         while missing := [key for key in dict.fromkeys(keys) if key not in found]:
             text = f"{name} eq {missing[0]}" if len(missing) == 1 else f"{name} in ({','.join(missing)})"
-            answer = source.client.get(
+            page = source.client.get(
                 self.route,
                 query=query | {"$filter": text, "$top": len(missing) + 1},
                 decode=lambda reply: rows(reply.body),
             )
-            if not (more := {row.key: row for row in answer if row.key in missing}):
+            if not (more := {row.key: row for row in page if row.key in missing}):
                 break
             found |= more
         return found
@@ -113,16 +114,16 @@ class NumberedList:
 
 @dataclass(frozen=True)
 class ReportList(NumberedList):
-    """Reports in the order in which the server processed them; their keys are uuids."""
+    """Reports in the order in which the server processed them. Their keys are uuids."""
 
     versioned = True
 
     def proper(self, key: str) -> str:
-        """The key as a lower-case uuid, or nothing: no other text goes into a filter or a path."""
+        """The key as a lower-case uuid; otherwise empty. No other text goes into a filter or a path."""
         return key.lower() if _UUID.fullmatch(key) else ""
 
     def split(self, source: Source, window: Window, rows: RowsOf, parts: int) -> list[Bounds]:
-        """Ranges of the number; ranges of ``start`` if the server refuses the keyset.
+        """Ranges of the number, or of ``start`` if the server refuses the keyset.
 
         Raises:
             RequestError: a request fails after all retries.
@@ -153,7 +154,7 @@ class ReportList(NumberedList):
         numbered = window.cursor is None or isinstance(window.cursor, NumberCursor)
         if numbered and not isinstance(window.bounds, Times):
             try:
-                yield from _not_before_the_second(super().pages(source, window, rows, query))
+                yield from _hold_first(super().pages(source, window, rows, query))
                 return
             except KeysetRefused as error:
                 self._note(source, error)
@@ -168,7 +169,7 @@ class ReportList(NumberedList):
         )
 
     def _within(self, window: Window) -> Selection:
-        """The selection of a window, for reading by ``start``: its bounds become part of the filter."""
+        """The selection of a window for reading by ``start``: bounds on the number go into the filter."""
         selection, bounds = selected(window), window.bounds
         if not isinstance(bounds, Numbers):
             return selection
@@ -179,22 +180,22 @@ class ReportList(NumberedList):
     def _note(self, source: Source, error: KeysetRefused) -> None:
         source.listen(
             events.Noted(
-                f"{source.resource}: this server does not page by {self.keyset.field} ({error.message}); "
-                "reading windows on start instead, which takes more requests"
+                f"{source.resource}: this server does not page by {self.keyset.field} ({error.message}). "
+                "Reading time windows on start instead, which takes more requests."
             )
         )
 
 
-def _not_before_the_second(pages: Iterator[Page]) -> Iterator[Page]:
-    """The same pages, the first one delayed until the second request, which a server may refuse, succeeds."""
-    waiting = list(islice(pages, 1))
+def _hold_first(pages: Iterator[Page]) -> Iterator[Page]:
+    """The same pages. The first one is held until the second request succeeds, which a server may refuse."""
+    held = deque(islice(pages, 1))
     try:
-        waiting += islice(pages, 1)
+        held.extend(islice(pages, 1))
     except KeysetRefused:
         raise
     except WatsExtractError:
-        yield from waiting
+        yield from held
         raise
-    while waiting:
-        yield waiting.pop(0)  # keep nothing of a page that was passed on
+    while held:
+        yield held.popleft()  # keep no reference to a page: it takes tens of megabytes
     yield from pages

@@ -1,8 +1,8 @@
 """Offset paging by the rules of SCIM (RFC 7644 §3.4.2.4): ``startIndex`` from 1, ``count`` rows per page.
 
-The offset advances by the number of rows received, because a server may return fewer than requested. Reading
-ends with a page that has no new rows. A server that ignores the offset returns the same rows again, which
-ends the reading too.
+The offset advances by the number of rows received, because a server may return fewer than requested.
+Reading ends with a page that has no new rows. So it also ends if a server ignores the offset and returns the
+same rows again.
 """
 
 from __future__ import annotations

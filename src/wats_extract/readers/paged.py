@@ -1,4 +1,4 @@
-"""Read a list whose pages are the data themselves: each page is a chunk."""
+"""Read lists whose pages are the data itself: each page becomes a chunk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from wats_extract.tables import Table
 
 @dataclass(frozen=True)
 class PagedReader(ListReader):
-    """A list whose pages are chunks.
+    """Reads a list whose pages become chunks.
 
     Attributes:
         listing: How the route is paged.
@@ -55,9 +55,9 @@ class PagedReader(ListReader):
         return {"$expand": ",".join(expand)} if expand else {}
 
     def read(self, source: Source, window: Window) -> Iterator[Chunk]:
-        """One chunk per page in the order of the cursor, or one per look-up if the window has keys.
+        """One chunk per page, in the order of the cursor; one chunk per look-up if the window has keys.
 
-        The next page is requested with the next chunk. A key that the server does not have is a failure.
+        A page is requested when its chunk is asked for. A key that the server does not have is a failure.
 
         Raises:
             RequestError: a request for a page fails after all retries.
@@ -74,12 +74,14 @@ class PagedReader(ListReader):
                 source.listen(events.ItemsListed(source.resource, len(fresh)))
                 cursor = page.cursors[fresh[-1][1]] if fresh and len(fresh) == left else page.end
                 chunk = self._chunk(source, [row for row, _ in fresh], cursor, page)
-                counts = verdicts(chunk, [row.key for row, _ in fresh])
+                outcomes = outcome_counts(chunk, [row.key for row, _ in fresh])
                 left = None if left is None else left - len(fresh)
-                del page, fresh  # their records would stay in memory during the commit
+                # A page and its chunk take tens of megabytes: free the one during the commit, and the other
+                # while the next page is read.
+                del page, fresh
                 yield chunk
                 del chunk
-                for failure, times in counts:
+                for failure, times in outcomes:
                     source.judge(failure, times)
                 if left is not None and left <= 0:
                     return
@@ -87,7 +89,7 @@ class PagedReader(ListReader):
     def outcomes(
         self, source: Source, selection: Selection, keys: Iterable[str]
     ) -> Iterator[Result[dict[str, Any]]]:
-        """Each record as decoded JSON, or as its failure, in the order of ``keys``."""
+        """Each record as decoded JSON or as a failure, in the order of ``keys``."""
         window = Window(source.resource, selection)
         for group, found in self._look_ups(source, window, keys):
             for key in group:
@@ -102,7 +104,7 @@ class PagedReader(ListReader):
     def _look_ups(
         self, source: Source, window: Window, keys: Iterable[str]
     ) -> Iterator[tuple[list[str], dict[str, Row] | RequestError]]:
-        """Groups of keys, each with the rows that the server has for them, or the error of the request."""
+        """Groups of keys, each with the rows that the server has for them or with the request's error."""
 
         def find(group: list[str]) -> dict[str, Row] | RequestError:
             proper = [key for key in map(self.listing.proper, group) if key and not span_of(key)]
@@ -128,7 +130,7 @@ class PagedReader(ListReader):
         return Chunk(label(keys), chunk.rows, chunk.landed, [*chunk.failures, *missing])
 
     def _outcome(self, source: Source, key: str, found: dict[str, Row] | RequestError) -> Row | Failure:
-        """The row or the failure of one of the keys that were looked up together."""
+        """The row or the failure of one key of a look-up."""
         proper = self.listing.proper(key)
         if not proper:
             return source.not_a_key(key)
@@ -160,7 +162,7 @@ class PagedReader(ListReader):
         )
 
     def _healed(self, source: Source, page: Page) -> Sequence[str]:
-        """The keys of failures about the list that this page resolves."""
+        """The keys of failures about the list or its ranges that this page resolves."""
         if page.saturated:
             return ()
         if page.coverage is None:
@@ -173,16 +175,16 @@ class PagedReader(ListReader):
     def _shred(
         self, source: Source, rows: Sequence[Row]
     ) -> tuple[dict[Table, pa.RecordBatch], dict[str, int | None], list[Failure]]:
-        """Shred all rows at once. If one does not fit, set it apart and shred the others again."""
+        """Shred all rows at once. If that fails, shred the rows that fit, and make failures of the others."""
         failures: list[Failure] = []
         try:
             batches = self.shredder.shred([row.record for row in rows]) if rows else {}
         except RecordError:
-            rows, failures = self._set_apart(source, rows)
+            rows, failures = self._separate(source, rows)
             batches = self.shredder.shred([row.record for row in rows]) if rows else {}
         return batches, {row.key: row.version for row in rows}, failures
 
-    def _set_apart(self, source: Source, rows: Sequence[Row]) -> tuple[list[Row], list[Failure]]:
+    def _separate(self, source: Source, rows: Sequence[Row]) -> tuple[list[Row], list[Failure]]:
         fit, failures = [], []
         for row in rows:
             try:
@@ -197,8 +199,8 @@ class PagedReader(ListReader):
         return source.record_failure(row.key, row.problem, raw=row.raw, url=f"/api/{self.listing.route}")
 
 
-def verdicts(chunk: Chunk, keys: Sequence[str]) -> list[tuple[Failure | None, int]]:
-    """What to tell the judge of the items of a chunk, in order; equal neighbours are counted together."""
+def outcome_counts(chunk: Chunk, keys: Sequence[str]) -> list[tuple[Failure | None, int]]:
+    """The outcomes of a chunk's items, in order, for the judge: successes in a row are counted together."""
     failed = {failure.key: failure for failure in chunk.failures}
     outcomes = groupby(keys, key=lambda key: None if key in chunk.landed else failed[key])
     return [(failure, sum(1 for _ in group)) for failure, group in outcomes]

@@ -1,7 +1,7 @@
-"""Questions instead of a list: statistics are computed on request, and nothing lists what can be asked.
+"""Read statistics by questions: the server computes them on request, so there is no list of items.
 
-A question is an item: its key says what is asked, and all rows of the response belong to it. So a newer
-response replaces the older one, and a question that fails is a failure like any other.
+A question is an item. Its key says what is asked, and all rows of the response belong to it. So a newer
+response replaces the previous one, and a question that fails is recorded like any other failure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.reader import Page, Query, RowsOf, Source, label
 
 EVERYTHING = "everything"
-"""The key of a question without any condition."""
+"""The key of a question without conditions."""
 
 BETWEEN_PARTS = "|"
 
@@ -40,13 +40,13 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Questions:
-    """The questions that a selection asks.
+    """Lists the questions of a selection.
 
     Attributes:
         route: The route below ``/api``.
-        parts: The fields whose combinations of values are questions of their own. The key of a question has
-            the values in this order, joined by ``|``; the last one may contain a ``|``. Without parts there is
-            one question, and its key names its fields: ``partNumber=A&level=B``.
+        parts: The fields of a question's key. Each combination of their selected values is one question. Its
+            key has the values in this order, joined by ``|``; the last value may contain ``|`` itself.
+            Without parts there is one question, whose key names the fields: ``partNumber=A&level=B``.
     """
 
     route: str
@@ -59,11 +59,11 @@ class Questions:
     keys_at_once = 100_000
 
     def proper(self, key: str) -> str:
-        """The key if it is a question, or nothing."""
+        """The key if it is a question; otherwise empty."""
         return key if self.asked(key) is not None else ""
 
     def asked(self, key: str) -> Asked | None:
-        """The fields that a key stands for; ``None`` if the key is not a question."""
+        """The fields of the WATS filter that a key stands for; ``None`` if it is not a question."""
         if self.parts:
             values = key.split(BETWEEN_PARTS, len(self.parts) - 1)
             if len(values) < len(self.parts) or not all(values) or _UUID.fullmatch(values[0]):
@@ -97,7 +97,7 @@ class Questions:
         return [Keys(tuple(group)) for group in groups] or [Everything()]
 
     def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:  # noqa: ARG002
-        """The questions of the window; listing them sends no request."""
+        """The questions of the window, on one page. No request is sent."""
         keys = self.keys(window.selection)
         if keys:
             yield Page([Row(key, None) for key in keys], [None] * len(keys), cap=len(keys))
@@ -110,26 +110,26 @@ class Questions:
         rows: RowsOf,  # noqa: ARG002
         query: Query,  # noqa: ARG002
     ) -> dict[str, Row]:
-        """All of them: any question may be asked."""
+        """All keys: any question may be asked."""
         return {key: Row(key, None) for key in keys}
 
 
 @dataclass(frozen=True)
 class QuestionedReader(PagedReader):
-    """A list that needs a filter, and whose rows are items of their own.
+    """Reads a list that requires a filter, and whose rows are items of their own.
 
-    All values of one field are requested together, so that a window covers them all and the cursor holds for
-    each. A key of ``fetch`` is a question, which may have any number of rows; the key of a row is found by
-    reading the list until it comes.
+    All values of a field are requested together, so that a window covers all of them and the cursor holds for
+    each. In ``fetch``, a key is either a question, which may have any number of rows, or the key of a row,
+    which is found by reading the list up to that row.
 
     Attributes:
-        questions: What its keys stand for.
+        questions: Tells what keys stand for.
     """
 
     questions: Questions
 
     def read(self, source: Source, window: Window) -> Iterator[Chunk]:
-        """Chunks of pages; for keys, chunks in their order. A question without rows is a failure."""
+        """One chunk per page; for keys, chunks in the order of keys. A question without rows is a failure."""
         if not isinstance(window.bounds, Keys):
             yield from super().read(source, window)
             return
@@ -142,7 +142,7 @@ class QuestionedReader(PagedReader):
     def outcomes(
         self, source: Source, selection: Selection, keys: Iterable[str]
     ) -> Iterator[Result[dict[str, Any]]]:
-        """Each key as decoded JSON: a row, or the rows that answer a question under ``value``."""
+        """Each key as decoded JSON: a row, or for a question an object with its rows under ``value``."""
         for key in keys:
             if self.questions.asked(key) is None:
                 yield from super().outcomes(source, selection, [key])

@@ -1,8 +1,8 @@
-"""A queue: changes stay in it until they are acknowledged, and its head does not move before.
+"""Read a queue: the server returns the same changes again until they are acknowledged.
 
-By default it is only read: every run reads the head again. With ``acknowledge: true`` the engine deletes the
-changes of a chunk from the server once the chunk is durable, and the reader continues with the next ones until
-the queue is empty. That takes the changes away from every other program that reads the queue.
+By default the queue is only read: every run gets the same first changes. With ``acknowledge: true`` the
+engine deletes the changes of a chunk from the server once the chunk is durable, and the reader continues with
+the next changes until the queue is empty. Other programs that read the queue no longer get these changes.
 
 If a run is killed between commit and acknowledgement, the next run gets the same changes and replaces their
 rows.
@@ -15,22 +15,22 @@ from dataclasses import dataclass, replace
 
 from wats_extract import events
 from wats_extract.flow import Chunk, Keys, Window
-from wats_extract.readers.paged import PagedReader, verdicts
+from wats_extract.readers.paged import PagedReader, outcome_counts
 from wats_extract.readers.reader import Page, Source
 
 
 @dataclass(frozen=True)
 class QueueReader(PagedReader):
-    """Reads a queue from its head.
+    """Reads the first changes of a queue, again and again as they are acknowledged.
 
     Attributes:
-        most: The number of changes per request, and so per chunk.
+        most: The largest number of changes per request, and so per chunk.
     """
 
     most: int
 
     reads_ahead = False
-    """The head of the queue moves only when the chunk before is committed and acknowledged."""
+    """The server returns the next changes only after the previous ones are committed and acknowledged."""
 
     @property
     def paging(self) -> str:
@@ -39,13 +39,13 @@ class QueueReader(PagedReader):
 
     @property
     def cap(self) -> int:
-        """The number of changes per request."""
+        """The largest number of changes per request."""
         return self.most
 
     def read(self, source: Source, window: Window) -> Iterator[Chunk]:
         """One chunk per request. Reading acknowledges nothing: each chunk lists what the engine may delete.
 
-        With ``acknowledge: true`` the head is read again for each further chunk, until it has no new changes.
+        With ``acknowledge: true`` one request follows the other, until a response has no new changes.
 
         Raises:
             RequestError: a request fails after all retries.
@@ -56,7 +56,7 @@ class QueueReader(PagedReader):
         left = window.selection.limit
         acknowledge = bool(window.selection.options.get("acknowledge"))
         seen: set[str] = set()
-        for page in iter(lambda: self._head(source), None):
+        while page := self._first_page(source):
             fresh = [row for row in page.rows if row.key not in seen][:left]
             if not fresh:
                 return
@@ -68,12 +68,12 @@ class QueueReader(PagedReader):
             if acknowledge:
                 chunk = replace(chunk, acknowledge=[f"{self.listing.route}/{key}" for key in chunk.landed])
             yield chunk
-            for failure, times in verdicts(chunk, [row.key for row in fresh]):
+            for failure, times in outcome_counts(chunk, [row.key for row in fresh]):
                 source.judge(failure, times)
             if not acknowledge or (left is not None and (left := left - len(fresh)) <= 0):
                 return
 
-    def _head(self, source: Source) -> Page | None:
+    def _first_page(self, source: Source) -> Page | None:
         query = {"maxCount": self.most}
         found = source.client.get(
             self.listing.route, query=query, decode=lambda reply: self.shredder.rows(reply.body)

@@ -1,4 +1,4 @@
-"""What every reader is given and what it offers: ``plan`` and ``read``, whichever way its route is paged."""
+"""The interface of all readers, ``plan`` and ``read``, and the values that they share."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ RowsOf: TypeAlias = Callable[[bytes], list[Row]]
 GONE = "It was deleted on the server, or the token does not reach it."
 
 KEYS_AHEAD = 1_000
-"""The largest number of keys that are taken in advance of the one being read."""
+"""The largest number of keys that are taken ahead of the one being read."""
 
 
 class Judge(Protocol):
-    """Counts successes and failures, and may stop the reading."""
+    """Counts successes and failures, and decides whether the reading goes on."""
 
     def __call__(self, failure: Failure | None, times: int = 1) -> None:
-        """Count so many items that failed, or succeeded if ``failure`` is ``None``.
+        """Count items that failed, or items that succeeded if ``failure`` is ``None``.
 
         Raises:
             WatsExtractError: the reading has to stop.
@@ -45,12 +45,12 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a reader reads one resource from, and who listens.
+    """The server and the context that a reader reads one resource with.
 
     Attributes:
         resource: The resource's name.
         client: Sends the requests.
-        known: What earlier runs loaded.
+        known: The items that earlier runs loaded.
         judge: Counts each item that succeeds or fails.
         listen: Receives progress events.
         check: Called while waiting; raises to stop.
@@ -79,14 +79,14 @@ class Source:
         )
 
     def record_failure(self, key: str, message: str, *, raw: bytes, url: str = "") -> Failure:
-        """The failure of an item that was fetched and does not fit its tables; ``raw`` is its text."""
+        """The failure of an item that was fetched but does not fit its tables; ``raw`` is its text."""
         return Failure(
             resource=self.resource,
             key=key,
             stage="shred",
             error_code="INVALID_RECORD",
             message=self.client.mask(message),
-            hint="The record itself is odd. Have it corrected in WATS, then retry.",
+            hint="The record itself is malformed. Have it corrected in WATS, then retry.",
             url=url,
             payload=self.client.excerpt(raw),
         )
@@ -97,8 +97,8 @@ class Source:
 
     def not_a_key(self, key: str) -> Failure:
         """The failure of a text that cannot be a key of this resource."""
-        message = "it is not a uuid, or not a key of this resource"
-        return Failure(self.resource, key, "fetch", "NOT_FOUND", message, hint="Ask for items by their key.")
+        message = "this is not a uuid, or not a key of this resource"
+        return Failure(self.resource, key, "fetch", "NOT_FOUND", message, hint="Fetch items by their key.")
 
     def saturated(self, route: str, why: str, *, key: str) -> Failure:
         """The failure of a list that may have more rows than the server returned."""
@@ -115,13 +115,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The rows of one response that this reading has not returned yet, in the order of the cursor.
+    """The new rows of one response, in the order of the cursor.
 
     Attributes:
         rows: The rows.
         cursors: The cursor after each row, ``None`` if there is none.
         cap: The largest number of rows in any response so far.
-        saturated: Why there may be rows that no response contains, or empty.
+        saturated: Why the list may have rows that no response contains; empty if it has none.
         covered: The cursor after everything in the response, if that is further than the last row.
         coverage: The range that the page covers, for lists that are read range by range.
     """
@@ -141,13 +141,13 @@ class Page:
 
 @dataclass
 class Estimate:
-    """How much a window holds, found without reading it.
+    """How much a window holds, estimated without reading it.
 
     Attributes:
         new: The number of items that are not loaded yet; ``None`` if only a run can tell.
         requests: The number of requests that reading takes; ``None`` if only a run can tell.
         bytes: The size of the new documents on the server; ``None`` if no documents are fetched.
-        at_least: Whether there may be more than was looked at.
+        at_least: Whether there may be more, because the list was not read to its end.
     """
 
     new: int | None = None
@@ -159,7 +159,7 @@ class Estimate:
 class Reader(Protocol):
     """One way of reading a resource: plans windows, and turns each window into chunks.
 
-    Everything that reads WATS (a run, ``stream``, ``fetch``, ``verify``, …) stands on ``plan`` and ``read``.
+    Everything that reads WATS (a run, ``stream``, ``fetch``, ``verify``, …) uses ``plan`` and ``read``.
     """
 
     @property
@@ -180,7 +180,7 @@ class Reader(Protocol):
 
     @property
     def lists_versions(self) -> bool:
-        """Whether ``list_items`` gives reports with their ``timeStamp``, so that ``verify`` can compare them."""
+        """Whether ``list_items`` yields reports with their ``timeStamp``, which ``verify`` compares."""
 
     def plan(
         self,
@@ -191,40 +191,40 @@ class Reader(Protocol):
         keys: Iterable[str] | None = None,
         parts: int = 1,
     ) -> Iterator[Window]:
-        """Divide a resource into windows that are disjoint and together complete.
+        """Divide a selection into windows that are disjoint and together complete.
 
         Args:
             source: Where to read; with one part and no keys, planning sends no request.
             selection: Which rows, and in which detail.
             cursor: Where an earlier reading ended.
-            keys: Only these items; keys of failures about a range stand for that range.
-            parts: The number of windows wanted. There may be fewer, where a route cannot be divided.
+            keys: Only these items. The key of a failure about a range stands for that range.
+            parts: The number of windows wanted. There are fewer if the route cannot be divided so far.
         """
 
     def read(self, source: Source, window: Window) -> Iterator[Chunk]:
         """Read one window, in the order of the cursor or of its keys.
 
-        Items that ``source.known`` has in the same version are left out, unless the window has keys. A key
-        that fails is a failure in its chunk. Reading changes nothing on the server.
+        Items that are loaded in the same version (``source.known``) are skipped, unless the window has keys.
+        An item that fails becomes a failure in its chunk. Reading changes nothing on the server.
         """
 
     def outcomes(
         self, source: Source, selection: Selection, keys: Iterable[str]
     ) -> Iterator[Result[dict[str, Any]]]:
-        """Each item as decoded JSON, or as its failure, in the order of ``keys`` (which may be endless)."""
+        """Each item as decoded JSON or as a failure, in the order of ``keys``, which may be endless."""
 
     def list_items(self, source: Source, window: Window) -> Iterator[Page]:
         """The keys and versions of the items in a window, without their data."""
 
     def find(self, source: Source, window: Window, keys: Sequence[str]) -> dict[str, Row]:
-        """The keys and versions of some items, as far as the server has them."""
+        """The keys and versions of the items that the server has, of those asked for."""
 
     def estimate(self, source: Source, window: Window, *, pages: int) -> Estimate:
-        """How much a window holds, after a look at no more than so many pages of its list."""
+        """Estimate how much a window holds, from at most this many pages of its list."""
 
 
 class PageShredder(Protocol):
-    """What a reader of pages needs from a shredder."""
+    """Turns pages into rows of tables: the part of a shredder that :class:`PagedReader` uses."""
 
     def rows(self, body: bytes) -> list[Row]:
         """The records of a page."""
@@ -237,7 +237,7 @@ class PageShredder(Protocol):
 
 
 class Listing(Protocol):
-    """One way of paging a route: gives its rows in the order of the cursor, if it has one."""
+    """One way of paging a route. It yields rows in the order of the cursor, if there is one."""
 
     @property
     def route(self) -> str:
@@ -253,7 +253,7 @@ class Listing(Protocol):
 
     @property
     def keys_at_once(self) -> int:
-        """The number of keys that one look-up may ask for."""
+        """The number of keys that one call of ``look_up`` takes."""
 
     @property
     def versioned(self) -> bool:
@@ -261,13 +261,13 @@ class Listing(Protocol):
 
     @property
     def countable(self) -> bool:
-        """Whether listing it costs little compared to reading the items."""
+        """Whether listing the items costs little compared to reading them."""
 
     def proper(self, key: str) -> str:
         """The key as the server writes it; empty if it cannot be a key of this route."""
 
     def split(self, source: Source, window: Window, rows: RowsOf, parts: int) -> list[Bounds]:
-        """Bounds that divide a window into at most so many disjoint parts."""
+        """Divide a window into at most this many disjoint parts."""
 
     def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:
         """All rows of the window after its cursor, and some before it."""
@@ -275,11 +275,11 @@ class Listing(Protocol):
     def look_up(
         self, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
     ) -> dict[str, Row]:
-        """The rows of some proper keys; keys that the server does not have are left out."""
+        """The rows of some keys (as ``proper`` returns them), without those that the server does not have."""
 
 
 class Undivided:
-    """A listing that cannot be divided, and has neither versions nor a costly list."""
+    """A listing that cannot be divided. Its rows have no versions, and listing them is cheap."""
 
     versioned = False
     countable = True
@@ -292,7 +292,7 @@ class Undivided:
 def everything_at_once(
     listing: Listing, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
 ) -> dict[str, Row]:
-    """The rows of some keys, found by reading the whole list: for small lists that take no keys."""
+    """Look up keys by reading the whole list: for small lists whose route takes no keys."""
     wanted = set(keys)
     whole = replace(window, cursor=None)
     found = (row for page in listing.pages(source, whole, rows, query) for row in page.rows)
@@ -300,7 +300,7 @@ def everything_at_once(
 
 
 def selected(window: Window) -> Selection:
-    """The window's selection, narrowed to its bounds where these are a range of time."""
+    """The window's selection, narrowed to the window's range of time if it has one."""
     selection, bounds = window.selection, window.bounds
     if not isinstance(bounds, Times):
         return selection
@@ -310,7 +310,7 @@ def selected(window: Window) -> Selection:
 
 
 def fresh_rows(source: Source, window: Window, page: Page) -> list[tuple[Row, int]]:
-    """The rows of a page that are neither loaded in this version nor open failures, with their place."""
+    """The rows of a page, with their index, that are neither loaded in this version nor open failures."""
     rows = [(row, place) for place, row in enumerate(page.rows)]
     if not source.known.skip or not rows:
         return rows
@@ -329,7 +329,7 @@ def fresh_rows(source: Source, window: Window, page: Page) -> list[tuple[Row, in
 
 
 def span_of(key: str) -> tuple[datetime, datetime] | None:
-    """The range of time that a failure's key stands for; ``None`` if it is the key of an item."""
+    """The range of time that the key of a failure stands for; ``None`` if it is the key of an item."""
     begin, _, end = key.partition("/")
     try:
         return datetime.fromisoformat(begin), datetime.fromisoformat(end)
@@ -345,7 +345,7 @@ def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def label(keys: Iterable[str], *places: int) -> str:
-    """A chunk's name: its cursor range and a digest of its keys, so that no two chunks share a name."""
+    """The label of a chunk: its cursor range and a digest of its keys, so that labels are unique."""
     digest = hashlib.blake2b("\n".join(keys).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return "-".join([*(f"{place:012d}" for place in places), digest])
 
@@ -353,6 +353,6 @@ def label(keys: Iterable[str], *places: int) -> str:
 def never_ending(resource: str, what: str) -> PagingError:
     """The error for a server whose pages do not advance."""
     return PagingError(
-        f"{resource}: {what}, so reading on would never end or would miss rows",
+        f"{resource}: {what}, so reading would never end or would miss rows",
         hint="Please report this with the server's version (wats-extract check).",
     )

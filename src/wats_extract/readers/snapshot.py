@@ -1,7 +1,7 @@
-"""Lists that come whole in one response: small lists that the server does not page.
+"""Read lists that come in one response: small lists that the server does not page.
 
-Nothing in a response says that it was cut. A list of exactly 1,000, 10,000 or 100,000 rows, WATS's usual
-caps, may have been: it is loaded, and recorded as a ``WINDOW_SATURATED`` failure.
+A response does not tell whether it was cut. A list of exactly 1,000, 10,000 or 100,000 rows (WATS's usual
+caps) may have been cut: it is loaded, and a ``WINDOW_SATURATED`` failure is recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Snapshot(Undivided):
     Attributes:
         route: The route below ``/api``.
         query: The query parameters.
-        instead: The queries to send, one after the other, to a server that refuses ``query``.
+        instead: The queries to send, one after the other, if the server refuses ``query``.
     """
 
     route: str
@@ -37,7 +37,7 @@ class Snapshot(Undivided):
         return key
 
     def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:  # noqa: ARG002
-        """The only page, or one page for each query of ``instead``.
+        """One page, or one page per query of ``instead``.
 
         Raises:
             RequestError: the request fails after all retries.
@@ -53,7 +53,7 @@ class Snapshot(Undivided):
     def _page(self, source: Source, rows: RowsOf, query: Query) -> Iterator[Page]:
         found = source.client.get(self.route, query=query, decode=lambda reply: rows(reply.body))
         count = len(found)
-        cut = f"exactly {count:,} rows came, a usual cap: there may be more" if count in USUAL_CAPS else ""
+        cut = f"exactly {count:,} rows came, a usual cap; there may be more" if count in USUAL_CAPS else ""
         if found:
             yield Page(found, [None] * count, cap=count, saturated=cut)
 

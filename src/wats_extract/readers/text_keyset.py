@@ -1,6 +1,6 @@
 """Keyset paging by a text column: ``partNumber gt 'x'``, in the server's own order.
 
-The server's collation decides how texts are ordered, so nothing is sorted here: each page begins after the
+The server's collation decides how texts are ordered. So rows are not sorted here: each page begins after the
 last text of the previous page. For the same reason the list cannot be divided into ranges. Reading ends with
 a page that has no new rows.
 """
@@ -81,7 +81,7 @@ class TextKeyset(Undivided):
         return source.client.get(self.route, query=page, decode=lambda reply: rows(reply.body))
 
     def _check_end(self, found: list[Row]) -> None:
-        """Refuse a full page of known rows: it is not the end, the server ignores the filter."""
+        """Raise for a full page without new rows: it is not the end, the server ignores the filter."""
         if len(found) >= self.page_size:
             raise never_ending(self.route, f"the server ignores '{self.field} gt'")
 

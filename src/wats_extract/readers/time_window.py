@@ -1,12 +1,12 @@
-"""Windows on time: for routes that take a range of time, return a limited number of rows, and do not page.
+"""Read by time windows: for routes that take a range of time, cap their rows, and do not page.
 
 A window whose response may have been cut is read again, narrower. A response is certainly whole only if the
-server has returned more rows in another response. So every response as large as the largest one is doubted,
-and the server's real cap is learned, whatever it declares. A window that is cut even at the smallest width is
-loaded as far as it goes and recorded as saturated; the reading goes on.
+server has returned more rows in another response, so the largest response so far may always be cut. That way
+the reader learns the server's real cap, whatever it declares. If a window is cut even at the smallest width,
+its rows are loaded, it is recorded as saturated, and the reading goes on.
 
-How wide a window is (``widths``) follows from earlier windows, and from the rows of a cut response: usually
-they are the newest ones. Completeness does not rest on that: only whole responses count as covered.
+:mod:`~wats_extract.readers.widths` chooses how wide windows are. Completeness does not depend on its choice:
+only whole responses count as covered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 
 from wats_extract.cursor import Cursor, StartCursor
 from wats_extract.filters import odata, wats_filter
@@ -63,7 +64,7 @@ class TimeWindows:
         return key.lower() if len(key) == UUID_LENGTH else key
 
     def split(self, source: Source, window: Window, rows: RowsOf, parts: int) -> list[Bounds]:  # noqa: ARG002
-        """Ranges of time; without ``since`` they get narrower towards the present, where the rows are."""
+        """Ranges of time. Without ``since`` they get narrower towards the present, where most rows are."""
         begin, end, _ = self._span(window)
         known = begin != BEFORE_WATS
         edges = {
@@ -80,30 +81,30 @@ class TimeWindows:
             RequestError: a request fails after all retries.
         """
         begin, end, done = self._span(window)
-        walk = _Walk(self.cap)
-        widths = Widths(end.timestamp(), from_the_end=begin == BEFORE_WATS)
+        cap = _LearnedCap(self.cap)
+        widths = Widths(end.timestamp(), search_from_end=begin == BEFORE_WATS)
         read_from, until, before = begin, end, set[str]()
         while begin < end:
-            answer = self._ask(source, window, rows, query, begin, until)
-            span, times = (begin.timestamp(), until.timestamp()), self._times(answer, begin, until)
-            doubt = walk.doubts(answer)
-            if doubt and until - begin > self.smallest:
-                until = self._end(begin, widths.after_cut(*span, times, rows=len(answer)), end)
+            found = self._request(source, window, rows, query, begin, until)
+            span, times = (begin.timestamp(), until.timestamp()), self._times(found, begin, until)
+            judged = cap.judge(found)
+            if judged is not _Response.WHOLE and until - begin > self.smallest:
+                until = self._end(begin, widths.after_cut(*span, times, rows=len(found)), end)
                 continue
-            cut = doubt is not None and doubt.certain
-            fresh = list({row.key: row for row in answer if row.key not in before}.values())
+            cut = judged is _Response.CUT
+            fresh = list({row.key: row for row in found if row.key not in before}.values())
             if until == end:
                 fresh = [row for row in fresh if not self._belongs_to_next(row, window)]
             if cut and read_from < begin:
                 done = max(done, min(begin, self.now()))
-                yield _page([], read_from, begin, done, cap=walk.cap, cut=False)
+                yield _page([], read_from, begin, done, cap=cap.rows, cut=False)
                 read_from = begin
-            if answer or until == end:
+            if found or until == end:
                 done = done if cut else max(done, min(until, self.now()))
-                yield _page(fresh, read_from, until, done, cap=walk.cap, cut=cut)
+                yield _page(fresh, read_from, until, done, cap=cap.rows, cut=cut)
                 read_from = until
-            begin, before = until, {row.key for row in answer}
-            until = self._end(begin, widths.after_whole(*span, times, rows=len(answer), cap=walk.cap), end)
+            begin, before = until, {row.key for row in found}
+            until = self._end(begin, widths.after_whole(*span, times, rows=len(found), cap=cap.rows), end)
 
     def look_up(
         self, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
@@ -146,70 +147,67 @@ class TimeWindows:
         steps = max(1, int((instant - grid.timestamp()) / self.smallest.total_seconds()))
         return min(grid + steps * self.smallest, end)
 
-    def _times(self, answer: list[Row], begin: datetime, end: datetime) -> list[float]:
+    def _times(self, found: list[Row], begin: datetime, end: datetime) -> list[float]:
         """The times of the rows in a response, sorted; empty if one is missing or outside the window."""
         try:
-            times = sorted(_instant(getattr(row.record, self.moment)) for row in answer)
+            times = sorted(_instant(getattr(row.record, self.moment)) for row in found)
         except (AttributeError, TypeError, ValueError):
             return []
         within = times and begin.timestamp() <= times[0] and times[-1] <= end.timestamp()
         return times if within else []
 
-    def _ask(
+    def _request(
         self, source: Source, window: Window, rows: RowsOf, query: Query, begin: datetime, end: datetime
     ) -> list[Row]:
         asked = wats_filter.body(window.selection.asked)
-        question: Mapping[str, str | int] = {
+        body: Mapping[str, str | int] = {
             **{name: text for name, text in asked.items() if name not in self.queried},
             "dateFrom": odata.timestamp_text(begin),
             "dateTo": odata.timestamp_text(end),
             "topCount": self.cap,
         }
         query = query | {name: text for name, text in asked.items() if name in self.queried}
-        return source.client.get(
-            self.route, query=query, body=question, decode=lambda reply: rows(reply.body)
-        )
+        return source.client.get(self.route, query=query, body=body, decode=lambda reply: rows(reply.body))
 
 
-@dataclass(frozen=True, slots=True)
-class _Doubt:
-    """A response may have been cut; ``certain`` if its number of rows is that of a cap."""
+class _Response(Enum):
+    """Whether a response has all rows of its window."""
 
-    certain: bool
+    WHOLE = auto()
+    MAYBE_CUT = auto()
+    CUT = auto()
 
 
 @dataclass
-class _Walk:
-    """What the reading learns about the server's cap.
+class _LearnedCap:
+    """The server's cap, learned from its responses.
 
     Attributes:
-        cap: The largest number of rows in one response, as far as is known.
+        rows: The cap, as far as is known.
         largest: The largest number of rows in any response so far.
-        at_largest: The keys of the first response with so many rows.
+        at_largest: The keys of the first response with that number of rows.
     """
 
-    cap: int
+    rows: int
     largest: int = 0
     at_largest: frozenset[str] = frozenset()
 
-    def doubts(self, answer: list[Row]) -> _Doubt | None:
-        """Whether a response may have been cut; ``None`` if the server has returned more rows at once.
+    def judge(self, found: list[Row]) -> _Response:
+        """Whether a response is whole, which it is if the server has returned more rows at once.
 
-        It was certainly cut if it has as many rows as requested, a usual cap, or as many rows as another
-        response with different rows.
+        It was cut if it has as many rows as requested, a usual cap, or as many rows as another response with
+        different rows.
         """
-        count = len(answer)
-        if count < self.largest or count < min(SMALLEST_CAP, self.cap):
-            return None
-        keys = frozenset(row.key for row in answer)
-        certain = (
-            count >= self.cap or count in USUAL_CAPS or (count == self.largest and keys != self.at_largest)
-        )
+        count = len(found)
+        if count < self.largest or count < min(SMALLEST_CAP, self.rows):
+            return _Response.WHOLE
+        keys = frozenset(row.key for row in found)
+        cut = count >= self.rows or count in USUAL_CAPS or (count == self.largest and keys != self.at_largest)
         if count > self.largest:
             self.largest, self.at_largest = count, keys
-        if certain:
-            self.cap = count
-        return _Doubt(certain)
+        if cut:
+            self.rows = count
+        return _Response.CUT if cut else _Response.MAYBE_CUT
 
 
 def _instant(text: str) -> float:
@@ -223,7 +221,7 @@ def _page(rows: list[Row], begin: datetime, end: datetime, done: datetime, *, ca
     coverage = Coverage(
         "start", odata.timestamp_text(begin), odata.timestamp_text(end), len(rows), cap, complete=not cut
     )
-    why = f"{coverage.key}: {len(rows):,} rows came, as many as the server returns; there may be more"
+    why = f"{coverage.key}: {len(rows):,} rows came, the most that the server returns; there may be more"
     before: Cursor = StartCursor(start=odata.timestamp_text(min(begin, done)))
     cursors: list[Cursor | None] = [before] * len(rows)
     return Page(
