@@ -1,9 +1,0 @@
-"""How long hypothesis searches: as usual in a test, far longer with ``make fuzz``."""
-
-from __future__ import annotations
-
-from hypothesis import HealthCheck, settings
-
-settings.register_profile(
-    "thorough", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
