@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.command_line import CommandLine
+from tests.retrying import IMPATIENT
 from wats_extract.fake.app import App
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
@@ -63,3 +64,9 @@ def command_line(tmp_path: Path) -> Iterator[CommandLine]:
     """The command line in an empty folder."""
     with CommandLine.inside(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all clients that a test creates retry at once."""
+    monkeypatch.setattr("wats_extract.http.client.RetryPolicy", lambda: IMPATIENT)

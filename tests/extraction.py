@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import polars as pl
 
 from tests import expected
 from tests.conftest import TOKEN
+from tests.retrying import IMPATIENT
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.job import Job, RunReport, Task, Tolerance
@@ -28,9 +28,6 @@ from wats_extract.resources.catalogue import RESOURCES
 Rows = list[dict[str, Any]]
 
 DESTINATIONS = ("duckdb", "parquet")
-
-IMPATIENT = RetryPolicy(first_wait=0.001, longest_wait=0.01, random=random.Random(1))
-"""As many attempts as usual, with hardly any wait between them."""
 
 
 @dataclass

@@ -12,8 +12,9 @@ import pytest
 
 from tests.command_line import SECRET, CommandLine
 from tests.conftest import TOKEN, Server
-from tests.extraction import DESTINATIONS, IMPATIENT, Extraction, assert_same, expected_tables
+from tests.extraction import DESTINATIONS, Extraction, assert_same, expected_tables
 from tests.failing import FailingServer
+from tests.retrying import IMPATIENT
 from wats_extract.fake.faults import KINDS, Faults
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve

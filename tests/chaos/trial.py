@@ -25,7 +25,7 @@ from polars.testing import assert_frame_equal
 from tests.chaos import at_step
 from tests.chaos.figures import Figures
 from tests.chaos.world import TOKEN, World
-from tests.extraction import IMPATIENT
+from tests.retrying import IMPATIENT
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.job import Job, RunReport
 from wats_extract.engine.run import execute

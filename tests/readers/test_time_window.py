@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.readers.simulated import Time
 
@@ -144,7 +144,6 @@ def instants() -> st.SearchStrategy[list[float]]:
 moments = st.none() | st.integers(0, 100 * 86_400 * 10).map(lambda tenth: BEGINNING + tenth * SECOND / 10)
 
 
-@settings(max_examples=40, deadline=None, database=None)
 @given(instants(), st.integers(2, 40), moments, moments, st.booleans(), GIVING, SPEAKING)
 def test_every_row_comes_once_and_what_is_cut_is_named(
     seconds: list[float],
@@ -185,7 +184,6 @@ def test_every_row_comes_once_and_what_is_cut_is_named(
     assert len(server.asked) <= 4 * (most + 2) * (1 + len(seconds) / max(1, cap - 1))
 
 
-@settings(max_examples=40, deadline=None, database=None)
 @given(instants(), st.integers(10, 40), GIVING)
 def test_a_server_that_caps_lower_than_it_is_asked_loses_nothing(
     seconds: list[float], cap: int, gives: str
@@ -217,7 +215,6 @@ def test_many_rows_at_one_instant_are_no_cap() -> None:
     assert not any(page.saturated for page in found)
 
 
-@settings(max_examples=40, deadline=None, database=None)
 @given(instants(), st.integers(2, 40), st.lists(st.floats(0, 80 * 86_400), min_size=1, max_size=40))
 def test_rows_that_arrive_in_windows_not_yet_read_come_once(
     seconds: list[float], cap: int, later: list[float]

@@ -463,7 +463,7 @@ def test_no_key_leaves_its_route(tmp_path: Path) -> None:
 # ── a large document ────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("parquet", marks=pytest.mark.long)])
 def test_a_document_of_100_mb_lands(kind: str, tmp_path: Path) -> None:
     data = base64.b64encode(bytes(63_000_000))  # 84 MB as text
     steps = b",".join(
