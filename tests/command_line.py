@@ -1,4 +1,4 @@
-"""The command line as a user has it: a folder, an environment, pipes instead of a terminal, and an exit code."""
+"""Runs the command line as a user does: in a folder, with an environment, for exit code and output."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class CommandLine:
         return self.finished(start(*MODULE, *args, folder=self.folder, env=self.env, teardown=False))
 
     def finished(self, process: Process) -> Finished:
-        """Wait for a process to end, and check that it printed neither the token nor terminal control codes."""
+        """Wait for a process to end. It may print neither the token nor terminal control codes."""
         out, err = process.communicate(timeout=HANGS_AFTER)
         for text in (out, err):
             assert SECRET not in text

@@ -18,8 +18,8 @@ class FailingServer(App):
     Args:
         plant: Its reports.
         good: Number of requests that are answered as usual.
-        fault: What happens to all further requests: a kind of `Faults`, or ``401`` for a token that is no longer
-            valid. ``None`` for nothing.
+        fault: What happens to all further requests: a kind of `Faults`, ``401`` for a token that is no longer
+            valid, or ``None`` for nothing.
         options: Of `App`.
     """
 

@@ -1,8 +1,8 @@
 """Runs Python programs in forks of one process that has imported the library already.
 
-A short command spends most of its time on imports; a fork has them for nothing. `forked` starts this script and
-talks to it in lines: one JSON order on stdin, one number on stdout. An order to start a program is answered with
-its process id, an order to wait for one with its exit code. The script ends when stdin is closed.
+A short command spends most of its time on imports, and a fork need not repeat them. `forked` starts this
+script and sends one JSON object per line to its stdin. The reply on stdout is one number per line: the
+process id of a program that was started, or the exit code of one that ended. The script ends with its stdin.
 
 The server itself only imports. It must not use what it imports: thread pools do not survive a fork.
 """

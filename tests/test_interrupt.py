@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command within two seconds, whatever it waits for. The next run goes on from there."""
+"""Ctrl-C and SIGTERM end a command within two seconds, whatever it waits for; the next run continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROMPT = 2.0
 """Seconds within which a command must end."""
 
 INTO_THE_WAIT = 0.2
-"""Seconds after which a command that made its last request is waiting for certain. Nothing shows it from outside."""
+"""Seconds between a command's last request and the signal, so that it is waiting by then."""
 
 
 def serve(command_line: CommandLine, fault: str | None, **options: float) -> FailingServer:

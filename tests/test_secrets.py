@@ -54,7 +54,7 @@ def leaks(text: str | bytes) -> list[str]:
 
 
 class EchoServer(App):
-    """A server that repeats the token it was sent: in errors about the first reports and, if asked, in data."""
+    """A server that repeats the token it was sent, in errors about the first reports or in data."""
 
     def __init__(self, *args: Any, in_data: bool = False, **options: Any) -> None:
         super().__init__(*args, token=MARKER, **options)
