@@ -1,5 +1,5 @@
-# What a clone needs: `make demo` and `make test`. Both only need Python 3.11 or later, and make.
-# Everything is installed into the folder .venv of this clone; `make clean` removes it again.
+# For a clone of this repository: `make demo`, `make test`, and the rest of `make help`.
+# Everything is installed into the folder .venv of the clone. It needs Python 3.11 or later, and make.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,26 +7,28 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 PIPELINE := pipelines/reports.yaml
 NATIVE := src/build_steps.py $(wildcard src/wats_extract/shred/wsjf/*.[ch])
 
-# Where to look for Python; `make demo PYTHON=...` names another one.
+# Interpreters to try; `make demo PYTHON=/path/to/python3` names another one.
 PYTHON :=
 CANDIDATES := $(strip $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos lint fuzz sanitize bench format docs notebook constraints clean
+.PHONY: help demo test test-long test-all chaos lint fuzz sanitize bench format docs notebook constraints clean
 
 help:
-	@echo "make demo         extract from the embedded demo server into data/wats.duckdb, and look at it"
-	@echo "make test         ruff, mypy, import-linter and all tests: what CI runs"
-	@echo "make chaos        kill and fault real extractions, hundreds of times (some 10 minutes)"
-	@echo "make lint         the same without the tests"
-	@echo "make fuzz         search for input that breaks what reads it; SECONDS=30 for each target"
+	@echo "make demo         extract from the embedded demo server into data/wats.duckdb, and query it"
+	@echo "make test         ruff, mypy, import-linter and the tests (5 minutes)"
+	@echo "make test-long    the tests that 'make test' leaves out: chaos, fuzzing, many more examples (30 minutes)"
+	@echo "make test-all     make test, then make test-long: what CI runs"
+	@echo "make lint         ruff, mypy and import-linter only"
+	@echo "make chaos        kill and disturb real extractions; writes the figures in docs/reliability.md (10 minutes)"
+	@echo "make fuzz         search for input that breaks a parser; SECONDS=30 per target"
 	@echo "make sanitize     run the native module under AddressSanitizer and UBSan (two minutes)"
-	@echo "make bench        measure speed and memory, alone and against others (20 minutes); QUICK=1: two minutes"
-	@echo "make format       let ruff put the code in order"
-	@echo "make docs         write docs/resources.md and docs/tables.md again, from the declarations"
+	@echo "make bench        measure speed and memory, also of other tools (20 minutes); QUICK=1 takes two minutes"
+	@echo "make format       fix style with ruff"
+	@echo "make docs         generate docs/resources.md and docs/tables.md from the declarations"
 	@echo "make notebook     open notebooks/ in JupyterLab"
 	@echo "make constraints  pin the newest versions in constraints.txt"
-	@echo "make clean        remove .venv and caches; data/ stays"
+	@echo "make clean        remove .venv and caches, but not data/"
 
 demo: $(VENV)/.installed
 	@echo "Extracting from the embedded demo server: wats-extract run $(PIPELINE)"
@@ -34,12 +36,24 @@ demo: $(VENV)/.installed
 	@echo
 	@$(BIN)/python docs/examples/look.py
 
+# ---------------------------------------------------------------- tests
+
 test: lint
 	@echo "Running the tests"
 	@$(BIN)/pytest --quiet --numprocesses auto
 
-chaos: $(VENV)/.installed-for-tests
-	@$(BIN)/python -m tests.chaos --write docs/reliability.md
+# Pytest comes last, so that its summary is the end of the output.
+FUZZ_SECONDS := 10
+test-long: $(VENV)/.installed-for-tests
+	@echo "Killing and disturbing real extractions"
+	@$(BIN)/python -m tests.chaos
+	@echo "Fuzzing each target for $(FUZZ_SECONDS) seconds"
+	@$(BIN)/python -m tests.fuzz.search --seconds $(FUZZ_SECONDS)
+	@echo "Running the long tests, and the property tests with more examples"
+	@$(BIN)/pytest --quiet --numprocesses auto -m "long or hypothesis" --hypothesis-profile=thorough
+
+test-all: test
+	@$(MAKE) --no-print-directory test-long
 
 lint: $(VENV)/.installed-for-tests
 	@echo "Checking style, types and the directions of imports"
@@ -48,18 +62,23 @@ lint: $(VENV)/.installed-for-tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-# Guided by coverage where atheris has a wheel for this platform; otherwise hypothesis alone.
+chaos: $(VENV)/.installed-for-tests
+	@$(BIN)/python -m tests.chaos --write docs/reliability.md
+
+# Guided by coverage where atheris has a wheel for this platform; otherwise hypothesis generates the input.
 SECONDS := 30
 fuzz: $(VENV)/.installed-for-tests
 	@$(INSTALL) --only-binary :all: atheris 2>/dev/null || echo "atheris cannot be installed here"
 	@$(BIN)/python -m tests.fuzz.search --seconds $(SECONDS)
-	@echo "Testing the laws of shredding with more examples"
+	@echo "Testing shredding and parsing with more examples"
 	@$(BIN)/pytest --quiet --numprocesses auto --hypothesis-profile=thorough tests/shred tests/fuzz
 
 sanitize: $(VENV)/.installed-for-tests
 	@$(BIN)/python -m tests.shred.sanitize --seconds $(SECONDS)
 
-# What it is compared with goes into environments of its own, beside this one.
+# ---------------------------------------------------------------- everything else
+
+# The tools that wats-extract is compared with get virtual environments of their own, inside .venv.
 QUICK :=
 bench: $(VENV)/.installed-for-tests
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick,--real-budget)
@@ -76,21 +95,21 @@ notebook: $(VENV)/.installed
 	@$(INSTALL) -e '.[notebook]'
 	@$(BIN)/jupyter lab notebooks
 
-# ---------------------------------------------------------------- the private virtual environment
+# ---------------------------------------------------------------- the virtual environment
 
 $(VENV)/.made:
 	@for candidate in $(CANDIDATES); do \
 		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-			echo "Making a virtual environment in $(VENV) ($$("$$candidate" --version))"; \
+			echo "Creating a virtual environment in $(VENV) ($$("$$candidate" --version))"; \
 			rm -rf $(VENV); \
 			"$$candidate" -m venv $(VENV) && touch $@ && exit 0; \
 			rm -rf $(VENV); \
-			echo "$$candidate cannot make one. On Debian and Ubuntu: sudo apt install python3-venv" >&2; \
+			echo "$$candidate cannot create one. On Debian and Ubuntu: sudo apt install python3-venv" >&2; \
 			exit 1; \
 		fi; \
 	done; \
-	echo "Python 3.11 or later is needed, and none was found as: $(CANDIDATES)" >&2; \
-	echo "Install one, or say where it is: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
+	echo "Python 3.11 or later is required. None of these is one: $(CANDIDATES)" >&2; \
+	echo "Install it, or say where it is: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
 	exit 1
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt $(NATIVE)
@@ -100,14 +119,14 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt $(NATIVE)
 	@touch $@
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	@echo "Installing what the tests need"
+	@echo "Installing the tools for tests"
 	@$(INSTALL) --group test --group lint
 	@touch $@
 
-# ---------------------------------------------------------------- now and then
+# ---------------------------------------------------------------- maintenance
 
 constraints: $(VENV)/.made
-	@echo "Installing the newest versions of everything, to pin them"
+	@echo "Installing the newest versions of all dependencies, to pin them"
 	@rm -rf $(VENV)/fresh
 	@$(BIN)/python -m venv $(VENV)/fresh
 	@$(VENV)/fresh/bin/python -m pip install -qq --upgrade pip

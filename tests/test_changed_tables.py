@@ -1,37 +1,33 @@
-"""Tables that somebody changed by hand: nothing lands twice, and errors say what to do."""
+"""Tables that a user changed by hand: no row is loaded twice, and errors say what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 
-from tests.engine.test_extraction import assert_same
-from tests.extraction import Extraction, expected_tables
-from wats_extract.engine import cursors
-from wats_extract.engine.run import repair
+from tests.command_line import CommandLine
+from tests.conftest import Server
+from tests.extraction import DESTINATIONS, Extraction, assert_same, expected_tables
 from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Commit
+from wats_extract.pipeline.loading import load
+from wats_extract.pipeline.opening import destination_of
+from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.state.tables import STATE
 
 HOW: dict[str, Callable[[Extraction, list[str]], object]] = {
     "the next run": lambda extraction, keys: extraction.run(),
     "a full refresh": lambda extraction, keys: extraction.run(full_refresh=True),
-    "verify --repair": lambda extraction, keys: repaired(extraction, keys),
+    "verify --repair": lambda extraction, keys: extraction.repair({"reports": keys}),
 }
 
 
-def repaired(extraction: Extraction, keys: list[str]) -> object:
-    with extraction.client() as client:
-        return repair(extraction.job(), client, {"reports": keys})
-
-
-def changed(extraction: Extraction, sql: str) -> list[str]:
-    """The table of reports is changed; the keys that are gone."""
-    with duckdb.connect(extraction.folder / "wats.duckdb") as tables:
+def change(file: Path, sql: str) -> list[str]:
+    """Change the table of reports; returns the keys of the reports that are gone."""
+    with duckdb.connect(file) as tables:
         before = {uuid for (uuid,) in tables.execute("SELECT uuid FROM reports").fetchall()}
         tables.execute(sql)
         there = tables.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reports'").fetchall()
@@ -43,43 +39,47 @@ def changed(extraction: Extraction, sql: str) -> list[str]:
 @pytest.mark.parametrize(
     "sql", ["DELETE FROM reports WHERE result <> 'Passed'", "ALTER TABLE reports RENAME TO old_reports"]
 )
-def test_steps_of_reports_that_were_deleted_alone_do_not_land_twice(
-    sql: str, how: str, server: Any, tmp_path: Path
+def test_after_only_reports_were_deleted_their_steps_are_not_loaded_twice(
+    sql: str, how: str, server: Server, tmp_path: Path
 ) -> None:
     plant = Plant(30)
     _, url = server(plant)
     extraction = Extraction(url, tmp_path, names=["reports"])
     assert extraction.run().status == "succeeded"
-    gone = changed(extraction, sql)
+    gone = change(tmp_path / "wats.duckdb", sql)
     assert gone
     HOW[how](extraction, gone)
-    assert_same(
-        extraction, {name: rows for name, rows in expected_tables(plant).items() if name != "report_headers"}
+    tables = expected_tables(plant)
+    del tables["report_headers"]
+    assert_same(extraction, tables)
+
+
+@pytest.mark.parametrize("kind", DESTINATIONS)
+def test_a_cursor_that_is_not_json_is_named_and_can_be_cleared(kind: str, command_line: CommandLine) -> None:
+    place = command_line.folder / ("wats.duckdb" if kind == "duckdb" else "wats")
+    file = command_line.pipeline(
+        url="demo?reports=10", kind=kind, path=place.as_posix(), resources="[{name: report_headers}]"
     )
+    assert command_line.wats("run", file, "-q").code == 0
+    break_cursors(command_line.folder / file)
+
+    ended = command_line.wats("run", file, "--json")
+    assert ended.code == 1
+    assert "the cursor of report_headers was changed" in ended.err
+    assert "wats-extract state" in ended.err
+    assert "42 or so" in command_line.wats("state", file, "show").out
+    assert command_line.wats("state", file, "clear", "--yes").code == 0
+    assert command_line.wats("run", file, "-q").code == 0
+    assert "10" in command_line.wats("status", file).out
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-def test_a_cursor_that_cannot_be_read_is_named_and_can_be_cleared(
-    kind: str, server: Any, tmp_path: Path
-) -> None:
-    _, url = server(Plant(10))
-    extraction = Extraction(url, tmp_path, kind, names=["reports"])
-    assert extraction.run().status == "succeeded"
-    destination = extraction.destination()
+def break_cursors(file: Path) -> None:
+    """Replace the cursors of a pipeline by something that is not JSON."""
+    pipeline = load(file, catalogue=RESOURCES, environ={})
+    destination = destination_of(pipeline)
     destination.open()
     try:
-        spoiled = [row | {"cursor": "42 or so"} for row in destination.read(STATE).to_pylist()]
-        destination.commit(Commit("by hand", {}, {}, frozenset(), {STATE: spoiled}))
+        rows = [row | {"cursor": "42 or so"} for row in destination.read(STATE).to_pylist()]
+        destination.commit(Commit("by hand", {}, {}, frozenset(), {STATE: rows}))
     finally:
         destination.close()
-
-    report = extraction.run()
-    assert (report.status, report.exit_code) == ("failed", 1)
-    assert "the cursor of reports is not a JSON object" in report.message
-    assert "wats-extract state FILE" in report.message
-    with cursors.changing(destination, "test") as write:
-        (before,) = cursors.stored(destination, "test")
-        assert before.cursor == {"unreadable": "42 or so"}
-        write([cursors.Change(before.cursor, cursors.Stored("reports", before.selection, {}))])
-    assert extraction.run().status == "succeeded"
-    assert len(extraction.table("reports")) == 10

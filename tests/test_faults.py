@@ -1,10 +1,8 @@
-"""Every fault, alone and mixed, on every fifth request: the same tables come out."""
+"""Server faults, alone and mixed: the same tables come out, or the run ends with the right exit code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,109 +10,106 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.cli.conftest import SECRET, Desk, desk_in
-from tests.engine.test_extraction import assert_same
-from tests.extraction import IMPATIENT, Extraction, expected_tables
-from wats_extract.fake.app import App
-from wats_extract.fake.exchange import Request, Response
+from tests.command_line import SECRET, CommandLine
+from tests.conftest import TOKEN, Server
+from tests.extraction import DESTINATIONS, Extraction, assert_same, expected_tables
+from tests.failing import FailingServer
+from tests.retrying import IMPATIENT
 from wats_extract.fake.faults import KINDS, Faults
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
-from wats_extract.http.client import Client, Connection
 
-Server = Callable[..., tuple[App, str]]
 REPORTS = 30
-LIMITS = {"timeout": 1.0, "largest_answer": 50_000_000}
-
-
-class Patient(Extraction):
-    """With twice the tries: six in a row go wrong by chance once in 15,000 items, too often for a test."""
-
-    def client(self, **limits: Any) -> Client:
-        connection = Connection(self.url, self.token, requests_per_minute=None, **limits)
-        return Client(connection, policy=replace(IMPATIENT, attempts=12))
+LIMITS = {"timeout": 0.2, "largest_answer": 50_000_000}
+PATIENT = replace(IMPATIENT, attempts=12)
+"""Twice the usual attempts: with six, one item in 15,000 fails by chance, which is too often for a test."""
 
 
 @pytest.mark.parametrize("fault", KINDS)
-def test_every_fault_alone(fault: str, server: Server, tmp_path: Path) -> None:
-    plant = Plant(REPORTS)
+def test_one_request_in_five_fails_in_one_way(fault: str, server: Server, tmp_path: Path) -> None:
+    reports = 10 if fault == "drip" else REPORTS  # each drip takes five timeouts
+    plant = Plant(reports)
     app, url = server(plant, faults=Faults(rate=0.2, kinds=[fault], seed=7))
-    extraction = Patient(url, tmp_path)
+    extraction = Extraction(url, tmp_path, policy=PATIENT)
     report = extraction.run(limits=LIMITS)
     assert (report.status, report.failures) == ("succeeded", 0)
-    assert fault == "slow" or app.total > REPORTS + 4, "some were asked for again"
+    assert fault == "slow" or app.total > reports + 4, "some requests were repeated"
     assert_same(extraction, expected_tables(plant))
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_all_faults_mixed(kind: str, seed: int, server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", DESTINATIONS)
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_one_request_in_five_fails_in_any_way(kind: str, seed: int, server: Server, tmp_path: Path) -> None:
     plant = Plant(REPORTS)
     _, url = server(plant, faults=Faults(rate=0.2, kinds=KINDS, seed=seed))
-    extraction = Patient(url, tmp_path, kind)
+    extraction = Extraction(url, tmp_path, kind, policy=PATIENT)
     report = extraction.run(limits=LIMITS)
     assert (report.status, report.failures) == ("succeeded", 0)
     assert_same(extraction, expected_tables(plant))
 
 
-# ── for good ────────────────────────────────────────────────────────────────────────────────────
+# ── servers that go down ────────────────────────────────────────────────────────────────────────
+
+GOOD = 45
+"""Requests that succeed before the server fails: enough for some commits of ten reports."""
+
+OUTAGES = [
+    ("503", 5, "unreachable", "out of reach: HTTP 503"),
+    ("html", 5, "unreachable", "out of reach"),
+    ("drop", 5, "unreachable", "out of reach: no connection, or it broke"),
+    ("stall", 5, "unreachable", "out of reach: no answer within"),
+    ("401", 2, "refused", "HTTP 401"),
+]
 
 
-class Turning(App):
-    """A server that after some requests answers all others in one bad way."""
-
-    def __init__(self, answers: int, kind: str) -> None:
-        super().__init__(Plant(60), token=SECRET)
-        self.answers, self.kind = answers, kind
-
-    @contextmanager
-    def answering(self, request: Request) -> Iterator[Response]:
-        if self.kind and self.total >= self.answers:
-            if self.kind == "401":
-                request = Request(request.method, request.path, request.query, {})
-            else:
-                self.faults = Faults(rate=1.0, kinds=[self.kind])
-        with super().answering(request) as answer:
-            yield answer
+@pytest.mark.parametrize(("fault", "code", "status", "says"), OUTAGES)
+def test_a_server_that_fails_for_good_ends_the_run_and_keeps_what_was_committed(
+    tmp_path: Path, fault: str, code: int, status: str, says: str
+) -> None:
+    app = FailingServer(Plant(60), token=TOKEN, good=GOOD, fault=fault)
+    with serve(app) as server:
+        extraction = Extraction(server.url, tmp_path, names=["reports"], options={"chunk_size": 10})
+        report = extraction.run(limits={"max_in_flight": 4, "timeout": 0.3})
+        assert (report.exit_code, report.status) == (code, status)
+        assert says in report.message
+        items = report.resources["reports"].items
+        assert 20 <= items < 60
+        assert len(extraction.table("reports")) == items
+        assert extraction.table("_wats_failures") == []
+        if fault == "401":
+            assert app.total < GOOD + 2 * 4 + 2, "no request is sent with a token that was refused"
+        app.mend()
+        assert extraction.run().exit_code == 0
+        assert len(extraction.table("reports")) == 60
 
 
 @pytest.mark.parametrize(
-    ("kind", "code", "status", "says"),
-    [
-        ("503", 5, "unreachable", "out of reach: HTTP 503"),
-        ("html", 5, "unreachable", "out of reach"),
-        ("drop", 5, "unreachable", "out of reach: no connection, or it broke"),
-        ("stall", 5, "unreachable", "out of reach: no answer within 1 s"),
-        ("401", 2, "refused", "HTTP 401"),
-    ],
+    ("fault", "code", "status", "says"),
+    [pytest.param(*outage, marks=[] if outage[0] == "401" else pytest.mark.long) for outage in OUTAGES],
 )
-def test_a_server_that_goes_down_or_takes_the_token_back_ends_the_run_and_keeps_what_was_committed(
-    tmp_path: Path, kind: str, code: int, status: str, says: str
+def test_the_command_says_why_the_run_ended(
+    command_line: CommandLine, fault: str, code: int, status: str, says: str
 ) -> None:
-    desk = desk_in(tmp_path)
-    app = Turning(45, kind)
-    file = desk.pipeline(
+    """The same as a process, which waits as long between attempts as it does in production."""
+    app = FailingServer(Plant(60), token=SECRET, good=GOOD, fault=fault)
+    command_line.serve(app)
+    file = command_line.pipeline(
         resources="[{name: reports, chunk_size: 10}]", source=", max_in_flight: 4, timeout: 1s"
     )
-    with serve(app) as server:
-        desk.env["WATS_URL"] = server.url
-        said = desk.wats("run", file, "--json")
-        told: dict[str, Any] = json.loads(said.out)
-        assert (said.code, told["status"]) == (code, status)
-        assert says in said.err
-        assert 20 <= told["resources"]["reports"]["items"] < 60
-        assert counted(desk) == (told["resources"]["reports"]["items"], 0)
-        if code == 2:
-            assert app.total < 45 + 2 * 4 + 2, "nothing is asked with a token that is refused"
-        app.kind = ""
-        app.faults = Faults()
-        assert desk.wats("run", file, "-q").code == 0
-        assert counted(desk) == (60, 0)
+    ended = command_line.wats("run", file, "--json")
+    summary: dict[str, Any] = json.loads(ended.out)
+    assert (ended.code, summary["status"]) == (code, status)
+    assert says in ended.err
+    assert 20 <= summary["resources"]["reports"]["items"] < 60
+    assert _counts(command_line) == (summary["resources"]["reports"]["items"], 0)
+    app.mend()
+    assert command_line.wats("run", file, "-q").code == 0
+    assert _counts(command_line) == (60, 0)
 
 
-def counted(desk: Desk) -> tuple[int, int]:
-    """Reports and failures in the destination."""
-    with duckdb.connect(desk.folder / "data/wats.duckdb", read_only=True) as tables:
+def _counts(command_line: CommandLine) -> tuple[int, int]:
+    """The numbers of reports and of failures in the destination."""
+    with duckdb.connect(command_line.folder / "data/wats.duckdb", read_only=True) as tables:
         [reports] = tables.execute("SELECT count(*) FROM reports").fetchall()
         [failures] = tables.execute("SELECT count(*) FROM _wats_failures").fetchall()
     return reports[0], failures[0]

@@ -1,10 +1,10 @@
-"""Values from users and from data are values: they become no part of a query, SQL, a path or a URL."""
+"""Text from users and servers stays data. It never becomes part of a query, of SQL, of a path or of a URL."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -12,14 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import wats_extract as wx
+from tests.conftest import TOKEN, Server
 from tests.extraction import Extraction
+from tests.retrying import IMPATIENT
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
-from wats_extract.flow import Commit, Destination, Selection
+from wats_extract.errors import PipelineFileError, RequestError
+from wats_extract.flow import Commit, Destination
 from wats_extract.http.client import Client, Connection
-from wats_extract.http.transport import Wire, WireError
-from wats_extract.pipeline.model import Pipeline
-from wats_extract.readers.reader import Source
+from wats_extract.pipeline.loading import load
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.tables import Column, Table
 
@@ -49,7 +51,7 @@ THINGS = Table(
 
 
 def landed(destination: Destination, values: list[str], label: str) -> dict[str, str]:
-    """What is read back after rows with these keys and values were committed, twice."""
+    """Commit rows with these keys and values twice, and read them back as a dictionary."""
     stamp = datetime(2026, 1, 1, tzinfo=UTC)
     rows = [
         {"key": value, "value": value, "_extra": value, "_wats_run_id": "r", "_wats_extracted_at": stamp}
@@ -79,94 +81,80 @@ def landed(destination: Destination, values: list[str], label: str) -> dict[str,
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-def test_odd_keys_and_values_land_as_they_are(kind: str, tmp_path: Path) -> None:
+def test_odd_keys_and_values_are_stored_unchanged(kind: str, tmp_path: Path) -> None:
     destination = DuckDB(tmp_path / "a.duckdb") if kind == "duckdb" else Parquet(tmp_path / "a")
     values = ODD if kind == "duckdb" else [value for value in ODD if "\0" not in value]
     assert landed(destination, values, "odd") == {value: value for value in values}
     assert {path.name for path in tmp_path.iterdir()} <= {"a", "a.duckdb"}
 
 
-@settings(
-    database=None, deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     values=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5, unique=True)
 )
-def test_any_text_is_a_value(values: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_text_is_stored_unchanged(values: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("any")
     assert landed(DuckDB(folder / "a.duckdb"), values, "any") == {value: value for value in values}
 
 
 @pytest.mark.parametrize("name", ['wats"; drop', "main.things", "a b", "ünï", "select"])
 def test_names_of_schemas_and_files_are_quoted(name: str, tmp_path: Path) -> None:
-    assert landed(DuckDB(tmp_path / f"{name}.duckdb".replace('"', "'"), schema=name), ["a"], "x") == {
-        "a": "a"
-    }
+    file = tmp_path / f"{name}.duckdb".replace('"', "'")
+    assert landed(DuckDB(file, schema=name), ["a"], "x") == {"a": "a"}
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "a\\b", "A", "", "a b", "a.b", "a\n", "con:", "ä"])
-def test_a_pipelines_name_is_a_word(name: str) -> None:
-    """It becomes part of file names: of the lock, and of Parquet files."""
-    with pytest.raises(ValueError, match="name"):
-        Pipeline.model_validate(
-            {
-                "version": 1,
-                "name": name,
-                "destination": {"type": "duckdb", "path": "x.duckdb"},
-                "resources": [{"name": "reports"}],
-            }
-        )
+def test_a_pipeline_name_that_is_not_a_word_is_refused(name: str, tmp_path: Path) -> None:
+    """The name becomes part of file names: of the lock file and of Parquet files."""
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        f"version: 1\nname: {json.dumps(name)}\n"
+        "destination: {type: duckdb, path: x.duckdb}\nresources: [{name: reports}]\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(PipelineFileError, match=r"p\.yaml:2: name"):
+        load(file, catalogue=RESOURCES, environ={})
 
 
 @pytest.mark.parametrize("key", [*ODD, "a/b", "a;b", "ä", "."])
 @pytest.mark.parametrize("resource", ["products", "reports", "report_headers", "assets", "users"])
-def test_a_key_stays_one_part_of_its_url(resource: str, key: str, server: Any) -> None:
+def test_a_key_stays_one_segment_of_its_url(resource: str, key: str, server: Server) -> None:
     app, url = server()
-    with Client(Connection(url, "bWFya2VyLXRva2Vu", requests_per_minute=None)) as client:
-        source = Source(resource, client)
-        found = list(RESOURCES[resource].reader.outcomes(source, Selection(), [key]))
-    assert [outcome.key for outcome in found] == [key]
-    usual = {path for path in app.per_route if path}
-    assert all(resource_route_is_plain(path) for path in usual)
-    for asked in app.requests:
-        assert asked.method == "GET"
-        assert asked.path.startswith("/api/")
-        assert "/../" not in asked.path
-        parts = asked.path.split("/")
-        assert all(unquote(part) not in ("..", ".") for part in parts)
+    with wx.connect(url, token=TOKEN) as wats:
+        outcomes = list(wats.fetch_each(resource, [key]))
+    assert [outcome.key for outcome in outcomes] == [key]
+    for route in filter(None, app.per_route):
+        assert route.startswith("/api/")
+        assert "passwd" not in route
+        assert "admin" not in route
+    for request in app.requests:
+        assert request.method == "GET"
+        assert request.path.startswith("/api/")
+        assert all(unquote(segment) not in ("..", ".") for segment in request.path.split("/"))
 
 
-def resource_route_is_plain(path: str) -> bool:
-    return path.startswith("/api/") and "passwd" not in path and "admin" not in path
-
-
-def test_a_route_leaves_neither_its_host_nor_the_api() -> None:
-    wire = Wire("https://wats.test", token="t", timeout=1, connections=1)
-    try:
-        for route in ("/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx"):
-            request = wire._http().build_request("GET", route)
-            assert request.url.host == "wats.test"
-            assert request.url.raw_path.startswith(b"/api/")
-    finally:
-        wire.close()
-
-
-@pytest.mark.parametrize(
-    "route", ["/api/x HTTP/1.1\r\nHost: evil.test", "/api/x\n", "http://evil.test/x", "@evil.test"]
-)
-def test_what_is_no_route_is_not_sent(server: Any, route: str) -> None:
+@pytest.mark.parametrize("route", ["/evil.test/x", "@evil.test", "http://evil.test/x", "..%2F..%2Fx"])
+def test_a_route_stays_on_its_host_and_below_api(server: Server, route: str) -> None:
     app, url = server()
-    wire = Wire(url, token="t", timeout=1, connections=1)
-    try:
-        with pytest.raises(WireError):
-            wire.ask(route, accept="application/json")
-    finally:
-        wire.close()
-    assert not app.requests
+    get(url, route)
+    assert [request.path for request in app.requests] == [f"/api/{route}"]
 
 
-def test_an_attachments_name_is_data(server: Any, tmp_path: Path) -> None:
-    """Nothing is written under a name that a server chose."""
+@pytest.mark.parametrize("route", ["x HTTP/1.1\r\nHost: evil.test", "x\n", "x y"])
+def test_a_route_with_control_characters_is_not_sent(server: Server, route: str) -> None:
+    app, url = server()
+    get(url, route)
+    assert all(request.path == "/api/App/Version" for request in app.requests)
+
+
+def get(url: str, route: str) -> None:
+    """Request a route that the server does not have."""
+    connection = Connection(url, TOKEN, requests_per_minute=None)
+    with Client(connection, policy=IMPATIENT) as client, pytest.raises(RequestError):
+        client.get(route, decode=lambda reply: reply.body)
+
+
+def test_no_file_gets_a_name_that_the_server_chose(server: Server, tmp_path: Path) -> None:
     _, url = server()
     Extraction(url, tmp_path / "data", "parquet", options={"attachments": "content"}).run()
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -1,4 +1,4 @@
-"""What must stay true of the project as a whole: directions of imports, documents, pins."""
+"""Rules for the project as a whole: directions of imports, documentation, pinned versions."""
 
 import re
 import runpy
@@ -36,7 +36,7 @@ def text(*names: str) -> str:
 # ── imports ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_directions_of_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_contracts_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     cli = pytest.importorskip("importlinter.cli")
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(SOURCE.parent)
@@ -44,7 +44,7 @@ def test_directions_of_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.lint_imports(no_cache=True, no_logo=True) == 0
 
 
-def test_no_public_name_is_a_module() -> None:
+def test_no_public_name_is_also_a_module() -> None:
     modules = {module.name for module in iter_modules([str(SOURCE)])}
     for name in modules - {"__main__", "cli"}:
         import_module(f"wats_extract.{name}")
@@ -90,7 +90,7 @@ def test_every_option_is_documented(commands: dict[str, click.Command]) -> None:
 
 
 @pytest.mark.parametrize("name", ["resources.md", "tables.md"])
-def test_generated_page_is_fresh(name: str) -> None:
+def test_generated_page_is_up_to_date(name: str) -> None:
     pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
 
     assert text("docs", name) == pages[name](), "make docs"
@@ -111,14 +111,14 @@ def test_architecture_has_every_module() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(page: Path) -> None:
+def test_relative_links_exist(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
 
     assert [target for target in targets if "//" not in target and not (page.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
-def test_decision_has_four_parts(page: Path) -> None:
+def test_a_decision_has_four_sections(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
 
     assert lines[0].startswith(f"# {int(page.name[:4])}. ")
@@ -137,19 +137,19 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-# ── what a clone holds ──────────────────────────────────────────────────────────────────────────
+# ── files of a clone ────────────────────────────────────────────────────────────────────────────
 
 
 def written_files() -> Iterator[Path]:
     folders = ("src", "tests", "docs", "pipelines", "notebooks", "benchmarks", ".ci")
     inside = (path for folder in folders for path in (ROOT / folder).rglob("*"))
-    for path in (*ROOT.iterdir(), *inside):
+    own = (path for path in ROOT.iterdir() if path.name != ".git")  # a file in a second working tree
+    for path in (*own, *inside):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".pyc", ".pyd", ".so"):
             yield path
 
 
-def test_nothing_of_one_machine_or_one_registry() -> None:
-    # Put together here, so that this file does not find itself.
+def test_no_file_names_a_machine_or_a_registry() -> None:
     foreign = "|".join(
         [
             *(rf"(?<![\w.}}])/{folder}/" for folder in ("root", "home", "work", "opt", "Users")),
@@ -167,16 +167,27 @@ def test_nothing_of_one_machine_or_one_registry() -> None:
     assert found == []
 
 
-def test_ci_runs_what_the_readme_says() -> None:
-    assert "\nexec make test\n" in text(".ci", "run")
+def test_ci_runs_the_readmes_test_command_and_then_the_long_tests() -> None:
+    commands = [line for line in text(".ci", "run").splitlines() if line.startswith("make ")]
+
+    assert commands == ["make test", "make test-long"]
     assert "\nmake test " in text("README.md")
-    assert "\ntest:" in text("Makefile")
+    for target in ("test", "test-long"):
+        assert f"\n{target}:" in text("Makefile")
 
 
-# ── pins ────────────────────────────────────────────────────────────────────────────────────────
+def test_make_help_names_every_target() -> None:
+    makefile = text("Makefile")
+    [phony] = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    named = re.findall(r'^\t@echo "make ([a-z-]+) ', makefile, re.MULTILINE)
+
+    assert sorted(named) == sorted(set(phony.split()) - {"help"})
 
 
-def test_pins_are_names_and_versions() -> None:
+# ── pinned versions ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_constraints_are_names_and_versions() -> None:
     assert [
         name for name, equals, version in PINS if not (equals and re.fullmatch(r"[\w.+!-]+", version))
     ] == []
@@ -184,7 +195,7 @@ def test_pins_are_names_and_versions() -> None:
     assert len(names) == len(set(names))
 
 
-def test_every_requirement_has_a_pin_that_fits() -> None:
+def test_every_requirement_is_pinned_to_a_version_that_fits() -> None:
     pins = {canonicalize_name(name): version for name, _, version in PINS}
     groups = [
         PROJECT["build-system"]["requires"],
@@ -199,7 +210,7 @@ def test_every_requirement_has_a_pin_that_fits() -> None:
     ] == []
 
 
-def test_each_core_dependency_is_weighed() -> None:
+def test_decision_2_covers_every_core_dependency() -> None:
     page = text("docs", "decisions", "0002-dependencies.md")
     names = [Requirement(line).name for line in PROJECT["project"]["dependencies"]]
 

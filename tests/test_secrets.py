@@ -1,7 +1,7 @@
-"""The token shows nowhere but in the request header, whatever a server does with it.
+"""The token appears nowhere but in the request header, whatever a server does with it.
 
-Every command runs with a marker for a token, against a server that echoes it in every spelling; then all
-that was printed and all that was written is searched.
+Every command runs with a marker as its token, against a server that echoes the marker in every encoding. Then
+everything that was printed and written is searched for it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import base64
 import io
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,12 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 import wats_extract as wx
-from tests.cli.conftest import Desk, Said, desk_in
+from tests.command_line import CommandLine, Finished
 from wats_extract.cli.app import COMMANDS
 from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
 from wats_extract.fake.app import App
 from wats_extract.fake.exchange import Request, Response
 from wats_extract.fake.plant.data import Plant
-from wats_extract.fake.server import serve
 
 MARKER = "bWFya2Vy+b2YtYQ/c2VjcmV0dG9rZW4="
 ECHOES = {
@@ -43,19 +40,21 @@ ECHOES = {
     "header in base64": base64.b64encode(f"Basic {MARKER}".encode()).decode(),
 }
 PARTS = [MARKER[:12], MARKER[-16:-1], *ECHOES.values()]
-"""Also a long piece of it is too much."""
+"""Texts that nothing may show: the token in every encoding, and long pieces of it."""
 
 ESCAPE = "\\u001b]0;owned\\u0007\\u001b[2J"
+"""Terminal control codes, as JSON spells them."""
 
 
 def leaks(text: str | bytes) -> list[str]:
+    """The parts of the token that a text shows."""
     if isinstance(text, bytes):
         text = text.decode("latin-1")
     return [part for part in PARTS if part in text]
 
 
-class Echoing(App):
-    """A server that shows the token it was sent, in errors of the first reports, and in data if asked to."""
+class EchoServer(App):
+    """A server that repeats the token it was sent, in errors about the first reports or in data."""
 
     def __init__(self, *args: Any, in_data: bool = False, **options: Any) -> None:
         super().__init__(*args, token=MARKER, **options)
@@ -64,53 +63,46 @@ class Echoing(App):
 
     @contextmanager
     def answering(self, request: Request) -> Iterator[Response]:
-        with super().answering(request) as answer:
-            yield self._echoed(request, answer)
+        with super().answering(request) as response:
+            yield self._echo(request, response)
 
-    def _echoed(self, request: Request, answer: Response) -> Response:
+    def _echo(self, request: Request, response: Response) -> Response:
         uuid = request.path.rpartition("/")[2]
         spelling = self._spelled.get(uuid)
-        if answer.status == 401:
-            return replace(answer, body=f"who is {request.headers['authorization']}?".encode())
+        if response.status == 401:
+            return replace(response, body=f"who is {request.headers['authorization']}?".encode())
         if "Wsjf" in request.path and spelling:
-            return self._failed(list(self._spelled).index(uuid), answer, spelling)
+            return self._fail(list(self._spelled).index(uuid), response, spelling)
         if self.in_data:
             comment = f'"comment":"{MARKER} {ESCAPE}"'.encode()
-            return replace(answer, body=answer.body.replace(b'"comment":null', comment))
-        return answer
+            return replace(response, body=response.body.replace(b'"comment":null', comment))
+        return response
 
-    def _failed(self, number: int, answer: Response, spelling: str) -> Response:
+    def _fail(self, number: int, response: Response, spelling: str) -> Response:
         body = f'{{"Message":"you are {spelling} {ESCAPE}", "path": "/x/{spelling}"}}'.encode()
         match number % 3:
             case 0:
-                return replace(answer, status=403, body=body, headers={"X-Echo": spelling})
+                return replace(response, status=403, body=body, headers={"X-Echo": spelling})
             case 1:
-                return replace(answer, status=404, body=f"<title>{spelling}</title>".encode())
+                return replace(response, status=404, body=f"<title>{spelling}</title>".encode())
             case _:
-                return replace(answer, body=b'{"type": "T", "id": {"' + spelling.encode() + b'": 1}}')
+                return replace(response, body=b'{"type": "T", "id": {"' + spelling.encode() + b'": 1}}')
 
 
 @pytest.fixture
-def serving(desk: Desk) -> Iterator[Any]:
-    with ExitStack() as stack:
-
-        def start(**options: Any) -> Echoing:
-            app = Echoing(Plant(24), gzip=False, **options)
-            desk.env["WATS_URL"] = stack.enter_context(serve(app)).url
-            return app
-
-        yield start
+def command_line(tmp_path: Path) -> Iterator[CommandLine]:
+    with CommandLine.inside(tmp_path, token=MARKER) as made:
+        yield made
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    desk = desk_in(tmp_path)
-    desk.env["WATS_TOKEN"] = MARKER
-    return desk
+def serve(command_line: CommandLine, **options: Any) -> EchoServer:
+    app = EchoServer(Plant(24), gzip=False, **options)
+    command_line.serve(app)
+    return app
 
 
 def written(folder: Path) -> Iterator[tuple[str, str | bytes]]:
-    """Every file as it is, and every table as text."""
+    """Every file as bytes and every table as text, each with its name."""
     for path in folder.rglob("*"):
         if path.is_file():
             yield str(path), path.read_bytes()
@@ -122,9 +114,9 @@ def written(folder: Path) -> Iterator[tuple[str, str | bytes]]:
                     yield name, str(tables.execute(f'FROM "{name}"').fetchall())
 
 
-def assert_nothing_shown(said: Said, *command: str) -> None:
-    assert not leaks(said.out), command
-    assert not leaks(said.err), command
+def assert_shows_nothing(ended: Finished, *command: str) -> None:
+    assert not leaks(ended.out), command
+    assert not leaks(ended.err), command
 
 
 LENIENT = "max_failures: 100\nstop_at_failures: 100%"
@@ -157,98 +149,96 @@ SCRIPT = (
 )
 
 
-def test_every_command_runs() -> None:
-    assert {command[0] for command in SCRIPT} == set(COMMANDS) - {"demo-server"}, (
-        "that one has no token of ours"
-    )
+def test_the_script_has_every_command_that_takes_a_token() -> None:
+    assert {command[0] for command in SCRIPT} == set(COMMANDS) - {"demo-server"}
 
 
 @pytest.mark.parametrize(("kind", "traceback"), [("duckdb", ""), ("parquet", "1")])
-def test_no_command_shows_or_writes_the_token(desk: Desk, serving: Any, kind: str, traceback: str) -> None:
-    app = serving()
-    desk.env["WATS_EXTRACT_TRACEBACK"] = traceback
+def test_no_command_prints_or_writes_the_token(command_line: CommandLine, kind: str, traceback: str) -> None:
+    app = serve(command_line)
+    folder = command_line.folder
+    command_line.env["WATS_EXTRACT_TRACEBACK"] = traceback
     path = "data/wats.duckdb" if kind == "duckdb" else "data/wats"
-    desk.pipeline(kind=kind, path=path, more=LENIENT)
-    desk.pipeline("wrong.yaml", source=f", tokem: {MARKER}", more="max_failures: lots")
-    (desk.folder / "wrong.yaml").write_text(
-        (desk.folder / "wrong.yaml").read_text(encoding="utf-8").replace("${WATS_TOKEN:-}", MARKER),
+    command_line.pipeline(kind=kind, path=path, more=LENIENT)
+    command_line.pipeline("wrong.yaml", source=f", tokem: {MARKER}", more="max_failures: lots")
+    (folder / "wrong.yaml").write_text(
+        (folder / "wrong.yaml").read_text(encoding="utf-8").replace("${WATS_TOKEN:-}", MARKER),
         encoding="utf-8",
     )
     codes = {}
     for command in SCRIPT if kind == "duckdb" else SCRIPT[3:15]:
-        said = desk.wats(*command)
-        codes[command] = said.code
-        assert_nothing_shown(said, *command)
-        assert "this is a bug" not in said.err, said.err
+        ended = command_line.wats(*command)
+        codes[command] = ended.code
+        assert_shows_nothing(ended, *command)
+        assert "this is a bug" not in ended.err, ended.err
     assert codes["run", "p.yaml"] == 0
     assert app.total > 30
-    (desk.folder / "wrong.yaml").unlink()
-    for place, content in written(desk.folder):
+    (folder / "wrong.yaml").unlink()
+    for place, content in written(folder):
         assert not leaks(content), place
-    failed = failures(desk, kind)
+    failed = failures(folder, kind)
     assert len(failed) == len(ECHOES)
     assert all("***" in row["payload"] for row in failed)
 
 
-def failures(desk: Desk, kind: str) -> list[dict[str, Any]]:
+def failures(folder: Path, kind: str) -> list[dict[str, Any]]:
     if kind == "parquet":
-        return pl.read_parquet(desk.folder / "data/wats/_wats_failures/*.parquet").to_dicts()
-    with duckdb.connect(desk.folder / "data/wats.duckdb", read_only=True) as tables:
+        return pl.read_parquet(folder / "data/wats/_wats_failures/*.parquet").to_dicts()
+    with duckdb.connect(folder / "data/wats.duckdb", read_only=True) as tables:
         found = tables.sql("FROM _wats_failures").to_arrow_table()
     rows: list[dict[str, Any]] = found.to_pylist()
     return rows
 
 
-def test_no_error_shows_it_either(desk: Desk, serving: Any) -> None:
-    serving()
-    desk.pipeline(more=LENIENT)
-    url = desk.env["WATS_URL"]
+def test_no_error_message_shows_the_token(command_line: CommandLine) -> None:
+    serve(command_line)
+    command_line.pipeline(more=LENIENT)
+    url = command_line.env["WATS_URL"]
     for name, value in {
         "WATS_TOKEN": f"{MARKER[:-1]}x",
         "WATS_URL": f"https://user:{MARKER}@example.com",
         "WATS_EXTRACT_TRACEBACK": "1",
     }.items():
-        env = desk.env | {name: value}
-        said = Desk(desk.folder, env).wats("run", "p.yaml", "--json")
-        assert_nothing_shown(said, name)
-    desk.env |= {"WATS_URL": "http://127.0.0.1:9", "WATS_EXTRACT_TRACEBACK": "1"}
-    assert_nothing_shown(desk.wats("run", "p.yaml"), "nobody there")
-    desk.env["WATS_URL"] = url
+        other = CommandLine(command_line.folder, command_line.env | {name: value})
+        assert_shows_nothing(other.wats("run", "p.yaml", "--json"), name)
+    command_line.env |= {"WATS_URL": "http://127.0.0.1:9", "WATS_EXTRACT_TRACEBACK": "1"}
+    unreachable = run_python(command_line, "from tests.retrying import retry_at_once; retry_at_once()")
+    assert unreachable.code == 5
+    assert_shows_nothing(unreachable, "no server listens")
+    command_line.env["WATS_URL"] = url
     for fault in (
         f"RuntimeError('no way, ' + {MARKER!r})",
         f"OSError({ECHOES['URL']!r})",
         f"KeyError({ECHOES['base64']!r})",
     ):
-        said = broken_inside(desk, fault)
-        assert said.code == 1
-        assert "Traceback" in said.err
-        assert_nothing_shown(said, fault)
+        ended = run_with_a_bug(command_line, fault)
+        assert ended.code == 1
+        assert "Traceback" in ended.err
+        assert fault.partition("(")[0] in ended.err
+        assert_shows_nothing(ended, fault)
 
 
-def broken_inside(desk: Desk, fault: str) -> Said:
-    """Run with a bug in the middle of it."""
-    script = (
-        "from wats_extract import runner\n"
+def run_with_a_bug(command_line: CommandLine, fault: str) -> Finished:
+    """Run the pipeline into a destination that raises an unexpected error."""
+    code = (
+        "from wats_extract.destinations.duckdb import DuckDB\n"
         f"def broken(*args, **kwargs): raise {fault}\n"
-        "runner._Run.extract = broken\n"
-        "from wats_extract.cli import main\n"
-        "main(['run', 'p.yaml', '--json'])\n"
+        "DuckDB.prepare = broken\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=desk.folder,
-        env=desk.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    return desk.finished(process)
+    return run_python(command_line, code)
 
 
-def test_data_stays_data_and_is_masked_on_the_screen(desk: Desk, serving: Any) -> None:
-    """A comment that holds the token is the server's data: it lands as it is. No screen shows it."""
-    serving(in_data=True)
-    desk.pipeline(more=LENIENT)
+def run_python(command_line: CommandLine, code: str) -> Finished:
+    """Run the pipeline in a process that runs some code first."""
+    return command_line.python(
+        f"{code}\nfrom wats_extract.cli import main\nmain(['run', 'p.yaml', '--json'])"
+    )
+
+
+def test_data_is_stored_as_it_is_and_masked_on_the_screen(command_line: CommandLine) -> None:
+    """A comment that contains the token is the server's data, so it is stored. No screen shows it."""
+    serve(command_line, in_data=True)
+    command_line.pipeline(more=LENIENT)
     for command in (
         ("preview", "p.yaml", "report_headers"),
         ("run", "p.yaml"),
@@ -256,8 +246,8 @@ def test_data_stays_data_and_is_masked_on_the_screen(desk: Desk, serving: Any) -
         ("status", "p.yaml"),
         ("verify", "p.yaml"),
     ):
-        assert_nothing_shown(desk.wats(*command), *command)  # and no escape code: the desk looks for them
-    with duckdb.connect(desk.folder / "data/wats.duckdb", read_only=True) as tables:
+        assert_shows_nothing(command_line.wats(*command), *command)
+    with duckdb.connect(command_line.folder / "data/wats.duckdb", read_only=True) as tables:
         comments = tables.execute("SELECT DISTINCT comment FROM report_headers").fetchall()
         book = [
             str(tables.execute(f"FROM {name}").fetchall())
@@ -267,18 +257,17 @@ def test_data_stays_data_and_is_masked_on_the_screen(desk: Desk, serving: Any) -
     assert not leaks("".join(book))
 
 
-def test_files_have_the_permissions_that_the_user_wants(desk: Desk, serving: Any) -> None:
-    if os.name != "posix":
-        pytest.skip("permissions are POSIX's")
-    serving()
-    desk.pipeline(more=LENIENT)
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
+def test_files_are_created_with_the_users_umask(command_line: CommandLine) -> None:
+    serve(command_line)
+    command_line.pipeline(more=LENIENT)
     before = os.umask(0o077)
     try:
-        assert desk.wats("run", "p.yaml", "-q").code == 0
-        assert desk.wats("init", "new").code == 0
+        for command in (["run", "p.yaml", "-q"], ["init", "new"]):
+            assert command_line.finished(command_line.start(*command)).code == 0
     finally:
         os.umask(before)
-    made = [path for path in desk.folder.rglob("*") if path.name != "p.yaml"]
+    made = [path for path in command_line.folder.rglob("*") if path.name != "p.yaml"]
     assert len(made) > 3
     assert {path.name: oct(path.stat().st_mode & 0o077) for path in made} == {
         path.name: "0o0" for path in made
@@ -289,7 +278,7 @@ def test_files_have_the_permissions_that_the_user_wants(desk: Desk, serving: Any
 
 
 def shown_with_locals(error: BaseException) -> str:
-    """What a notebook shows that shows the variables of every function, too."""
+    """A traceback with the local variables of every function, as some notebooks show it."""
     out = io.StringIO()
     trace = Traceback.from_exception(
         type(error),
@@ -304,29 +293,30 @@ def shown_with_locals(error: BaseException) -> str:
     return out.getvalue()
 
 
+@pytest.mark.usefixtures("no_backoff")
 @pytest.mark.parametrize(
-    ("route", "kind"),
+    ("problem", "kind"),
     [
-        ("refused", TokenRefused),
-        ("nobody", ServerUnreachable),
-        ("broken", RequestError),
+        ("refused token", TokenRefused),
+        ("no server", ServerUnreachable),
+        ("broken reports", RequestError),
     ],
 )
-def test_no_object_and_no_traceback_shows_it(
-    serving: Any, desk: Desk, route: str, kind: type[Exception]
+def test_no_repr_and_no_traceback_shows_the_token(
+    command_line: CommandLine, problem: str, kind: type[Exception]
 ) -> None:
-    app = serving()
-    url = desk.env["WATS_URL"] if route != "nobody" else "http://127.0.0.1:9"
-    token = [f"{MARKER[:-1]}x" if route == "refused" else MARKER]
+    app = serve(command_line)
+    url = command_line.env["WATS_URL"] if problem != "no server" else "http://127.0.0.1:9"
+    token = [f"{MARKER[:-1]}x" if problem == "refused token" else MARKER]
     with wx.connect(url, token=token[0], timeout=1) as wats:
         assert not leaks(repr(wats) + str(wats))
-        if route == "broken":
+        if problem == "broken reports":
             outcomes = list(wats.fetch_each("reports", app.plant.uuids()))
             assert not leaks(repr(outcomes))
             return
-        with pytest.raises(kind) as told:
+        with pytest.raises(kind) as raised:
             list(wats.stream("report_headers"))
-    text = shown_with_locals(told.value)
+    text = shown_with_locals(raised.value)
     assert "wats_extract" in text
     shown = [line for line in text.splitlines() if leaks(line) and "token = [" not in line]
     assert shown == []

@@ -1,4 +1,4 @@
-"""Crash safety from outside: real processes, killed; a real server, failing; tables, compared.
+"""Crash safety, tested from outside: real processes are killed, a real server fails, and tables are compared.
 
-``python -m tests.chaos`` runs all of it, pytest a short version.
+``python -m tests.chaos`` plays all scenarios; pytest plays a few of them.
 """

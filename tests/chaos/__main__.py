@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: every scenario, and the figures at the end."""
+"""``python -m tests.chaos``: play the scenarios and print figures."""
 
 from __future__ import annotations
 
@@ -14,59 +14,66 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.chaos.figures import Figures
-from tests.chaos.scenarios import Scenario, everything
+from tests.chaos.scenarios import Scenario, all_scenarios
+
+FOLDER_PREFIX = "wats-extract-chaos-"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="of all that is left to chance (default 1)")
-    parser.add_argument("--kills", type=int, default=200, help="at random instants, at least (default 200)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="just scenarios whose name has this")
-    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="scenarios at a time (default 2)")
+    """Play the scenarios; 1 if one of them fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos", description="Kill and disturb extractions."
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of everything random (default 1)")
     parser.add_argument(
-        "--write", type=Path, metavar="PAGE", help="put the figures into this page, if all scenarios passed"
+        "--kills", type=int, default=200, help="minimum number of kills at random times (default 200)"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only scenarios whose name contains this text"
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=2, metavar="N", help="scenarios at the same time (default 2)"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="write the figures into this page if all scenarios pass"
     )
     given = parser.parse_args()
     if given.write and given.only:
-        parser.error("--write wants all scenarios")
+        parser.error("--write needs all scenarios, so it cannot be combined with --only")
     console, figures, begun = Console(), Figures(), time.monotonic()
     console.print(f"seed {given.seed}", highlight=False)
-    with tempfile.TemporaryDirectory(prog_name(), ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True) as folder:
         wanted = [
-            each for each in everything(given.seed, given.kills, Path(folder)) if given.only in each.name
+            each for each in all_scenarios(given.seed, given.kills, Path(folder)) if given.only in each.name
         ]
-        failed = _play(wanted, given.seed, Path(folder), figures, at_once=given.at_once)
+        failed = _play(wanted, given.seed, Path(folder), figures, concurrency=given.concurrency)
     console.print()
     figures.show(console)
-    took = time.monotonic() - begun
+    seconds = time.monotonic() - begun
     console.print(
-        f"\n{len(wanted) - failed} of {len(wanted)} scenarios passed in {took:.0f} s, seed {given.seed}",
+        f"\n{len(wanted) - failed} of {len(wanted)} scenarios passed in {seconds:.0f} s, seed {given.seed}",
         highlight=False,
     )
     if failed or not wanted:
         return 1
     if given.write:
-        figures.write(given.write, seed=given.seed, scenarios=len(wanted), seconds=took)
-        console.print(f"the figures stand in {given.write}", highlight=False)
+        figures.write(given.write, seed=given.seed, scenarios=len(wanted), seconds=seconds)
+        console.print(f"wrote the figures into {given.write}", highlight=False)
     return 0
 
 
-def prog_name() -> str:
-    return "wats-extract-chaos-"
-
-
-def _play(scenarios: list[Scenario], seed: int, folder: Path, figures: Figures, *, at_once: int) -> int:
-    """Play them, some at a time; returns how many failed."""
+def _play(scenarios: list[Scenario], seed: int, folder: Path, figures: Figures, *, concurrency: int) -> int:
+    """Play scenarios, some of them at the same time; returns how many failed."""
     shown = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     failed = 0
     with (
         Progress(*columns, console=shown, disable=not shown.is_terminal) as progress,
-        ThreadPoolExecutor(at_once) as pool,
+        ThreadPoolExecutor(concurrency) as pool,
     ):
         bar = progress.add_task("chaos", total=len(scenarios))
         playing = {
-            pool.submit(_timed, scenario, seed + number, folder / str(number), figures): scenario
+            pool.submit(_seconds_of, scenario, seed + number, folder / str(number), figures): scenario
             for number, scenario in enumerate(scenarios)
         }
         for done in as_completed(playing):
@@ -83,7 +90,8 @@ def _play(scenarios: list[Scenario], seed: int, folder: Path, figures: Figures, 
     return failed
 
 
-def _timed(scenario: Scenario, seed: int, folder: Path, figures: Figures) -> float:
+def _seconds_of(scenario: Scenario, seed: int, folder: Path, figures: Figures) -> float:
+    """Play one scenario in a folder of its own."""
     folder.mkdir()
     begun = time.monotonic()
     scenario.play(seed, folder, figures)

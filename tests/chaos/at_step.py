@@ -1,7 +1,7 @@
-"""``wats-extract run FILE`` that kills itself in the middle of a commit.
+"""Run a pipeline in this process, and kill the process in the middle of a commit.
 
-python at_step.py FILE              run to the end, and print the name of every step
-python at_step.py FILE STEP NUMBER  kill this process when the step comes for the NUMBERth time
+``python at_step.py FILE`` runs to the end and prints the name of every step of every commit.
+``python at_step.py FILE STEP NUMBER`` kills the process when the step is reached for the NUMBERth time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import open_client
 from wats_extract.resources.catalogue import RESOURCES
 
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows os.kill terminates with any signal
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows, os.kill terminates with any signal
 
 
-def dying(step: str, number: int) -> Callable[[str], None]:
+def kill_at(step: str, number: int) -> Callable[[str], None]:
+    """A listener that kills this process when a step is reached for the ``number``th time."""
     left = [number]
 
     def on_step(name: str) -> None:
@@ -38,15 +39,16 @@ def dying(step: str, number: int) -> Callable[[str], None]:
 
 
 def destination(pipeline: Pipeline, on_step: Callable[[str], None]) -> Destination:
+    """The pipeline's destination, which reports each step of a commit."""
     config = pipeline.destination
-    if config.type == "duckdb":  # few, so that the file is opened again during the run
+    if config.type == "duckdb":  # few rows, so that the file is closed and opened again during a run
         return DuckDB(config.path, reopen_rows=5_000, on_step=on_step)
     return Parquet(config.path, on_step=on_step)
 
 
 def main(file: str, step: str = "", number: str = "0") -> int:
     pipeline = load(Path(file), catalogue=RESOURCES)
-    on_step = dying(step, int(number)) if step else lambda name: print(name)
+    on_step = kill_at(step, int(number)) if step else lambda name: print(name)
     job = replace(job_of(pipeline, Overrides()), destination=destination(pipeline, on_step))
     with open_client(pipeline.source) as client:
         return execute(job, client).exit_code

@@ -1,4 +1,4 @@
-"""What a chaos run has done to the program, and what came of it."""
+"""Counts what a chaos run did to extractions, and how they took it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from wats_extract import __version__
 
 BEGIN, END = "<!-- figures of make chaos -->", "<!-- end of figures -->"
-"""Between these lines of a page stand the figures of the last run."""
+"""The figures of the last run are between these lines of a page."""
 
 ORDER = (
     "kills survived",
@@ -28,42 +28,42 @@ ORDER = (
     "outages survived",
     "faults injected",
     "bad documents tried",
-    "scans by a reader meanwhile",
+    "scans by a concurrent reader",
     "scans that saw an item in two versions",
-    "readers turned away",
-    "runs that a reader kept out",
-    "runs ended early, and run again",
+    "readers refused by a lock",
+    "runs refused because a reader had the file open",
+    "runs ended early and repeated",
     "rows compared",
     "rows lost",
     "rows doubled",
-    "documents asked for twice",
+    "documents requested twice",
 )
-"""What was done first, what came of it last; a figure that is not named here comes before all others."""
+"""The order of figures: first what was done, then what came of it. Other figures come before these."""
 
 
 @dataclass
 class Figures:
-    """Counts, by name; filled from several threads."""
+    """Named counts, each divided into kinds. Thread-safe."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, what: str, which: str, count: int = 1) -> None:
+    def add(self, name: str, kind: str, count: int = 1) -> None:
+        """Increase a count."""
         with self.lock:
-            self.counts[what, which] += count
+            self.counts[name, kind] += count
 
-    def most(self, what: str, which: str, value: int) -> None:
-        """Keep the largest of several values."""
+    def maximum(self, name: str, kind: str, value: int) -> None:
+        """Keep the largest of several values. The name begins with "slowest"."""
         with self.lock:
-            self.counts[what, which] = max(self.counts[what, which], value)
+            self.counts[name, kind] = max(self.counts[name, kind], value)
 
-    def of(self, what: str, which: str = "") -> int:
-        return sum(
-            count for (name, kind), count in self.counts.items() if name == what and which in ("", kind)
-        )
+    def of(self, name: str) -> int:
+        """The total of a figure."""
+        return sum(count for (each, _), count in self.counts.items() if each == name)
 
     def lines(self) -> list[tuple[str, int, dict[str, int]]]:
-        """Each figure with its total, and what that consists of."""
+        """Each figure with its total and its kinds."""
         names = sorted({name for name, _ in self.counts}, key=_place)
         kinds = [{kind: count for (of, kind), count in self.counts.items() if of == name} for name in names]
         totals = [
@@ -73,37 +73,44 @@ class Figures:
         return list(zip(names, totals, kinds, strict=True))
 
     def show(self, console: Console) -> None:
+        """Print the figures as a table."""
         table = Table(box=None, pad_edge=False)
         table.add_column("figure")
-        table.add_column("of which")
+        table.add_column("kind")
         table.add_column("count", justify="right")
-        for what, total, kinds in self.lines():
-            table.add_row(what, "" if len(kinds) > 1 else next(iter(kinds)), f"{total:,}")
+        for name, total, kinds in self.lines():
+            table.add_row(name, "" if len(kinds) > 1 else next(iter(kinds)), f"{total:,}")
             for kind, count in sorted(kinds.items()) if len(kinds) > 1 else ():
                 table.add_row("", kind, f"{count:,}")
         console.print(table)
 
     def write(self, page: Path, *, seed: int, scenarios: int, seconds: float) -> None:
-        """Put the figures into a page, in place of those that are there."""
+        """Replace the figures of a page by these.
+
+        Raises:
+            ValueError: the page does not have the lines ``BEGIN`` and ``END``.
+        """
         text = page.read_text(encoding="utf-8")
         before, _, rest = text.partition(BEGIN)
         _, _, after = rest.partition(END)
         if not after:
             raise ValueError(f"{page} lacks the lines {BEGIN} and {END}")
-        said = (
+        heading = (
             f"{scenarios} scenarios with seed {seed} in {seconds / 60:.0f} minutes, on "
             f"{datetime.now(UTC):%Y-%m-%d}: {_machine()}."
         )
-        rows = [f"| {what} | {total:,} | {_said(kinds)} |" for what, total, kinds in self.lines()]
-        table = "\n".join(["| figure | count | of which |", "|---|--:|---|", *rows])
-        page.write_text(f"{before}{BEGIN}\n{said}\n\n{table}\n{END}{after}", encoding="utf-8", newline="\n")
+        rows = [f"| {name} | {total:,} | {_listed(kinds)} |" for name, total, kinds in self.lines()]
+        table = "\n".join(["| figure | count | by kind |", "|---|--:|---|", *rows])
+        page.write_text(
+            f"{before}{BEGIN}\n{heading}\n\n{table}\n{END}{after}", encoding="utf-8", newline="\n"
+        )
 
 
 def _place(name: str) -> int:
     return ORDER.index(name) if name in ORDER else -1
 
 
-def _said(kinds: dict[str, int]) -> str:
+def _listed(kinds: dict[str, int]) -> str:
     return ", ".join(f"{kind} {count:,}" for kind, count in sorted(kinds.items()))
 
 

@@ -1,4 +1,4 @@
-"""A short version of ``python -m tests.chaos``."""
+"""A few of the scenarios of ``python -m tests.chaos``."""
 
 from __future__ import annotations
 
@@ -27,33 +27,34 @@ def figures() -> Figures:
     return Figures()
 
 
-def test_killed_at_steps_of_commits(kind: str, tmp_path: Path, figures: Figures) -> None:
+def test_kills_at_steps_of_commits(kind: str, tmp_path: Path, figures: Figures) -> None:
     scenarios.step_kills(1, tmp_path, figures, kind=kind, steps=STEPS[kind])
     assert figures.of("kills survived") == len(STEPS[kind])
 
 
-def test_killed_at_random_instants_in_a_world_that_moves(tmp_path: Path, figures: Figures) -> None:
-    scenarios.random_kills(2, tmp_path, figures, kind="duckdb", kills=3, moving=True, rate=0.02)
+def test_kills_at_random_times_while_reports_change(tmp_path: Path, figures: Figures) -> None:
+    scenarios.random_kills(2, tmp_path, figures, kind="duckdb", kills=3, changing=True, rate=0.02)
     assert figures.of("kills survived") == 3
 
 
-def test_killed_at_random_instants_while_others_read(tmp_path: Path, figures: Figures) -> None:
+def test_kills_at_random_times_beside_a_concurrent_reader(tmp_path: Path, figures: Figures) -> None:
     scenarios.random_kills(3, tmp_path, figures, kind="parquet", kills=3)
-    assert figures.of("scans by a reader meanwhile") > 10
+    assert figures.of("scans by a concurrent reader") > 10
 
 
-def test_one_request_in_five_goes_wrong(kind: str, tmp_path: Path, figures: Figures) -> None:
+@pytest.mark.long
+def test_one_request_in_five_fails(kind: str, tmp_path: Path, figures: Figures) -> None:
     scenarios.faults(3, tmp_path, figures, kind=kind, faults=FAULTS)
     assert figures.of("faults injected") > 20
 
 
-@pytest.mark.skipif(not scenarios.POSIX, reason="limits on files are POSIX's")
+@pytest.mark.skipif(not scenarios.POSIX, reason="Windows has no limit on the size of files")
 def test_full_disks(kind: str, tmp_path: Path, figures: Figures) -> None:
     scenarios.full_disk(5, tmp_path, figures, kind=kind)
     assert figures.of("full disks survived") >= 2
 
 
-def test_figures_stand_in_the_page_once(tmp_path: Path, figures: Figures) -> None:
+def test_a_page_gets_the_figures_of_the_last_run(tmp_path: Path, figures: Figures) -> None:
     real = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
     text = real.read_text(encoding="utf-8")
     assert (text.count(BEGIN), text.count(END)) == (1, 1)

@@ -1,4 +1,4 @@
-"""One destination under fire: the command line as a process, killed, interrupted, run again, compared."""
+"""Runs a pipeline that is killed, interrupted and repeated, and compares its tables at the end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -22,10 +20,12 @@ import duckdb
 import polars as pl
 from polars.testing import assert_frame_equal
 
+from tests import forked
 from tests.chaos import at_step
 from tests.chaos.figures import Figures
 from tests.chaos.world import TOKEN, World
-from tests.extraction import IMPATIENT
+from tests.forked import INTERPRETER, Process
+from tests.retrying import IMPATIENT
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.job import Job, RunReport
 from wats_extract.engine.run import execute
@@ -39,16 +39,15 @@ from wats_extract.tables import STAMPS, Table
 KINDS = ("duckdb", "parquet")
 NAMES = ("report_headers", "reports", "products", "levels", "uut_reports")
 TABLES = tuple(table for name in NAMES for table in RESOURCES[name].tables)
-SRC = Path(__file__).resolve().parents[2] / "src"
 
-PATIENCE = 120.0
-"""Seconds after which a process that should have ended has hung."""
+HANGS_AFTER = 120.0
+"""Seconds after which a process that has not ended counts as hung."""
 
 KILLED = {1, at_step.KILL} if os.name == "nt" else {-at_step.KILL}
-"""Exit codes of killed processes; Windows lets the killer choose."""
+"""Exit codes of killed processes. On Windows the killer chooses."""
 
 PROMPT = 5.0
-"""Seconds that an interrupted run may take to end. Two are promised, to a machine that has time for it."""
+"""Seconds that an interrupted run may take to end. Two are promised on a machine that is not busy."""
 
 PIPELINE = """\
 version: 1
@@ -66,7 +65,7 @@ resources:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended."""
+    """A process that ended: its exit code and what it printed."""
 
     code: int
     out: str
@@ -78,21 +77,21 @@ class Ended:
 
     @property
     def report(self) -> dict[str, Any]:
-        """What ``--json`` printed."""
-        told: dict[str, Any] = json.loads(self.out.splitlines()[-1])
-        return told
+        """The JSON object that ``--json`` printed."""
+        report: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return report
 
 
 class Trial:
-    """A pipeline file and its destination, against a world.
+    """A pipeline file and its destination.
 
     Args:
         world: The server.
-        folder: For the file and the destination; must exist.
-        kind: Of the destination.
-        figures: Counts what is done.
-        chunk_size: Reports that are committed together.
-        more: What else the pipeline file says.
+        folder: Existing folder for the file and the destination.
+        kind: Type of the destination.
+        figures: Counts what happens.
+        chunk_size: Number of reports per commit.
+        more: Further lines of the pipeline file.
     """
 
     def __init__(
@@ -110,58 +109,51 @@ class Trial:
 
     # ── processes ──
 
-    def start(self, *command: str, token: str = TOKEN) -> subprocess.Popen[str]:
-        """Run Python with these arguments; its output is short enough for a pipe."""
-        paths = (str(SRC), str(SRC.parent))
-        return subprocess.Popen(
-            [sys.executable, *command],
-            cwd=self.folder,
-            env=os.environ | {"WATS_TOKEN": token, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+    def start(self, *arguments: str, teardown: bool = False) -> Process:
+        """Start ``python ARGUMENTS``; see `forked.start`."""
+        env = os.environ | INTERPRETER | {"WATS_TOKEN": TOKEN}
+        return forked.start(*arguments, folder=self.folder, env=env, teardown=teardown)
 
-    def wats(self, command: str, *options: str) -> subprocess.Popen[str]:
+    def wats(self, command: str, *, teardown: bool = False) -> Process:
         """Start ``wats-extract COMMAND FILE``."""
-        return self.start("-m", "wats_extract", command, str(self.file), "--json", "--quiet", *options)
+        arguments = (command, str(self.file), "--json", "--quiet")
+        return self.start("-m", "wats_extract", *arguments, teardown=teardown)
 
-    def ended(self, process: subprocess.Popen[str]) -> Ended:
-        """Wait for its end; whatever happened, nobody is shown a traceback, and nothing is asked twice."""
-        out, err = process.communicate(timeout=PATIENCE)
+    def ended(self, process: Process) -> Ended:
+        """Wait for a process to end. No process may print a traceback."""
+        out, err = process.communicate(timeout=HANGS_AFTER)
         assert "Traceback" not in err, err
         return Ended(process.returncode, out, err)
 
     @contextmanager
-    def asking_nothing_twice(self) -> Iterator[None]:
-        """Whatever runs within asks for no document that had landed, in the version that the server has."""
-        before = len(self.world.documents_asked())
+    def requesting_nothing_twice(self) -> Iterator[None]:
+        """Check that no document is requested whose current version was already committed."""
+        before = len(self.world.requested_documents())
         yield
-        asked = self.world.documents_asked()[before:]
-        twice = [uuid for uuid in asked if self.committed.get(uuid, -1) == self.world.version(uuid)]
-        self.figures.add("documents asked for twice", self.kind, len(twice))
+        requested = self.world.requested_documents()[before:]
+        twice = [uuid for uuid in requested if self.committed.get(uuid, -1) == self.world.version(uuid)]
+        self.figures.add("documents requested twice", self.kind, len(twice))
         assert not twice, (
-            f"{self.kind}: {len(twice)} of {len(asked)} documents had landed, such as {twice[0]}"
+            f"{self.kind}: {len(twice)} of {len(requested)} documents were committed before, e.g. {twice[0]}"
         )
 
-    def run(self, *options: str) -> Ended:
-        """The command, to its end."""
-        with self.asking_nothing_twice():
-            return self.ended(self.wats("run", *options))
+    def run(self) -> Ended:
+        """Run the pipeline to its end, in a process."""
+        with self.requesting_nothing_twice():
+            return self.ended(self.wats("run"))
 
     def run_here(self, command: Callable[[Job, Client], RunReport] = execute) -> RunReport:
-        """The command in this process, as patient as usual, but without the waiting."""
+        """Run the pipeline in this process, with as many attempts as usual but without backoff."""
         pipeline = load(self.file, catalogue=RESOURCES, environ={"WATS_TOKEN": TOKEN})
         connection = Connection(self.world.url, TOKEN, requests_per_minute=None, timeout=1.0)
-        with self.asking_nothing_twice(), Client(connection, policy=IMPATIENT) as client:
+        with self.requesting_nothing_twice(), Client(connection, policy=IMPATIENT) as client:
             return command(job_of(pipeline, Overrides()), client)
 
-    # ── blows ──
+    # ── disturbances ──
 
-    def kill_at_an_instant(self, chance: random.Random, *, moving: bool = False) -> bool:
-        """Kill a run somewhere; false where it was quicker."""
-        with self.asking_nothing_twice():
+    def kill_at_random(self, chance: random.Random, *, changing: bool = False) -> bool:
+        """Kill a run at a random time; false if it ended before."""
+        with self.requesting_nothing_twice():
             process = self.wats("run")
             if chance.random() < 0.2:
                 time.sleep(chance.uniform(0.0, 1.5))
@@ -169,51 +161,51 @@ class Trial:
                 self.wait_for_a_request(process)
                 delay = chance.uniform(0.0, 0.8)
                 time.sleep(delay / 2)
-                if moving:
-                    self.world.move()
+                if changing:
+                    self.world.change()
                 time.sleep(delay / 2)
             process.kill()
             ended = self.ended(process)
-        return self._survived(ended, "at a random instant")
+        return self._survived(ended, "at a random time")
 
     def kill_at_a_step(self, step: str, number: int) -> bool:
-        """Kill a run in the middle of a commit; false where it never got there."""
-        with self.asking_nothing_twice():
+        """Kill a run when it reaches a step of a commit for the ``number``th time; false if it never does."""
+        with self.requesting_nothing_twice():
             process = self.start(at_step.__file__, str(self.file), step, str(number))
             ended = self.ended(process)
         return self._survived(ended, "at a named step")
 
     def interrupt(self, number: signal.Signals, delay: float) -> bool:
-        """Interrupt a run; false where it was quicker."""
-        with self.asking_nothing_twice():
-            process = self.wats("run")
+        """Send a signal to a run some seconds after its first request; false if it ended before."""
+        with self.requesting_nothing_twice():
+            process = self.wats("run", teardown=True)
             self.wait_for_a_request(process)
             time.sleep(delay)
-            asked = time.monotonic()
+            begun = time.monotonic()
             process.send_signal(number)
             ended = self.ended(process)
-            took = time.monotonic() - asked
+            took = time.monotonic() - begun
         if ended.code not in (128 + number, -number):
             assert ended.code in (0, 3), ended
             return False
-        self.figures.most("slowest end after an interrupt, ms", self.kind, round(1000 * took))
+        self.figures.maximum("slowest end after an interrupt, ms", self.kind, round(1000 * took))
         assert took < PROMPT, f"it took {took:.1f} s to end"
         assert ended.code == 128 + number
         assert ended.report["status"] == "interrupted"
         assert "next run resumes" in ended.err, ended.err
         self.figures.add("interrupts survived", f"{self.kind}, {number.name}")
-        self.look()
+        self.check()
         return True
 
     def steps(self) -> Counter[str]:
-        """Run to the end, and count the steps of commits by name."""
-        with self.asking_nothing_twice():
+        """Run to the end and count the steps of all commits by name."""
+        with self.requesting_nothing_twice():
             ended = self.ended(self.start(at_step.__file__, str(self.file)))
         assert ended.code in (0, 3), ended
         return Counter(ended.out.splitlines())
 
-    def wait_for_a_request(self, process: subprocess.Popen[str]) -> None:
-        """Wait until the process asks the server for something, or ends."""
+    def wait_for_a_request(self, process: Process) -> None:
+        """Wait until a process makes a request, or ends."""
         before = self.world.app.total
         while self.world.app.total == before and process.poll() is None:
             time.sleep(0.002)
@@ -221,34 +213,34 @@ class Trial:
     def _survived(self, ended: Ended, where: str) -> bool:
         if ended.killed:
             self.figures.add("kills survived", f"{self.kind}, {where}")
-            self.look()
+            self.check()
         elif ended.code == 1 and "close the program that has it open" in ended.err:
-            self.figures.add("runs that a reader kept out", self.kind)
+            self.figures.add("runs refused because a reader had the file open", self.kind)
         else:
             assert ended.code in (0, 3), ended
         return ended.killed
 
-    # ── what there is ──
+    # ── tables ──
 
-    def look(self) -> None:
-        """Look at what a killed run has left: whole chunks only; remember what had landed."""
+    def check(self) -> None:
+        """Check that a killed run left only whole reports, and remember which ones are committed."""
         if not self.place.exists():
             return
         tables = self._readable()
         if "reports" not in tables:
             return
         reports = tables["reports"]
-        assert reports["uuid"].is_unique().all(), "a report twice"
+        assert reports["uuid"].is_unique().all(), "a report is there twice"
         steps = tables["steps"]
         assert not steps.join(reports, left_on="report_uuid", right_on="uuid", how="anti").height
         counts = dict(steps.group_by("report_uuid").len().rows())
         for uuid, version in reports.select("uuid", "time_stamp").iter_rows():
             wanted = self.world.steps(uuid, version)
-            assert wanted in (None, counts.get(uuid, 0)), f"half a report: {uuid}"
+            assert wanted in (None, counts.get(uuid, 0)), f"steps of {uuid} are missing"
         self.committed = dict(reports.select("uuid", "time_stamp").iter_rows())
 
     def _readable(self) -> dict[str, pl.DataFrame]:
-        """All tables, as the next run finds them; others must be able to read what is there as it is."""
+        """All tables as the next run finds them. They must be readable before it opens them, too."""
         if self.kind == "duckdb":
             return self.tables()
         self.tables()
@@ -262,7 +254,7 @@ class Trial:
             shutil.rmtree(copy)
 
     def tables(self, place: Path | None = None, *, of: Iterable[Table] = TABLES) -> dict[str, pl.DataFrame]:
-        """Tables by name, those of all resources or others, as everybody reads them."""
+        """Tables by name, read as other programs read them."""
         place = place or self.place
         if self.kind == "parquet":
             return {
@@ -279,32 +271,36 @@ class Trial:
 
     # ── the end ──
 
-    def finish(self, *, patience: int = 8) -> None:
-        """Run until all has landed; nothing stays behind, and the tables are those of an undisturbed run."""
-        self.world.settle()
-        for _ in range(patience):
+    def finish(self, *, runs: int = 8) -> None:
+        """Run until everything is loaded; then check the tables, and that no temporary file is left."""
+        self.world.show_everything()
+        for _ in range(runs):
             ended = self.run()
-            if ended.code == 3 and self.open_failures() - self.world.gone:
+            if ended.code == 3 and self.missing():
                 ended = self.ended(self.wats("retry"))
-            if ended.code == 0 or (ended.code == 3 and not self.open_failures() - self.world.gone):
+            if ended.code == 0 or (ended.code == 3 and not self.missing()):
                 break
-            self.figures.add("runs ended early, and run again", f"exit {ended.code}")
+            self.figures.add("runs ended early and repeated", f"exit {ended.code}")
             assert ended.code in (3, 5), ended
         else:
-            raise AssertionError(f"not done after {patience} runs: {ended}")
-        self.run()  # a full pass that goes on after a kill does not go back to what has changed since
-        self.look()
+            raise AssertionError(f"not complete after {runs} runs: {ended}")
+        self.run()  # a pass that was resumed after a kill does not look back at what has changed since
+        self.check()
         assert not [path for path in self.folder.rglob("*") if _is_left_over(path)]
         assert "running" not in self.tables(of=(RUNS,))[RUNS.name]["status"]
         self.compare()
 
+    def missing(self) -> set[str]:
+        """The keys of open failures, without those of reports that were deleted on the server."""
+        return self.open_failures() - self.world.deleted
+
     def open_failures(self) -> set[str]:
-        """The keys of open failures."""
+        """The keys of all open failures."""
         failures = self.tables(of=(FAILURES,))[FAILURES.name]
         return set(failures.filter(pl.col("status") == "open")["key"])
 
     def compare(self) -> None:
-        """Compare each table with that of a run that nobody disturbed."""
+        """Compare each table with that of an undisturbed run."""
         self.world.faults.mend()
         folder = self.folder / "undisturbed"
         folder.mkdir()
@@ -329,13 +325,11 @@ class Trial:
         assert_frame_equal(found.sort(keys), wanted.sort(keys))
 
     def _comparable(self, table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-        """Without the stamps, and without the reports that were deleted: what had landed of them stays."""
-        own = rows.drop([stamp.name for stamp in STAMPS])
-        return (
-            own.filter(~pl.col(table.owner).cast(pl.String).is_in(list(self.world.gone)))
-            if self.world.gone
-            else own
-        )
+        """Rows without stamps, and without reports that were deleted: a run does not remove them."""
+        rows = rows.drop([stamp.name for stamp in STAMPS])
+        if not self.world.deleted:
+            return rows
+        return rows.filter(~pl.col(table.owner).cast(pl.String).is_in(list(self.world.deleted)))
 
 
 def _frame(connection: duckdb.DuckDBPyConnection, name: str) -> pl.DataFrame:
@@ -349,17 +343,17 @@ def _is_left_over(path: Path) -> bool:
 
 
 class Reader:
-    """Somebody who reads the tables all the time, while others write and publish them.
+    """A thread that keeps reading the tables while runs write them.
 
     Args:
-        trial: What is read.
-        steady: Whether rows only arrive. Where some are replaced, a scan of Parquet files that falls into a
-            commit may see an item twice, or not at all; that is counted.
+        trial: Owner of the tables.
+        only_arrivals: Whether no row is ever replaced. Where rows are replaced, a scan of Parquet files
+            during a commit may see an item twice or not at all; that is counted.
     """
 
-    def __init__(self, trial: Trial, *, steady: bool) -> None:
-        self._trial, self._steady = trial, steady
-        self._look = self._at_files if trial.kind == "parquet" else self._at_database
+    def __init__(self, trial: Trial, *, only_arrivals: bool) -> None:
+        self._trial, self._only_arrivals = trial, only_arrivals
+        self._scan = self._scan_files if trial.kind == "parquet" else self._scan_database
         self._most = dict.fromkeys(_KEYS, 0)
         self._done = threading.Event()
         self._problem: BaseException | None = None
@@ -377,18 +371,18 @@ class Reader:
     def _read(self) -> None:
         try:
             while not self._done.wait(_REST[self._trial.kind]):
-                self._look()
+                self._scan()
         except BaseException as problem:
             self._problem = problem
 
-    def _at_files(self) -> None:
+    def _scan_files(self) -> None:
         for name, keys in _KEYS.items():
             folder = self._trial.place / name
             if list(folder.glob("*.parquet")):
-                self._see(name, pl.scan_parquet(folder / "*.parquet").select(keys).collect())
+                self._check(name, pl.scan_parquet(folder / "*.parquet").select(keys).collect())
 
-    def _at_database(self) -> None:
-        """DuckDB lets nobody read while a run has the file open, and lets no run in while somebody reads."""
+    def _scan_database(self) -> None:
+        """Read the DuckDB file, unless a run has it open: DuckDB allows one or the other."""
         if not self._trial.place.exists():
             return
         try:
@@ -396,23 +390,23 @@ class Reader:
         except duckdb.IOException as error:
             if "lock" not in str(error):
                 raise
-            self._trial.figures.add("readers turned away", self._trial.kind)
+            self._trial.figures.add("readers refused by a lock", self._trial.kind)
             return
         for name, keys in _KEYS.items():
             if name in tables:
-                self._see(name, tables[name].select(keys))
+                self._check(name, tables[name].select(keys))
         if "steps" in tables:
             orphans = tables["steps"].join(
                 tables["reports"], left_on="report_uuid", right_on="uuid", how="anti"
             )
             assert not orphans.height, "a reader saw half a commit"
 
-    def _see(self, name: str, rows: pl.DataFrame) -> None:
-        self._trial.figures.add("scans by a reader meanwhile", self._trial.kind)
+    def _check(self, name: str, rows: pl.DataFrame) -> None:
+        self._trial.figures.add("scans by a concurrent reader", self._trial.kind)
         twice = rows.n_unique() < rows.height
-        if self._steady:
+        if self._only_arrivals:
             assert not twice, f"a reader saw rows of {name} twice"
-            assert rows.height >= self._most[name], f"a reader saw rows of {name} go"
+            assert rows.height >= self._most[name], f"a reader saw rows of {name} disappear"
             self._most[name] = rows.height
         elif self._trial.kind == "parquet":
             self._trial.figures.add("scans that saw an item in two versions", self._trial.kind, twice)
@@ -423,4 +417,4 @@ class Reader:
 _KEYS = {"reports": ["uuid"], "steps": ["report_uuid", "step_index"]}
 _READ = [table for table in TABLES if table.name in _KEYS]
 _REST = {"parquet": 0.02, "duckdb": 0.25}
-"""Seconds between two looks; while one looks into a DuckDB file, no run can begin."""
+"""Seconds between two scans. No run can start while a DuckDB file is being read."""

@@ -1,4 +1,4 @@
-"""A server that outlives its clients, and changes while they read."""
+"""A server that outlives its clients and whose data changes while they read."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class CountedFaults(Faults):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.struck: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def draw(self) -> str | None:
         kind = super().draw()
         if kind:
-            self.struck[kind] += 1
+            self.counts[kind] += 1
         return kind
 
 
 class World:
-    """A plant and its server, on one port for good.
+    """A plant and its server, which always has the same port.
 
     Args:
-        seed: Of the plant, and of what happens in it.
-        reports: How many there are at first.
-        faults: What goes wrong with requests.
-        quirks: Of the server.
+        seed: Seed of the plant and of its changes.
+        reports: Number of reports at first.
+        faults: Faults of the server.
+        quirks: Further options of the server.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class World:
             **{"page_cap": PAGE_CAP, **quirks},
         )
         self.chance = random.Random(seed)
-        self.gone: set[str] = set()
+        self.deleted: set[str] = set()
         self.odd: set[str] = set()
         self._hidden: list[str] = []
         self._port = 0
@@ -77,26 +77,26 @@ class World:
         return f"http://127.0.0.1:{self._port}"
 
     def up(self) -> None:
-        """Serve, at the port of last time."""
+        """Start the server, at the same port as last time."""
         self._port = self._serving.enter_context(serve(self.app, self._port)).server_address[1]
 
     def down(self) -> None:
-        """Serve no more; connections break."""
+        """Stop the server and break its connections."""
         self._serving.close()
 
-    # ── what happens in it ──
+    # ── changes ──
 
     def grow(self) -> None:
-        """More reports arrive."""
+        """Add reports."""
         self.plant.grow(self.chance.randrange(8, 16))
 
     def receive(self, uuid: str, document: bytes) -> None:
-        """A document arrives that is odd, or none at all."""
+        """Add a document that may be invalid."""
         self.plant.receive(document, uuid=uuid)
         self.odd.add(uuid)
 
-    def move(self) -> None:
-        """Whatever a plant does: reports arrive, come again, appear late, or are deleted."""
+    def change(self) -> None:
+        """Add reports, receive some again, let one become visible late, and perhaps delete one."""
         with self._lock:
             self.grow()
             present = self.plant.uuids()
@@ -110,8 +110,8 @@ class World:
             products = self.app.store(Products).products
             products.change(self.chance.choice(products.rows())["partNumber"], name=str(self.chance.random()))
 
-    def settle(self) -> None:
-        """All is visible now."""
+    def show_everything(self) -> None:
+        """Make all reports visible."""
         while self._hidden:
             self.plant.show(self._hidden.pop())
 
@@ -122,17 +122,17 @@ class World:
     def _delete(self, uuid: str) -> None:
         if uuid not in self._hidden:
             self.plant.delete(uuid)
-            self.gone.add(uuid)
+            self.deleted.add(uuid)
 
-    # ── what it knows ──
+    # ── facts ──
 
     def version(self, uuid: str) -> int | None:
-        """The report's present ``timeStamp``."""
+        """The current ``timeStamp`` of a report."""
         row = self.plant.find(uuid)
         return row.time_stamp if row else None
 
     def steps(self, uuid: str, version: int) -> int | None:
-        """How many steps the report has in this version, where it is the present one and not odd."""
+        """The number of steps of a report, if this version is the current one and the document is valid."""
         if uuid in self.odd:
             return None
         if (uuid, version) not in self._steps:
@@ -143,10 +143,10 @@ class World:
             self._steps[uuid, version] = len(expected.report_rows(document, version)["steps"])
         return self._steps[uuid, version]
 
-    def documents_asked(self) -> list[str]:
-        """The reports whose documents were asked for, in order."""
+    def requested_documents(self) -> list[str]:
+        """The uuids of all documents that were requested, in order."""
         return [
-            asked.path.rsplit("/", 1)[1]
-            for asked in self.app.requests
-            if asked.path.lower().startswith("/api/report/wsjf/")
+            request.path.rsplit("/", 1)[1]
+            for request in self.app.requests
+            if request.path.lower().startswith("/api/report/wsjf/")
         ]

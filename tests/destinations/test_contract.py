@@ -150,7 +150,7 @@ def test_a_repeated_label_keeps_other_items(destination: Any) -> None:
     assert destination.count(FAMILY) == {"reports": 2, "steps": 3, "chart series": 1}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def test_fifty_random_commits_equal_the_model(seed: int, destination: Any) -> None:
     chance, model = random.Random(seed), Model()
     for number in range(50):

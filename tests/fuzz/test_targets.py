@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.fuzz.search import INPUTS
 from tests.fuzz.targets import FILTERS, TARGETS, moment, pipeline_file, seeds
@@ -30,7 +30,6 @@ def test_seeds_pass(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_anything_passes(name: str) -> None:
-    @settings(deadline=None)
     @given(INPUTS[name])
     def passes(data: bytes) -> None:
         TARGETS[name](data)
@@ -38,7 +37,6 @@ def test_anything_passes(name: str) -> None:
     passes()
 
 
-@settings(deadline=None)
 @given(documents(), st.data())
 def test_documents_with_a_wound_pass(made: dict[str, Any], data: st.DataObject) -> None:
     raw = json.dumps(made).encode()
@@ -112,7 +110,6 @@ def _as_the_server_has_it(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_filter_gives_the_rows_that_it_means(data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(sorted(_VALUES)), unique=True, max_size=3))
@@ -139,7 +136,6 @@ def test_a_filter_gives_the_rows_that_it_means(data: st.DataObject) -> None:
 # ── instants ────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(deadline=None)
 @given(
     st.from_regex(r"\A\s?\d{4}-\d\d?-\d\d?([T ]\d\d?(:\d\d(:\d\d([.,]\d{0,10})?)?)?(Z|[+-]\d\d:?\d\d)?)?\Z")
 )

@@ -35,8 +35,12 @@ def ask(
 
 @pytest.mark.parametrize(
     "quirks",
-    [{}, {"counting": "fixed"}, {"way": 0.45}, {"scatter": 0.8}],
-    ids=["sliding", "fixed", "a long way", "scatter"],
+    [
+        pytest.param({}, id="sliding"),
+        pytest.param({"counting": "fixed"}, id="fixed", marks=pytest.mark.long),
+        pytest.param({"way": 0.45}, id="a long way", marks=pytest.mark.long),
+        pytest.param({"scatter": 0.8}, id="scatter", marks=pytest.mark.long),
+    ],
 )
 def test_the_budget_is_used_and_nothing_refused_for_hours(quirks: dict[str, Any]) -> None:
     server = ask(2, **quirks)
@@ -45,8 +49,8 @@ def test_the_budget_is_used_and_nothing_refused_for_hours(quirks: dict[str, Any]
     assert server.done >= 0.98 * 2 * 60 * 500
 
 
-@pytest.mark.parametrize("counting", ["sliding", "fixed"])
-@pytest.mark.parametrize("allowed", [300, 450])
+@pytest.mark.parametrize("counting", ["sliding", pytest.param("fixed", marks=pytest.mark.long)])
+@pytest.mark.parametrize("allowed", [300, pytest.param(450, marks=pytest.mark.long)])
 def test_a_server_that_allows_less_than_it_is_said_to_refuses_few(counting: str, allowed: int) -> None:
     server = ask(2, per_minute=allowed, counting=counting)
     assert server.refused < 0.005

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import TOKEN
 from tests.readers.simulated import Time
@@ -111,7 +111,6 @@ def test_no_token_no_header() -> None:
 @given(
     st.dictionaries(st.sampled_from(["$filter", "$top", "name"]), st.text() | st.booleans() | st.integers())
 )
-@settings(database=None, deadline=None, max_examples=60)
 def test_queries_arrive_as_they_were_meant(query: dict[str, Any]) -> None:
     query = {name: value for name, value in query.items() if _encodable(value)}
     server = Counting(lambda request: httpx2.Response(200, json=1))

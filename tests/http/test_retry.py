@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wats_extract.errors import Interrupted, RequestError, TokenRefused
@@ -137,7 +137,6 @@ def test_the_most_frequent_error_is_the_one_that_is_told(codes: list[str], told:
 
 @pytest.mark.parametrize(("error", "longest"), [(problem, 4.0), (limited, 60.0)])
 @given(seed=st.integers(0, 2**32))
-@settings(database=None, max_examples=30)
 def test_waits_double_with_chance_in_them_up_to_the_longest(seed: int, error: Any, longest: float) -> None:
     story = Story([error()], RetryPolicy(attempts=12, random=random.Random(seed)))
     story.error()
@@ -214,7 +213,6 @@ def test_both_forms_of_retry_after(header: str | None, seconds: float | None) ->
 
 
 @given(st.text(max_size=40) | st.floats().map(str) | st.datetimes().map(format_datetime))
-@settings(database=None)
 def test_no_retry_after_breaks_it(header: str) -> None:
     seconds = retry_after(header, now=NOW)
     assert seconds is None or seconds >= 0

@@ -39,7 +39,7 @@ def one(throttle: Throttle) -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-@pytest.mark.parametrize("counting", ["sliding", "fixed"])
+@pytest.mark.parametrize("counting", ["sliding", pytest.param("fixed", marks=pytest.mark.long)])
 def test_processes_use_one_budget_together_and_none_starves(
     tmp_path: Path, processes: int, counting: str
 ) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.readers.simulated import BEGINNING, Listing, Report, reports, rows
 
@@ -47,7 +47,6 @@ def uuids(found: list[Report]) -> list[str]:
     return sorted(report.uuid for report in found)
 
 
-@settings(max_examples=60, deadline=None, database=None)
 @given(st.lists(st.integers(0, 140 * 24), max_size=120), st.integers(10, 60))
 def test_every_report_comes_once(hours: list[int], cap: int) -> None:
     made = reports(range(len(hours)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.readers.simulated import Listing, Report, in_order, reading, reports, rows
 
@@ -27,7 +27,6 @@ from wats_extract.readers.reader import Page, fresh_rows
 
 HEADERS = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")
 
-patient = settings(max_examples=120, deadline=None, database=None)
 caps = st.integers(10, 40)
 numbers = st.lists(st.integers(0, 60) | st.integers(0, 40_000), max_size=150)
 
@@ -68,7 +67,6 @@ def versions(found: Iterable[Row]) -> dict[str, int | None]:
 # ── everything, once, in order, with few requests ───────────────────────────────────────────────
 
 
-@patient
 @given(numbers, caps, st.integers(10, 60))
 def test_every_report_comes_once_and_in_order(time_stamps: list[int], cap: int, page_size: int) -> None:
     server = Listing(reports(time_stamps), cap=cap)
@@ -121,7 +119,6 @@ def test_a_limit_makes_pages_smaller_but_loses_nothing(limit: int) -> None:
 # ── the next reading ────────────────────────────────────────────────────────────────────────────
 
 
-@patient
 @given(st.sets(st.integers(0, 30_000), max_size=120), caps)
 def test_if_nothing_is_new_two_requests_are_enough(time_stamps: set[int], cap: int) -> None:
     server = Listing(reports(time_stamps), cap=cap)
@@ -132,7 +129,6 @@ def test_if_nothing_is_new_two_requests_are_enough(time_stamps: set[int], cap: i
     assert len(server.asked) <= 2
 
 
-@settings(patient, max_examples=60)
 @given(numbers, caps)
 def test_a_reading_continues_wherever_the_previous_one_was_killed(time_stamps: list[int], cap: int) -> None:
     server = Listing(reports(time_stamps), cap=cap)
@@ -155,7 +151,6 @@ def test_the_overlap_is_5000_numbers_but_no_more_rows_than_one_page(apart: int, 
     assert again == max(1, min(cap, 299, (5_000 + apart - 1) // apart))
 
 
-@patient
 @given(st.sets(st.integers(1, 4_000), min_size=2, max_size=120), caps, st.data())
 def test_reports_that_become_visible_late_are_found_by_the_next_reading(
     time_stamps: set[int], cap: int, data: st.DataObject
@@ -190,7 +185,6 @@ def test_a_full_pass_returns_loaded_reports_again() -> None:
 # ── while the server changes ────────────────────────────────────────────────────────────────────
 
 
-@patient
 @given(numbers.filter(bool), caps, st.data())
 def test_reports_that_change_or_arrive_meanwhile_are_neither_lost_nor_doubled(
     time_stamps: list[int], cap: int, data: st.DataObject
@@ -303,7 +297,6 @@ def test_a_filter_that_the_server_refuses_is_an_error_and_not_an_endless_fallbac
 odd = st.sampled_from(["no uuid", "no number", "neither", "number as text"])
 
 
-@patient
 @given(st.lists(st.integers(0, 300), max_size=80), st.dictionaries(st.integers(0, 79), odd), caps)
 def test_records_without_key_or_number_affect_no_other_record(
     time_stamps: list[int], oddities: dict[int, str], cap: int

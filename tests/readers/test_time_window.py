@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.readers.simulated import Time, reading
 
@@ -145,7 +145,6 @@ def instants() -> st.SearchStrategy[list[float]]:
 moments = st.none() | st.integers(0, 100 * 86_400 * 10).map(lambda tenth: BEGINNING + tenth * SECOND / 10)
 
 
-@settings(max_examples=40, deadline=None, database=None)
 @given(instants(), st.integers(2, 40), moments, moments, st.booleans(), GIVING, SPEAKING)
 def test_every_row_comes_once_and_cut_windows_are_reported(
     seconds: list[float],
@@ -186,7 +185,6 @@ def test_every_row_comes_once_and_cut_windows_are_reported(
     assert len(server.asked) <= 4 * (most + 2) * (1 + len(seconds) / max(1, cap - 1))
 
 
-@settings(max_examples=40, deadline=None, database=None)
 @given(instants(), st.integers(10, 40), GIVING)
 def test_a_server_with_a_lower_cap_than_requested_loses_nothing(
     seconds: list[float], cap: int, gives: str
@@ -218,7 +216,6 @@ def test_many_rows_at_one_instant_are_not_mistaken_for_a_cap() -> None:
     assert not any(page.saturated for page in found)
 
 
-@settings(max_examples=40, deadline=None, database=None)
 @given(instants(), st.integers(2, 40), st.lists(st.floats(0, 80 * 86_400), min_size=1, max_size=40))
 def test_rows_that_arrive_in_later_windows_come_once(
     seconds: list[float], cap: int, later: list[float]

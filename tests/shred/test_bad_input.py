@@ -471,8 +471,8 @@ def test_keys_do_not_escape_their_route(tmp_path: Path) -> None:
 # ── a large document ────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-def test_a_document_of_100_mb_is_loaded(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("parquet", marks=pytest.mark.long)])
+def test_a_document_of_100_mb_lands(kind: str, tmp_path: Path) -> None:
     data = base64.b64encode(bytes(63_000_000))  # 84 MB as text
     steps = b",".join(
         b'{"id":%d,"name":"step %d","stepType":"ET_NLT","group":"M","status":"P","totTime":0.001,'

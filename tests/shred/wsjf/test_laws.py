@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests import expected
 from tests.shred.documents import MOMENTS, TREES, UUID, Path, documents, leaves, records
@@ -77,7 +77,6 @@ def expected_cells(path: Path, value: Any) -> list[list[str]]:
     return [choices]
 
 
-@settings(deadline=None)
 @given(documents())
 @example({"id": UUID, "binaryData": [{"id": ""}]})
 def test_no_value_of_a_document_is_lost(document: dict[str, Any]) -> None:
@@ -89,7 +88,6 @@ def test_no_value_of_a_document_is_lost(document: dict[str, Any]) -> None:
             assert any(found[choice] for choice in choices), (path, value)
 
 
-@settings(deadline=None)
 @given(documents())
 def test_the_strict_and_the_lenient_decoder_agree(document: dict[str, Any]) -> None:
     raw = encoded(document)
@@ -97,7 +95,6 @@ def test_the_strict_and_the_lenient_decoder_agree(document: dict[str, Any]) -> N
     assert shred([decode(UUID, 7, raw)], EVERYTHING) == shred([Document(UUID, 7, lenient, raw)], EVERYTHING)
 
 
-@settings(deadline=None)
 @given(st.lists(documents(), min_size=1, max_size=5), st.data())
 def test_any_split_into_groups_gives_the_same_rows(made: list[dict[str, Any]], data: st.DataObject) -> None:
     read = [decode(UUID, place, encoded(each)) for place, each in enumerate(made)]
@@ -115,7 +112,6 @@ def joined(parts: Sequence[Tables]) -> dict[str, pa.Table]:
     return {table.name: pa.Table.from_batches(each).combine_chunks() for table, each in batches.items()}
 
 
-@settings(deadline=None)
 @given(st.lists(records(HEADERS.record_type), max_size=4))
 def test_no_value_of_a_page_of_headers_is_lost_by_either_decoder(made: list[dict[str, Any]]) -> None:
     page = [
@@ -136,7 +132,6 @@ def test_no_value_of_a_page_of_headers_is_lost_by_either_decoder(made: list[dict
             assert any(found[choice] for choice in expected_cells(path, value)[0]), (path, value)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.dictionaries(st.sampled_from(["assetId", "serialNumber", "x"]), TREES | MOMENTS), max_size=3)
 )

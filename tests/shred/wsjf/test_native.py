@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.shred.documents import UUID, documents
 
@@ -112,7 +112,6 @@ def test_real_documents(samples: dict[str, dict[str, Any]]) -> None:
     assert any(is_native(encoded(document)) for document in samples.values())
 
 
-@settings(deadline=None)
 @given(documents())
 def test_documents_of_every_shape(document: dict[str, Any]) -> None:
     assert_alike([encoded(document)])
@@ -145,13 +144,11 @@ def walk(hint: Any) -> Iterator[Any]:
         yield from walk(each)
 
 
-@settings(deadline=None)
 @given(documents())
 def test_ordinary_documents_are_read_natively(document: dict[str, Any]) -> None:
     assert is_native(encoded(usual(document, Report)))
 
 
-@settings(deadline=None)
 @given(st.lists(documents(), max_size=6))
 def test_native_and_python_documents_keep_their_order(made: list[dict[str, Any]]) -> None:
     raws = [
@@ -160,7 +157,6 @@ def test_native_and_python_documents_keep_their_order(made: list[dict[str, Any]]
     assert_alike([*raws, root('"id":1.0'), root('"id":2'), root('"id":3')])
 
 
-@settings(deadline=None)
 @given(documents(), st.data())
 def test_damaged_documents(document: dict[str, Any], data: st.DataObject) -> None:
     raw = encoded(usual(document, Report))
@@ -168,7 +164,6 @@ def test_damaged_documents(document: dict[str, Any], data: st.DataObject) -> Non
     assert_alike([raw[:at] + data.draw(st.binary(max_size=3)) + raw[at + data.draw(st.integers(0, 3)) :]])
 
 
-@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.decimals(allow_nan=False))
 def test_numbers_are_read_to_the_last_bit(number: Any) -> None:
     text = str(number).replace("Infinity", "1")

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests import expected
 
@@ -108,7 +108,6 @@ def cells_of(tables: dict[str, list[dict[str, Any]]]) -> Counter[Any]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32))
 def test_every_value_is_kept(seed: int) -> None:
     maker = Maker(seed)
