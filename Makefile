@@ -49,6 +49,8 @@ test-long: $(VENV)/.installed-for-tests
 	@$(BIN)/python -m tests.chaos
 	@echo "Fuzzing each target for $(FUZZ_SECONDS) seconds"
 	@$(BIN)/python -m tests.fuzz.search --seconds $(FUZZ_SECONDS)
+	@echo "Running the native module under sanitizers"
+	@$(BIN)/python -m tests.shred.sanitize --seconds $(FUZZ_SECONDS)
 	@echo "Running the long tests, and the property tests with more examples"
 	@$(BIN)/pytest --quiet --numprocesses auto -m "long or hypothesis" --hypothesis-profile=thorough
 
