@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from wats_extract.errors import KeyFailed, WatsExtractError
     from wats_extract.flow import Failure, Result, Success, collect_failures, collect_successes, partition
     from wats_extract.frontends.pipelines import backfill, plan, retry, run, verify
-    from wats_extract.frontends.session import Stream, Wats, connect, demo
+    from wats_extract.frontends.session import Wats, connect, demo
+    from wats_extract.frontends.streaming import Stream
 
 _HOMES = {
     "Failure": "flow",
@@ -25,7 +26,7 @@ _HOMES = {
     "Plan": "engine.planning",
     "Result": "flow",
     "RunReport": "engine.job",
-    "Stream": "frontends.session",
+    "Stream": "frontends.streaming",
     "Success": "flow",
     "VerifyReport": "engine.verifying",
     "Wats": "frontends.session",

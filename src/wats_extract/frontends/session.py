@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import pyarrow as pa
-
-from wats_extract.engine.fetching import Fetched, Fetching, until_left
+from wats_extract.engine.fetching import Fetched, Fetching
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import Moment
-from wats_extract.flow import Chunk, Failure, Result, Window
-from wats_extract.frontends.asynchronous import awaited, awaited_each
-from wats_extract.http.client import Client
+from wats_extract.flow import Result, Window
+from wats_extract.frontends.asynchronous import AsyncMethods
+from wats_extract.frontends.streaming import Stream
 from wats_extract.pipeline.opening import open_client
 from wats_extract.pipeline.source import Source as SourceSettings
 from wats_extract.pipeline.source import connection
@@ -58,43 +55,7 @@ def demo(*, reports: int | None = None, seed: int | None = None) -> Wats:
     return Wats(connection(f"demo?{query}" if query else "demo", ""))
 
 
-class Stream(Iterator[pa.RecordBatch]):
-    """Record batches as they arrive, in bounded memory. A stream can be consumed once.
-
-    Attributes:
-        failures: Items that could not be fetched or shredded so far; complete once the stream has ended.
-        schema: The schema of every batch: the table's, without the ``_wats`` stamps.
-    """
-
-    def __init__(self, chunks: Iterator[Chunk], table: Table, client: Client) -> None:
-        self.failures: list[Failure] = []
-        self.schema: pa.Schema = table.shredded_schema
-        self._client = client
-        self._batches = self._read(until_left(chunks, client), table)
-
-    def __next__(self) -> pa.RecordBatch:
-        return next(self._batches)
-
-    def read_all(self) -> pa.Table:
-        """All batches as one Arrow table, also if there are no rows. Memory is what the table needs."""
-        return pa.Table.from_batches(self, self.schema)
-
-    def close(self) -> None:
-        """Stop reading before the end, and abandon requests in flight."""
-        self._batches.close()
-
-    def stop(self) -> None:
-        """Stop from another thread: the reading thread gets ``Interrupted`` soon."""
-        self._client.stop()
-
-    def _read(self, chunks: Generator[Chunk], table: Table) -> Generator[pa.RecordBatch]:
-        with closing(chunks):
-            for chunk in chunks:
-                self.failures.extend(chunk.failures)
-                yield from chunk.rows.get(table, ())
-
-
-class Wats:
+class Wats(AsyncMethods):
     """A connection to a WATS server. It ends with ``close()``, with its ``with`` block, or with the process.
 
     Threads can share a connection; they share its request budget, too.
@@ -237,25 +198,6 @@ class Wats:
         chunks = (chunk for window in plan(source) for chunk in reader.read(source, window))
         return Stream(in_background(chunks, ahead=0, check=source.check), table, source.client)
 
-    def astream(self, resource: str, **selection: Any) -> AsyncGenerator[pa.RecordBatch]:
-        """The same as :meth:`stream`, for asyncio: a thread waits for each batch.
-
-        Cancelling the task stops the reading; that takes no longer than one request.
-
-        Args:
-            resource: Such as ``report_headers`` or ``reports``.
-            selection: The arguments of :meth:`stream`.
-
-        Yields:
-            Record batches, as :meth:`stream` does.
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            RequestError: a request for the list fails after all retries.
-        """
-        stream = self.stream(resource, **selection)
-        return awaited_each(stream, stop=stream.stop, close=stream.close)
-
     def fetch(
         self,
         resource: str,
@@ -379,55 +321,6 @@ class Wats:
             on_progress=on_progress,
             **options,
         ).each(keys)
-
-    async def afetch(self, resource: str, keys: Iterable[str], **how: Any) -> Fetched:
-        """The same as :meth:`fetch`, for asyncio: it works in a thread.
-
-        Several calls at the same time share the connection's request budget. Cancelling the task stops the
-        work: waits end at once, no request follows, and requests in flight end by the connection's
-        ``timeout``.
-
-        Args:
-            resource: The resource's name; ``wats-extract resources`` lists them.
-            keys: The keys. A generator is read in the thread.
-            how: The other arguments of :meth:`fetch`; ``on_progress`` is called in the thread.
-
-        Returns:
-            Arrow tables and failures.
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            KeyFailed: a key failed, and ``fail_fast`` is set.
-            TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not respond any more.
-        """
-        fetching = self._fetching(resource, **how)
-        return await awaited(partial(fetching.tables, keys), stop=fetching.stop)
-
-    def afetch_each(
-        self, resource: str, keys: Iterable[str], **how: Any
-    ) -> AsyncGenerator[Result[dict[str, Any]]]:
-        """The same as :meth:`fetch_each`, for asyncio: a thread waits for each outcome.
-
-        Cancelling works as for :meth:`afetch`.
-
-        Args:
-            resource: The resource's name; ``wats-extract resources`` lists them.
-            keys: The keys. A generator is read in the threads.
-            how: The other arguments of :meth:`fetch_each`; ``on_progress`` is called in the threads.
-
-        Yields:
-            ``Success`` with the decoded JSON as its value, or ``Failure``, in the order of the keys.
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            KeyFailed: a key failed, and ``fail_fast`` is set.
-            TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not respond any more.
-        """
-        fetching = self._fetching(resource, **how)
-        outcomes = fetching.each(keys)
-        return awaited_each(outcomes, stop=fetching.stop, close=outcomes.close)
 
     def _fetching(
         self,
