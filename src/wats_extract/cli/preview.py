@@ -15,7 +15,8 @@ from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
-from wats_extract.frontends.streaming import Stream, Wats
+from wats_extract.frontends.session import Wats
+from wats_extract.frontends.streaming import Stream
 from wats_extract.pipeline.model import Pipeline, ResourceConfig
 from wats_extract.resources.catalogue import RESOURCES, resource_named, table_named
 from wats_extract.resources.selecting import OPTIONS
