@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 
 from wats_extract import events
@@ -32,11 +32,11 @@ class Receipt:
     """
 
     resource: str
-    items: int
-    rows: dict[str, int]
-    failures: int
-    cursor: Cursor | None
-    saturated: bool
+    items: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    failures: int = 0
+    cursor: Cursor | None = None
+    saturated: bool = False
 
     @classmethod
     def of(cls, resource: str, chunk: Chunk) -> Receipt:
@@ -90,7 +90,8 @@ class Accounts:
         self._report.failures = sum(each.failures for each in self._report.resources.values())
         if receipt.saturated:
             self.saturated.append(receipt.resource)
-        self._listen(events.Committed(receipt.resource, receipt.items, receipt.rows, receipt.failures))
+        if receipt.items or receipt.failures:
+            self._listen(events.Committed(receipt.resource, receipt.items, receipt.rows, receipt.failures))
 
 
 class FailureRate:

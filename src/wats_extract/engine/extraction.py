@@ -74,7 +74,8 @@ class Extraction:
         with self._reported(self._position.cursor):
             self._read_on()
             self._fetch_again()
-            self._commit_end()
+            self._write_end()
+            self._run.buffer.flush()
 
     def extract_keys(self, keys: SizedKeys) -> None:
         """Load just these items; the cursor does not move.
@@ -84,6 +85,7 @@ class Extraction:
         """
         with self._reported(None):
             self._fetch(self._source(Known()), keys)
+            self._run.buffer.flush()
 
     # ── read ──
 
@@ -103,6 +105,7 @@ class Extraction:
             if row["error_code"] in WORTH_ANOTHER_TRY or row["http_status"] in WORTH_ANOTHER_TRY_STATUS
         ]
         if keys:
+            self._run.buffer.flush()  # fetching again may take long
             # The failures were counted when they came first.
             self._fetch(self._source(Known(), counted=False), keys)
 
@@ -127,7 +130,6 @@ class Extraction:
                 self._write(chunk, book_of(chunk), has_rows_of)
                 self._acknowledge(chunk)
                 del chunk  # the next chunk needs the memory while it is read
-        self._run.buffer.flush()
 
     def _source(self, known: Known, *, counted: bool = True) -> Source:
         return Source(
@@ -184,7 +186,7 @@ class Extraction:
         for route in chunk.acknowledge:
             self._run.client.acknowledge(route)
 
-    def _commit_end(self) -> None:
+    def _write_end(self) -> None:
         """Record what is covered. At the end of a full pass, remove the rows of items that are gone."""
         book = self._position.at_end()
         if not book:
@@ -201,8 +203,7 @@ class Extraction:
             sweep_before=sweep,
             kept=unread or frozenset(),
         )
-        self._run.buffer.flush()
-        self._run.job.destination.commit(commit)
+        self._run.buffer.add(commit, Receipt(self._name))
 
     def _unread(self) -> frozenset[str] | None:
         """The items that a full pass listed and could not read; ``None`` if its list was cut off."""

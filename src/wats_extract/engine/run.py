@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from wats_extract import events
@@ -23,9 +24,7 @@ from wats_extract.version import __version__
 
 Clock = Callable[[], datetime]
 
-
-def _utc() -> datetime:
-    return datetime.now(UTC)
+_utc = partial(datetime.now, UTC)
 
 
 def execute(
@@ -209,7 +208,7 @@ class _Run:
                 raise
 
     def _open_failures(self) -> int:
-        return self.context.failures.count(task.resource.name for task in self._job.tasks)
+        return self.context.failures.count([task.resource.name for task in self._job.tasks])
 
     def _measure(self) -> None:
         report = self.report

@@ -14,9 +14,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from wats_extract.destinations.duckdb.schema import Schema, quoted
+from wats_extract.destinations.duckdb.schema import Schema
 from wats_extract.flow import Commit
 from wats_extract.tables import STAMPS, Table
+
+_STAMPS = tuple(stamp.name for stamp in STAMPS)
+
+
+def ignore_step(step: str) -> None:
+    """Do nothing; tests pass a function that stops at a step."""
 
 
 class CommitWriter:
@@ -61,10 +67,8 @@ class CommitWriter:
         table, rows = next(filled, (None, None))
         if table is None or rows is None:
             return False
-        stamps = [stamp.name for stamp in STAMPS]
-        same = " AND ".join(f"{quoted(name)} = ?" for name in stamps)
-        query = f"SELECT 1 FROM {self._schema.table(table)} WHERE {same} LIMIT 1"  # noqa: S608
-        return bool(self._connection.execute(query, [rows[name][0].as_py() for name in stamps]).fetchall())
+        query = self._schema.any_row(table, _STAMPS)
+        return bool(self._connection.execute(query, [rows[name][0].as_py() for name in _STAMPS]).fetchall())
 
     def _write_table(
         self, table: Table, rows: pa.Table, commit: Commit, replaced: Sequence[str], *, repeated: bool
@@ -73,37 +77,24 @@ class CommitWriter:
             keys = pa.table({table.owner: table.owners(replaced)})
             self._delete(table, keys, identity=(table.owner,))
         # rows with the same key and the same stamps were written by this very commit
-        identity = (*table.key, *(stamp.name for stamp in STAMPS)) if repeated else ()
+        identity = (*table.key, *_STAMPS) if repeated else ()
         self._insert(table, rows, identity=identity)
         if commit.sweep_before is not None:
             self._sweep(table, commit.sweep_before, kept=commit.kept)
 
     def _sweep(self, table: Table, before: datetime, *, kept: Iterable[str]) -> None:
-        execute_with(
-            self._connection,
-            f"DELETE FROM {self._schema.table(table)} WHERE _wats_extracted_at < '{before.isoformat()}' "  # noqa: S608
-            f"AND {quoted(table.owner)} NOT IN (SELECT key FROM _wats_incoming)",
-            pa.table({"key": table.owners(sorted(kept))}),
-        )
+        keys = pa.table({"key": table.owners(sorted(kept))})
+        execute_with(self._connection, self._schema.sweep(table, before), keys)
 
     def _insert(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
         """Insert rows; first delete existing rows that equal them in the ``identity`` columns, if any."""
         if rows.num_rows:
             if identity:
                 self._delete(table, rows, identity=identity)
-            execute_with(
-                self._connection,
-                f"INSERT INTO {self._schema.table(table)} BY NAME SELECT * FROM _wats_incoming",  # noqa: S608
-                rows,
-            )
+            execute_with(self._connection, self._schema.insert(table), rows)
 
     def _delete(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
-        same = " AND ".join(f"old.{quoted(name)} = new.{quoted(name)}" for name in identity)
-        execute_with(
-            self._connection,
-            f"DELETE FROM {self._schema.table(table)} AS old USING _wats_incoming AS new WHERE {same}",  # noqa: S608
-            rows,
-        )
+        execute_with(self._connection, self._schema.delete(table, identity), rows)
 
 
 def find_versions(
@@ -115,16 +106,9 @@ def find_versions(
     versions: tuple[int, int] | None = None,
 ) -> dict[str, int | None]:
     """Look up which of ``keys`` own rows in a table: key → latest version. A missing table is empty."""
-    owner = quoted(table.owner)
-    version = f"max({quoted(table.version)})" if table.version else "NULL"
-    # a range of versions lets DuckDB skip most row groups, by their min-max statistics
-    within = f"{quoted(table.version)} BETWEEN {versions[0]:d} AND {versions[1]:d}" if versions else "true"
-    query = (
-        f"SELECT CAST({owner} AS VARCHAR), {version} FROM {schema.table(table)} "  # noqa: S608
-        f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL"
-    )
+    keys_to_find = pa.table({"key": table.owners(keys)})
     try:
-        return dict(execute_with(connection, query, pa.table({"key": table.owners(keys)})).fetchall())
+        return dict(execute_with(connection, schema.versions(table, versions), keys_to_find).fetchall())
     except duckdb.CatalogException:
         return {}
 

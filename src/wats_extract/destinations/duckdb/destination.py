@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from wats_extract import events
-from wats_extract.destinations.duckdb.commit import CommitWriter, find_versions
+from wats_extract.destinations.duckdb.commit import CommitWriter, find_versions, ignore_step
 from wats_extract.destinations.duckdb.file import DatabaseFile, is_out_of_memory
-from wats_extract.destinations.duckdb.schema import Schema, quoted, selected
+from wats_extract.destinations.duckdb.schema import Schema
+from wats_extract.errors import DestinationError
 from wats_extract.flow import Commit
 from wats_extract.state.lock import PipelineLocks, Sighting
 from wats_extract.tables import Table
@@ -46,7 +46,7 @@ class DuckDB:
         schema: str = "main",
         memory_limit: str = "28MB",
         reopen_rows: int = REOPEN_ROWS,
-        on_step: Callable[[str], None] = lambda step: None,
+        on_step: Callable[[str], None] = ignore_step,
     ) -> None:
         """Store the settings; the file is not touched before :meth:`open`.
 
@@ -112,7 +112,7 @@ class DuckDB:
         Raises:
             DestinationError: A column has another type, or a key column is missing. Nothing was changed.
         """
-        with self._file.explaining("cannot prepare the tables"), self._file.transaction() as connection:
+        with self._file.transaction("cannot prepare the tables") as connection:
             self._schema.prepare(connection, tables)
 
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
@@ -124,20 +124,19 @@ class DuckDB:
         A commit that needs more memory than allowed is rolled back and made again with a raised limit.
         """
         self._locks.check()
-        with self._file.explaining(f"commit {commit.label}"):
-            try:
-                self._rows_written += self._write(commit)
-            except duckdb.Error as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._file.raise_memory_limit(self._file.connection)
-                self._rows_written += self._write(commit)
-            self._on_step("committed")
-            if self._rows_written >= self._reopen_rows and self._file.reopen():
-                self._rows_written = 0
+        try:
+            self._rows_written += self._write(commit)
+        except DestinationError as error:
+            if not is_out_of_memory(error):
+                raise
+            self._file.raise_memory_limit()
+            self._rows_written += self._write(commit)
+        self._on_step("committed")
+        if self._rows_written >= self._reopen_rows and self._file.reopen():
+            self._rows_written = 0
 
     def _write(self, commit: Commit) -> int:
-        with self._file.transaction() as connection:
+        with self._file.transaction(f"commit {commit.label}") as connection:
             return CommitWriter(connection, self._schema, on_step=self._on_step).write(commit)
 
     # ── queries ─────────────────────────────────────────────────────────────────────────────────
@@ -148,24 +147,26 @@ class DuckDB:
         """Return which of ``keys`` own rows in ``table``: key → latest version."""
         if not keys or not self._file.is_open:
             return {}
-        with self._file.explaining(f"cannot read table {table.name}"), self._file.reader() as connection:
-            try:
-                return find_versions(connection, self._schema, table, keys, versions=versions)
-            except duckdb.Error as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._file.raise_memory_limit(connection)
-                return find_versions(connection, self._schema, table, keys, versions=versions)
+        try:
+            return self._find(table, keys, versions)
+        except DestinationError as error:
+            if not is_out_of_memory(error):
+                raise
+            self._file.raise_memory_limit()
+            return self._find(table, keys, versions)
+
+    def _find(
+        self, table: Table, keys: Sequence[str], versions: tuple[int, int] | None
+    ) -> dict[str, int | None]:
+        with self._file.reader(f"cannot read table {table.name}") as connection:
+            return find_versions(connection, self._schema, table, keys, versions=versions)
 
     def read(self, table: Table, **equal: str) -> pa.Table:
         """Return the rows whose columns equal the given texts, ordered by key."""
         present = self._present().get(table.name)
         if present is None:
             return table.schema.empty_table()
-        columns = ", ".join(selected(field, present) for field in table.schema)
-        where = " AND ".join(["true", *(f"{quoted(name)} = ?" for name in equal)])
-        order = ", ".join(quoted(name) for name in table.key) or "ALL"
-        query = f"SELECT {columns} FROM {self._schema.table(table)} WHERE {where} ORDER BY {order}"  # noqa: S608
+        query = self._schema.select(table, table.schema.names, present, equal=equal)
         with self._file.explaining(f"cannot read table {table.name}"):
             found: pa.Table = self._file.connection.sql(query, params=list(equal.values())).to_arrow_table()
             return found.cast(table.schema)
@@ -175,9 +176,8 @@ class DuckDB:
         present = self._present().get(table.name)
         if present is None:
             return
-        wanted = ", ".join(selected(table.schema.field(name), present) for name in columns)
-        query = f"SELECT {wanted} FROM {self._schema.table(table)}"  # noqa: S608
-        with self._file.explaining(f"cannot read table {table.name}"), self._file.reader() as connection:
+        query = self._schema.scan(table, columns, present)
+        with self._file.reader(f"cannot read table {table.name}") as connection:
             batches: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(_SCAN_ROWS)
             yield from batches
 
@@ -188,9 +188,8 @@ class DuckDB:
             return {table.name: self._rows_of(table) for table in tables if table.name in present}
 
     def _rows_of(self, table: Table) -> int:
-        query = f"SELECT count(*) FROM {self._schema.table(table)}"  # noqa: S608
         # fetchall: DuckDB 2 runs no other relation while a result is not fetched to its end
-        return int(self._file.connection.execute(query).fetchall()[0][0])
+        return int(self._file.connection.execute(self._schema.count(table)).fetchall()[0][0])
 
     def _present(self) -> dict[str, dict[str, str]]:
         """The existing tables; none if a read-only open found no file."""

@@ -77,9 +77,14 @@ _HINTS = (
 )
 
 
-def is_out_of_memory(error: duckdb.Error) -> bool:
+_FOREIGN = (duckdb.Error, pa.ArrowException, OSError)
+"""The errors that using a DuckDB file raises."""
+
+
+def is_out_of_memory(error: DestinationError) -> bool:
     """Whether DuckDB has reached its memory limit; a failing ``COMMIT`` says so in its message only."""
-    return isinstance(error, duckdb.OutOfMemoryException) or "memory_limit=" in str(error)
+    cause = error.__cause__
+    return isinstance(cause, duckdb.OutOfMemoryException) or "memory_limit=" in str(cause)
 
 
 class DatabaseFile:
@@ -234,42 +239,58 @@ class DatabaseFile:
     # ── use ─────────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Run a block in a transaction: committed at its end, rolled back after an error."""
+    def transaction(self, operation: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Run a block in a transaction: committed at its end, rolled back after an error.
+
+        Raises:
+            DestinationError: The transaction failed; the message names the operation.
+        """
         connection = self.connection
-        connection.execute("BEGIN")
         try:
+            connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             with suppress(duckdb.Error):  # a failed COMMIT has rolled back already
                 connection.execute("ROLLBACK")
+            if isinstance(error, _FOREIGN):
+                raise self._explained(operation, error) from error
             raise
 
     @contextmanager
-    def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A second connection for reading during a commit; the file stays open as long as there is one."""
+    def reader(self, operation: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A second connection for reading during a commit; the file stays open as long as there is one.
+
+        Raises:
+            DestinationError: Reading failed; the message names the operation.
+        """
         with self._lock:
             self._readers += 1
         try:
             with closing(self.connection.cursor()) as beside:
                 yield beside
+        except _FOREIGN as error:
+            raise self._explained(operation, error) from error
         finally:
             with self._lock:
                 self._readers -= 1
 
-    def raise_memory_limit(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def raise_memory_limit(self) -> None:
         """Let DuckDB use :data:`RAISED_LIMIT` of memory from now on, in all connections to the file."""
         self._memory_limit = RAISED_LIMIT
-        connection.execute(f"SET memory_limit = '{RAISED_LIMIT}'")
+        with closing(self.connection.cursor()) as beside:
+            beside.execute(f"SET memory_limit = '{RAISED_LIMIT}'")
 
     @contextmanager
     def explaining(self, operation: str) -> Iterator[None]:
         """Turn errors of DuckDB, Arrow and the file system into a ``DestinationError`` with a hint."""
         try:
             yield
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise DestinationError(f"{self.path}: {operation}: {error}", hint=_hint(str(error))) from error
+        except _FOREIGN as error:
+            raise self._explained(operation, error) from error
+
+    def _explained(self, operation: str, error: Exception) -> DestinationError:
+        return DestinationError(f"{self.path}: {operation}: {error}", hint=_hint(str(error)))
 
 
 def _hint(message: str) -> str:

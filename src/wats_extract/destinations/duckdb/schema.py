@@ -1,8 +1,9 @@
-"""Names, types and definitions of the tables in a DuckDB file."""
+"""The tables in a DuckDB file: their definitions, and the SQL statements about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 import duckdb
 import pyarrow as pa
@@ -26,7 +27,9 @@ _TYPES = {
 
 
 class Schema:
-    """Creates and checks the tables within one schema of the file.
+    """Creates and checks the tables within one schema of the file, and writes SQL about them.
+
+    Statements that take Arrow rows read them from ``_wats_incoming``.
 
     Args:
         name: The schema's name.
@@ -36,10 +39,6 @@ class Schema:
     def __init__(self, name: str, *, place: str) -> None:
         self._name, self._place = name, place
         self._qualified = f"{quoted(DATABASE)}.{quoted(name)}"
-
-    def table(self, table: Table) -> str:
-        """The qualified name of a table, for SQL."""
-        return f"{self._qualified}.{quoted(table.name)}"
 
     def columns(self, connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
         """Read existing tables: name → column in lower case, as DuckDB compares columns → type."""
@@ -65,7 +64,7 @@ class Schema:
             if table.name in present:
                 self._complete(connection, table, present[table.name])
             else:
-                connection.execute(f"CREATE TABLE {self.table(table)} ({_definition(table)})")
+                connection.execute(f"CREATE TABLE {self._table(table)} ({_definition(table)})")
 
     def _complete(
         self, connection: duckdb.DuckDBPyConnection, table: Table, present: Mapping[str, str]
@@ -75,7 +74,7 @@ class Schema:
             found = present.get(field.name.lower())
             if found is None and field.nullable:
                 column = f"{quoted(field.name)} {needed}"
-                connection.execute(f"ALTER TABLE {self.table(table)} ADD COLUMN {column}")
+                connection.execute(f"ALTER TABLE {self._table(table)} ADD COLUMN {column}")
             elif found != needed:
                 raise DestinationError(
                     f"{self._place}: table {table.name}: column {field.name} is {found or 'missing'}, "
@@ -83,14 +82,73 @@ class Schema:
                     hint="restore the column's type, or load into another file or schema",
                 )
 
+    # ── statements ──────────────────────────────────────────────────────────────────────────────
+
+    def insert(self, table: Table) -> str:
+        """Insert the incoming rows."""
+        return f"INSERT INTO {self._table(table)} BY NAME SELECT * FROM _wats_incoming"  # noqa: S608
+
+    def delete(self, table: Table, identity: Sequence[str]) -> str:
+        """Delete the rows that equal an incoming row in the ``identity`` columns."""
+        same = " AND ".join(f"old.{quoted(name)} = new.{quoted(name)}" for name in identity)
+        return f"DELETE FROM {self._table(table)} AS old USING _wats_incoming AS new WHERE {same}"  # noqa: S608
+
+    def sweep(self, table: Table, before: datetime) -> str:
+        """Delete the rows that were loaded before an instant, except those of the incoming keys."""
+        return (
+            f"DELETE FROM {self._table(table)} WHERE _wats_extracted_at < '{before.isoformat()}' "  # noqa: S608
+            f"AND {quoted(table.owner)} NOT IN (SELECT key FROM _wats_incoming)"
+        )
+
+    def versions(self, table: Table, versions: tuple[int, int] | None) -> str:
+        """The latest version of each incoming key that owns rows, within a range of versions if given."""
+        owner = quoted(table.owner)
+        version = f"max({quoted(table.version)})" if table.version else "NULL"
+        # a range of versions lets DuckDB skip most row groups, by their min-max statistics
+        within = (
+            f"{quoted(table.version)} BETWEEN {versions[0]:d} AND {versions[1]:d}" if versions else "true"
+        )
+        return (
+            f"SELECT CAST({owner} AS VARCHAR), {version} FROM {self._table(table)} "  # noqa: S608
+            f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL"
+        )
+
+    def select(
+        self, table: Table, names: Iterable[str], present: Mapping[str, str], *, equal: Iterable[str] = ()
+    ) -> str:
+        """Some columns of the rows whose ``equal`` columns have given values, ordered by key.
+
+        A column that an older version created the table without is null.
+        """
+        columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
+        where = " AND ".join(["true", *(f"{quoted(name)} = ?" for name in equal)])
+        order = ", ".join(quoted(name) for name in table.key) or "ALL"
+        return f"SELECT {columns} FROM {self._table(table)} WHERE {where} ORDER BY {order}"  # noqa: S608
+
+    def scan(self, table: Table, names: Iterable[str], present: Mapping[str, str]) -> str:
+        """Some columns of all rows, in no order."""
+        columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
+        return f"SELECT {columns} FROM {self._table(table)}"  # noqa: S608
+
+    def any_row(self, table: Table, equal: Iterable[str]) -> str:
+        """One row whose ``equal`` columns have given values, if there is one."""
+        same = " AND ".join(f"{quoted(name)} = ?" for name in equal)
+        return f"SELECT 1 FROM {self._table(table)} WHERE {same} LIMIT 1"  # noqa: S608
+
+    def count(self, table: Table) -> str:
+        """The number of rows."""
+        return f"SELECT count(*) FROM {self._table(table)}"  # noqa: S608
+
+    def _table(self, table: Table) -> str:
+        return f"{self._qualified}.{quoted(table.name)}"
+
 
 def quoted(name: str) -> str:
     """A name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def selected(field: pa.Field, present: Mapping[str, str]) -> str:
-    """A column for ``SELECT``, or nulls if an older version created the table without it."""
+def _selected(field: pa.Field, present: Mapping[str, str]) -> str:
     name = quoted(field.name)
     return name if field.name.lower() in present else f"NULL::{_type_name(field.type)} AS {name}"
 
