@@ -1,4 +1,4 @@
-"""Every file in ``pipelines/`` runs as it is, against the embedded server."""
+"""Every file in ``pipelines/`` runs unchanged against the embedded server."""
 
 from pathlib import Path
 
@@ -16,19 +16,21 @@ REPORTS = 80
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("WATS_TOKEN", "PYWATS_SERVER_URL", "PYWATS_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WATS_URL", f"demo?reports={REPORTS}")
 
 
-WHOLE = ("headers_parquet", "reports")
-"""Files whose resources land each report, and nothing else."""
+REPORTS_ONLY = [file for file in FILES if file.stem in ("headers_parquet", "reports")]
+"""Files whose resources have one item per report."""
+
+OTHERS = [file for file in FILES if file not in REPORTS_ONLY]
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.stem in WHOLE], ids=lambda file: file.name)
-def test_runs_and_then_finds_nothing_new(file: Path) -> None:
+@pytest.mark.parametrize("file", REPORTS_ONLY, ids=lambda file: file.name)
+def test_the_second_run_finds_nothing_new(file: Path) -> None:
     first, second = wx.run(file), wx.run(file)
 
     assert (first.status, second.status) == ("succeeded", "succeeded")
@@ -39,8 +41,8 @@ def test_runs_and_then_finds_nothing_new(file: Path) -> None:
     assert second.requests <= 2 * len(second.resources)
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.stem not in WHOLE], ids=lambda file: file.name)
-def test_lands_rows_and_nothing_twice(file: Path) -> None:
+@pytest.mark.parametrize("file", OTHERS, ids=lambda file: file.name)
+def test_the_second_run_adds_no_rows(file: Path) -> None:
     first = wx.run(file)
     landed = rows_of(file)
     assert first.exit_code == 0, first.message
@@ -56,7 +58,7 @@ def test_lands_rows_and_nothing_twice(file: Path) -> None:
 
 
 def rows_of(file: Path) -> dict[str, int]:
-    """How many rows each table of a pipeline holds; those without any are left out."""
+    """The number of rows of each table that is not empty."""
     pipeline = load(file, catalogue=RESOURCES)
     tables = [table for config in pipeline.resources for table in RESOURCES[config.name].tables]
     destination = destination_of(pipeline)
@@ -67,15 +69,15 @@ def rows_of(file: Path) -> dict[str, int]:
         destination.close()
 
 
-def test_each_domain_has_its_pipeline() -> None:
+def test_the_files_cover_every_domain_and_resource() -> None:
     stems = {file.stem for file in FILES}
     named = {config.name for file in FILES for config in load(file, catalogue=RESOURCES).resources}
 
     assert {"users" if domain == "scim" else domain for domain in DOMAINS} <= stems
-    assert set(RESOURCES) - named == {"product_revision_details"}, "which costs a request a revision"
+    assert set(RESOURCES) - named == {"product_revision_details"}, "that one costs one request per revision"
 
 
-def test_reports_land_in_duckdb() -> None:
+def test_reports_are_loaded_into_duckdb() -> None:
     wx.run(next(file for file in FILES if file.name == "reports.yaml"))
 
     with duckdb.connect("data/wats.duckdb", read_only=True) as database:
@@ -86,7 +88,7 @@ def test_reports_land_in_duckdb() -> None:
     assert (headers, reports, orphans) == (REPORTS, REPORTS, 0)
 
 
-def test_headers_land_in_parquet() -> None:
+def test_headers_are_loaded_into_parquet() -> None:
     wx.run(next(file for file in FILES if file.name == "headers_parquet.yaml"))
 
     headers = pl.scan_parquet("data/wats/report_headers/*.parquet").collect()
@@ -97,7 +99,7 @@ def test_headers_land_in_parquet() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_ready_for_a_real_server(file: Path) -> None:
+def test_url_and_token_come_from_the_environment(file: Path) -> None:
     lines = [line.split("#")[0].rstrip() for line in file.read_text(encoding="utf-8").splitlines()]
 
     assert "  url: ${WATS_URL:-demo}" in lines
