@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measures, shows, and keeps the result."""
+"""``python -m benchmarks``: measure, print the results, and write them to ``results.md`` after a full run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the chosen parts."""
     given = _arguments()
     parts = _parts(given)
     load, *_ = os.getloadavg()
-    # as pip does with what it installs; the others' packages are compiled, too
+    # pip compiles the packages of the other tools when it installs them; ours is installed as source
     compileall.compile_dir(HERE.parent / "src", quiet=2)
     race = Race(quick=given.quick, rounds=given.rounds, with_peers=given.peers, load=load)
     _run(race, parts)
@@ -35,22 +35,27 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measures wats-extract, alone and against others; writes results.md after a full run.",
+        description="Measure wats-extract and other tools. A full run writes results.md and the plots.",
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round: some two minutes")
+    parser.add_argument("--quick", action="store_true", help="small sizes and one round: two minutes")
     parser.add_argument(
-        "--only", action="append", choices=[part.name for part in PARTS], help="only this part; repeatable"
+        "--only",
+        action="append",
+        choices=[part.name for part in PARTS],
+        help="only this part; repeatable",
     )
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of what has several (3)")
-    parser.add_argument("--no-peers", dest="peers", action="store_false", help="wats-extract alone")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds per part, where it has several")
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="measure only wats-extract")
     parser.add_argument(
-        "--real-budget", action="store_true", help="three minutes at 500 requests a minute, too"
+        "--real-budget",
+        action="store_true",
+        help="also run the part that takes three minutes at 500 requests per minute",
     )
     parser.add_argument(
         "--write",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="write results.md and the plots; only a full run does by itself",
+        help="write results.md and the plots (default: only after a full run)",
     )
     return parser.parse_args()
 
@@ -66,13 +71,13 @@ def _run(race: Race, parts: list[Part]) -> None:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=sum(race.starts(part) for part in parts))
-        race.told = lambda what: progress.update(bar, description=what, advance=1)
+        race.on_start = lambda name: progress.update(bar, description=name, advance=1)
         for part in parts:
             race.run(part)
 
 
 def _write(race: Race) -> None:
-    from benchmarks import plots  # here, for drawing takes memory that children would be charged with
+    from benchmarks import plots  # imported last: children would be charged with the memory it takes
 
     (HERE / "results.md").write_text(report.page(race), encoding="utf-8")
     plots.write(race.samples, HERE)

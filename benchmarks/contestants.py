@@ -1,4 +1,4 @@
-"""Who takes part: wats-extract itself, and what it is compared with."""
+"""The programs that are measured: wats-extract itself, and the tools that it is compared with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ Command: TypeAlias = list[str | Path]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What there is to do: the server to ask, how many reports it has, and a folder that is empty."""
+    """What a program has to extract.
+
+    Attributes:
+        url: Address of the server.
+        reports: Number of reports that the server has.
+        folder: An empty folder.
+    """
 
     url: str
     reports: int
@@ -32,12 +38,12 @@ class Contestant:
     """A program that does a job.
 
     Attributes:
-        name: What tables and plots call it.
-        kind: What it does of the job.
-        command: Its command line for a job.
-        needs: The environment that it runs in, where that is not ours.
-        twice: Whether it has done the job before; then there is nothing new, and the second time counts.
-        cores: As many as it may use; all, by default.
+        name: Its name in tables and plots.
+        command: Returns its command line for a job.
+        kind: How much of the job it does.
+        needs: Name of its virtual environment, if it does not run in ours.
+        twice: Whether only a second run is measured, which finds nothing new.
+        cores: Number of cores that it may use; all by default.
     """
 
     name: str
@@ -62,7 +68,7 @@ resources: [{resources}]
 
 
 def _run(resource: str, destination: str, *, rate: int | None = None) -> Callable[[Job], Command]:
-    """``wats-extract run`` of a pipeline with one resource, at so many requests a minute or without limit."""
+    """``wats-extract run`` of one resource, at ``rate`` requests per minute or without a limit."""
 
     def command(job: Job) -> Command:
         pipeline = job.folder / "pipeline.yaml"
@@ -89,10 +95,10 @@ def _ours(module: str, *arguments: str) -> Callable[[Job], Command]:
 
 
 def wats_extract(resource: str) -> tuple[Contestant, ...]:
-    """wats-extract, into DuckDB and into Parquet."""
+    """wats-extract with each destination."""
     return tuple(
-        Contestant(f"wats-extract, {place}", _run(resource, destination))
-        for place, destination in DESTINATIONS.items()
+        Contestant(f"wats-extract, {name}", _run(resource, destination))
+        for name, destination in DESTINATIONS.items()
     )
 
 
@@ -101,15 +107,14 @@ HELP = Contestant("wats-extract --help", lambda job: [BIN / "wats-extract", "--h
 WITHIN_BUDGET = Contestant("wats-extract", _run("reports", "duckdb", rate=500))
 SHREDDING = Contestant("decode and shred", _ours("shredding"))
 COMMITS = tuple(
-    Contestant(f"commit, {place}", _ours("commits", destination))
-    for place, destination in DESTINATIONS.items()
+    Contestant(f"commit, {name}", _ours("commits", destination)) for name, destination in DESTINATIONS.items()
 )
 ON_CORES = tuple(
     Contestant(f"{cores} core{'s'[: cores - 1]}", _ours("simulated"), cores=cores) for cores in (1, 2)
 )
 
 
-# ── the others ──
+# ── other tools ──
 
 
 def _peer(script: str, environment: str, *arguments: str) -> Callable[[Job], Command]:
@@ -117,22 +122,22 @@ def _peer(script: str, environment: str, *arguments: str) -> Callable[[Job], Com
     return lambda job: [python(environment), PEERS / script, job.url, job.folder, *arguments]
 
 
-def dlt(what: str) -> tuple[Contestant, ...]:
-    """dlt, into DuckDB and into Parquet."""
+def dlt(resource: str) -> tuple[Contestant, ...]:
+    """dlt with each destination."""
     return tuple(
         Contestant(
-            f"dlt, {place}",
-            _peer("dlt_rest_api.py", "dlt", what, destination),
+            f"dlt, {name}",
+            _peer("dlt_rest_api.py", "dlt", resource, destination),
             "another extractor",
             needs="dlt",
         )
-        for place, destination in DESTINATIONS.items()
+        for name, destination in DESTINATIONS.items()
     )
 
 
-def pywats(what: str) -> Contestant:
-    """pyWATS, into its own models in memory."""
-    command = _peer("pywats_async.py", "pywats", what)
+def pywats(resource: str) -> Contestant:
+    """pyWATS, which parses reports into its own models."""
+    command = _peer("pywats_async.py", "pywats", resource)
     return Contestant("pyWATS, in memory", command, "another extractor", needs="pywats")
 
 

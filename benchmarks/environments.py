@@ -1,4 +1,4 @@
-"""Virtual environments for what wats-extract is compared with, so that each has what it wants."""
+"""Virtual environments of the tools that wats-extract is compared with."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ REQUIREMENTS = {
     "pywats": ("pywats-api==0.6.0rc1", "httpx==0.28.1"),
     "downloads": ("httpx==0.28.1", "urllib3==2.8.0", "orjson==3.11.9"),
 }
-"""By the name of the environment; what they share with wats-extract they have in the same version."""
+"""Packages by environment. What wats-extract uses as well has the version of ``constraints.txt``."""
 
 
 class NotInstalled(Exception):
-    """An environment cannot be made here."""
+    """An environment cannot be created here."""
 
 
 @cache
 def python(name: str) -> Path:
-    """The interpreter of an environment, which is made if need be.
+    """The interpreter of an environment, which is created if necessary.
 
     Raises:
-        NotInstalled: pip could not install it; the message is its last line.
+        NotInstalled: pip failed; the message is its last error.
     """
     folder = ROOT / ".venv" / f"bench-{name}"
     interpreter = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -45,6 +45,6 @@ def _call(name: str, command: list[str]) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        why = next((line for line in reversed(said) if line.startswith("ERROR")), said[-1])
-        raise NotInstalled(f"{' '.join(REQUIREMENTS[name])} cannot be installed: {why[:120]}") from None
+        output = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        reason = next((line for line in reversed(output) if line.startswith("ERROR")), output[-1])
+        raise NotInstalled(f"{' '.join(REQUIREMENTS[name])} cannot be installed: {reason[:120]}") from None

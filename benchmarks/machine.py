@@ -1,4 +1,4 @@
-"""Describes the machine and what is installed on it: nothing that would name it."""
+"""Describes the machine and the versions installed on it, without anything that identifies it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ OURS = ("duckdb", "pyarrow", "msgspec", "httpx2", "polars")
 
 
 def described() -> Mapping[str, str]:
-    """What the figures depend on, by its name."""
+    """Facts that the figures depend on, by name."""
     return {
         "wats-extract": f"{version('wats-extract')}, {_commit()}",
-        "steps of reports": "read natively"
-        if find_spec("wats_extract.shred.wsjf._steps")
-        else "read by Python",
+        "steps of reports": "read by C" if find_spec("wats_extract.shred.wsjf._steps") else "read by Python",
         "its libraries": ", ".join(f"{name} {version(name)}" for name in OURS),
-        "the others": ", ".join(dict.fromkeys(line for lines in REQUIREMENTS.values() for line in lines)),
+        "other tools": ", ".join(dict.fromkeys(line for lines in REQUIREMENTS.values() for line in lines)),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{_system()}, {platform.machine()}",
-        "processor": f"{_processor()}, {len(_cores())} cores to use",
+        "processor": f"{_processor()}, {len(_cores())} cores available",
         "memory": f"{_memory() / 2**30:.0f} GB",
     }
 
 
 def _commit() -> str:
-    """The commit of this clone, with a word where files differ from it."""
+    """The commit of this clone, followed by "changed" if files differ from it."""
     try:
-        said = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty=, changed", "--exclude=*"],
             cwd=ROOT,
             capture_output=True,
@@ -44,7 +42,7 @@ def _commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "no commit"
-    return f"commit {said.stdout.strip()}"
+    return f"commit {described.stdout.strip()}"
 
 
 def _system() -> str:

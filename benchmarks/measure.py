@@ -1,4 +1,4 @@
-"""Runs a program in a process of its own, and says what that took; starts the server that it asks."""
+"""Runs a program in its own process and measures it; starts the server that it reads."""
 
 from __future__ import annotations
 
@@ -23,47 +23,51 @@ ENVIRONMENT = {
     "NO_PROXY": "127.0.0.1",
 }
 
-LONGEST_COMPLAINT = 300
+MAX_ERROR_CHARACTERS = 300
 
 _direct = build_opener(ProxyHandler({}))
 
 
 class ChildFailed(Exception):
-    """A program that is measured did not end well."""
+    """A measured program ended with an exit code other than 0."""
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
-    """What one process took from its start to its end, its own children included.
+class Usage:
+    """Time and memory of a process from its start to its end, including its children.
 
     Attributes:
-        wall: Seconds by the clock.
-        cpu: Seconds of all cores, in the program and in the system.
-        memory: Bytes of the largest process at its peak.
-        said: The JSON object that is the last line of its output, if it is one.
+        wall: Elapsed seconds.
+        cpu: CPU seconds of all cores, user and system.
+        memory: Peak memory of the largest process, in bytes.
+        output: The JSON object in the last line of stdout; empty if there is none.
     """
 
     wall: float
     cpu: float
     memory: int
-    said: Mapping[str, Any]
+    output: Mapping[str, Any]
 
 
-def run(command: Sequence[str | Path], *, cores: int | None = None) -> Took:
-    """Run a program to its end, on so many cores if that is said.
+def run(command: Sequence[str | Path], *, cores: int | None = None) -> Usage:
+    """Run a program to its end.
 
-    Python starts it by vfork, which counts this process's own peak as the child's: so this one has to stay
-    smaller than what it measures, and draws its plots at the end.
+    Python starts it by vfork, and the kernel then counts the peak memory of this process as the child's. So
+    this process must stay smaller than the programs that it measures.
+
+    Args:
+        command: The program and its arguments.
+        cores: Number of cores that it may use; all by default.
 
     Raises:
-        ChildFailed: it ended with another code than 0.
+        ChildFailed: it ended with an exit code other than 0.
     """
-    with tempfile.TemporaryFile() as complaints, _pinned(cores):
+    with tempfile.TemporaryFile() as errors, _pinned(cores):
         began = time.perf_counter()
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=errors,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **ENVIRONMENT},
             cwd=ROOT,
@@ -75,24 +79,24 @@ def run(command: Sequence[str | Path], *, cores: int | None = None) -> Took:
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            complaints.seek(0)
-            last = complaints.read().decode(errors="replace").strip().splitlines()[-1:]
-            why = "".join(last)[:LONGEST_COMPLAINT]
-            raise ChildFailed(f"{Path(command[0]).name} ended with {process.returncode}: {why}")
+            errors.seek(0)
+            last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+            reason = "".join(last)[:MAX_ERROR_CHARACTERS]
+            raise ChildFailed(f"{Path(command[0]).name} ended with {process.returncode}: {reason}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return Took(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * unit, _said(lines))
+    return Usage(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * unit, _last_object(lines))
 
 
-def _said(lines: Sequence[bytes]) -> Mapping[str, Any]:
+def _last_object(lines: Sequence[bytes]) -> Mapping[str, Any]:
     if not lines or not lines[-1].startswith(b"{"):
         return {}
-    said: Mapping[str, Any] = json.loads(lines[-1])
-    return said
+    found: Mapping[str, Any] = json.loads(lines[-1])
+    return found
 
 
 @contextmanager
 def _pinned(cores: int | None) -> Iterator[None]:
-    """Programs that are started inside run on the first so many of our cores."""
+    """Let programs that are started inside use only the first ``cores`` cores."""
     if cores is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -109,20 +113,25 @@ def _pinned(cores: int | None) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     url: str
 
     def requests(self) -> tuple[int, int]:
-        """Requests so far, and how many of them were refused."""
-        with _direct.open(f"{self.url}/stats") as answer:
-            stats = json.load(answer)
+        """The number of requests so far, and how many of them were refused."""
+        with _direct.open(f"{self.url}/stats") as response:
+            stats = json.load(response)
         return stats["requests"], stats["refused"]
 
 
 @contextmanager
 def serving(reports: int, *options: str) -> Iterator[Server]:
-    """A server with so many reports, in a process of its own, warmed up."""
+    """Start a server with this many reports in its own process, and warm it up.
+
+    Args:
+        reports: Number of reports.
+        options: Further options of ``python -m benchmarks.server``.
+    """
     command = [sys.executable, "-m", "benchmarks.server", "--reports", str(reports), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=ROOT) as process:
         try:

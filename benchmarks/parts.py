@@ -1,4 +1,4 @@
-"""The parts of the benchmark: who does which job, how large it is, how often."""
+"""The parts of the benchmark: the programs, the sizes and the number of rounds of each."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from benchmarks.contestants import (
 
 @dataclass(frozen=True)
 class Part:
-    """Contestants that do the same job, in turns: A B C, A B C, …
+    """Programs that do the same job in turn: A B C, A B C, …
 
     Attributes:
-        name: What ``--only`` calls it.
-        contestants: Who does it.
-        sizes: How many reports there are → rounds. Sizes take turns, too.
+        name: Its name for ``--only``.
+        contestants: The programs.
+        sizes: Rounds by number of reports. Sizes take turns, too.
         quick: The same for a quick run.
-        served: Whether there is a server with so many reports, one for each size.
+        served: Whether there is a server for each size.
         options: Further options of the server.
-        optional: Left out unless it is asked for.
+        optional: Whether it only runs on request.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Draws what was measured, as SVG."""
+"""Draws the results as SVG."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ KINDS = {
     "another extractor": "#d98c3f",
 }
 PLACES = dict(zip(DESTINATIONS, ("#0b6e99", "#d98c3f"), strict=True))
-MOST_MEGABYTES = 250
+TARGET_MEGABYTES = 250
 SECONDS = [0.1, 1, 10, 100, 1000]
 
 
 def write(samples: Samples, folder: Path) -> None:
-    """Write a plot for each of these parts that was run."""
+    """Write the plots of all parts that were run."""
     for part, chart in (
-        ("reports", bars(samples, "reports", "Full reports a second")),
-        ("headers", bars(samples, "headers", "Headers a second")),
+        ("reports", bars(samples, "reports", "Full reports per second")),
+        ("headers", bars(samples, "headers", "Headers per second")),
         ("header-scale", curves(samples, "header-scale", "headers")),
         ("report-scale", curves(samples, "report-scale", "full reports")),
     ):
@@ -48,7 +48,7 @@ def _save(chart: alt.TopLevelMixin, path: Path) -> None:
 
 
 def bars(samples: Samples, part: str, title: str) -> alt.LayerChart:
-    """Items a second, a bar a contestant, the fastest on top."""
+    """Items per second: one bar per contestant, the fastest on top."""
     kinds = {each.name: each.kind for each in _part(part).contestants}
     rates = [
         {"name": name, "kind": kinds[name], "rate": some[0].size / median(map(wall, some))}
@@ -75,7 +75,7 @@ def bars(samples: Samples, part: str, title: str) -> alt.LayerChart:
 
 
 def curves(samples: Samples, part: str, items: str) -> alt.HConcatChart:
-    """Time and memory by the number of items; what stays flat is flat."""
+    """Time and memory by number of items."""
     return alt.hconcat(_time(samples, part, items), _memory(samples, part, items))
 
 
@@ -83,20 +83,20 @@ def _time(samples: Samples, part: str, items: str) -> alt.LayerChart:
     seconds = alt.Y(
         "seconds:Q", scale=alt.Scale(type="log"), axis=alt.Axis(title=None, values=SECONDS, format="~g")
     )
-    return _lines(samples, part, seconds).properties(title=f"Seconds, by the number of {items}")
+    return _lines(samples, part, seconds).properties(title=f"Seconds by number of {items}")
 
 
 def _memory(samples: Samples, part: str, items: str) -> alt.LayerChart:
-    most = max([MOST_MEGABYTES, *(megabytes(sample) for sample in samples.all if sample.part == part)])
+    most = max([TARGET_MEGABYTES, *(megabytes(sample) for sample in samples.all if sample.part == part)])
     axis = alt.Axis(title=None, tickCount=5)
     memory = alt.Y("megabytes:Q", scale=alt.Scale(domain=[0, most], nice=True), axis=axis)
-    target = alt.Chart(alt.Data(values=[{"most": MOST_MEGABYTES}])).encode(y="most:Q")
+    target = alt.Chart(alt.Data(values=[{"most": TARGET_MEGABYTES}])).encode(y="most:Q")
     rule = target.mark_rule(strokeDash=[4, 4], color="gray")
     label = target.mark_text(align="left", dy=-6, color="gray").encode(
-        x=alt.value(4), text=alt.value(f"target: {MOST_MEGABYTES} MB")
+        x=alt.value(4), text=alt.value(f"target: {TARGET_MEGABYTES} MB")
     )
     chart = _lines(samples, part, memory) + rule + label
-    return chart.properties(title=f"Peak memory in MB, by the number of {items}")
+    return chart.properties(title=f"Peak memory in MB by number of {items}")
 
 
 def _lines(samples: Samples, part: str, y: alt.Y) -> alt.LayerChart:

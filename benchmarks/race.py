@@ -1,4 +1,4 @@
-"""Lets the contestants of a part do their job, in turns, and keeps what it took."""
+"""Runs the programs of a part in turn and collects samples."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from benchmarks.samples import Sample, Samples
 
 @dataclass
 class Race:
-    """Runs parts.
+    """Runs parts and keeps their samples.
 
     Attributes:
-        quick: Whether to take the small sizes.
-        rounds: Rounds of what has several of them, if not as it is declared.
-        with_peers: Whether others than wats-extract take part.
-        told: Is told what runs next, before each start.
-        load: Processes that wanted a core in the minute before: what else goes on blurs every figure.
-        samples: What was measured so far.
-        absent: Part and contestant that could not do it → why.
+        quick: Whether to use the small sizes.
+        rounds: Replaces the number of rounds of parts that have several.
+        with_peers: Whether tools other than wats-extract take part.
+        on_start: Called with a description before each start.
+        load: Load average of the minute before; other programs distort the figures.
+        samples: Results so far.
+        absent: Reasons by part and contestant, for those that could not take part.
     """
 
     quick: bool = False
     rounds: int | None = None
     with_peers: bool = True
-    told: Callable[[str], None] = lambda what: None
+    on_start: Callable[[str], None] = lambda name: None
     load: float = 0.0
     samples: Samples = field(default_factory=Samples)
     absent: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def sizes(self, part: Part) -> Mapping[int, int]:
-        """Sizes → rounds."""
+        """Rounds by size."""
         sizes = part.quick if self.quick else part.sizes
         return {size: self.rounds if self.rounds and n > 1 else n for size, n in sizes.items()}
 
     def contestants(self, part: Part) -> list[Contestant]:
-        """Who takes part, as far as it is known yet."""
+        """The contestants of a part that have not failed so far."""
         return [
             each
             for each in part.contestants
@@ -51,11 +51,11 @@ class Race:
         ]
 
     def starts(self, part: Part) -> int:
-        """How many starts a part has."""
+        """How many programs a part starts."""
         return sum(self.sizes(part).values()) * len(self.contestants(part))
 
     def run(self, part: Part) -> None:
-        """Run one part: in each round every contestant at every size."""
+        """Run one part: in each round, every contestant at every size."""
         sizes = self.sizes(part)
         with ExitStack() as stack:
             servers = {
@@ -65,7 +65,7 @@ class Race:
             for turn in range(max(sizes.values())):
                 for size in [size for size, rounds in sizes.items() if turn < rounds]:
                     for contestant in self.contestants(part):
-                        self.told(f"{part.name}: {contestant.name}, {size:,}")
+                        self.on_start(f"{part.name}: {contestant.name}, {size:,}")
                         self._start(part, contestant, size, servers.get(size))
 
     def _start(self, part: Part, contestant: Contestant, size: int, server: measure.Server | None) -> None:
@@ -80,18 +80,18 @@ class Race:
 
 
 def _sample(part: Part, contestant: Contestant, size: int, server: measure.Server | None) -> Sample:
-    """Let a contestant do its job once, in a folder that is empty."""
+    """Run a contestant once, in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = contestant.command(Job(server.url if server else "", size, Path(folder)))
         if contestant.twice:
             measure.run(command)
         requests, refused = server.requests() if server else (0, 0)
-        took = measure.run(command, cores=contestant.cores)
+        usage = measure.run(command, cores=contestant.cores)
         requests_after, refused_after = server.requests() if server else (0, 0)
     sample = Sample(
-        part.name, contestant.name, size, took, requests_after - requests, refused_after - refused
+        part.name, contestant.name, size, usage, requests_after - requests, refused_after - refused
     )
     expected = 0 if contestant.twice else size
     if sample.items not in (None, expected):
-        raise measure.ChildFailed(f"{sample.items:,} of {expected:,} arrived")
+        raise measure.ChildFailed(f"it extracted {sample.items:,} of {expected:,} items")
     return sample

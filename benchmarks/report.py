@@ -1,4 +1,4 @@
-"""Shows what was measured: tables on the terminal, and the page ``results.md``."""
+"""Formats the results: tables on the terminal, and the page ``results.md``."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ Cells = Sequence[str]
 
 
 def digits(figure: float) -> str:
-    """Three digits that count, or all before the point."""
+    """A number with three significant digits, but never without digits before the decimal point."""
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
 def target_cells(row: Row, samples: Samples) -> Cells:
-    """What, target, figure, lowest to highest, verdict."""
-    what = row.what.format(size=max(samples.sizes(row.part), default=0))
+    """Name, target, figure, lowest to highest, verdict."""
+    name = row.name.format(size=max(samples.sizes(row.part), default=0))
     figures = row.figures(samples)
     if not figures:
-        return what, row.target, "not measured", "", ""
+        return name, row.target, "not measured", "", ""
     figure = median(figures)
     spread = f"{digits(min(figures))} … {digits(max(figures))}" if len(figures) > 1 else ""
-    return what, row.target, f"{digits(figure)} {row.unit}".strip(), spread, VERDICTS[row.met(figure)]
+    return name, row.target, f"{digits(figure)} {row.unit}".strip(), spread, VERDICTS[row.met(figure)]
 
 
 def contestant_cells(samples: Sequence[Sample]) -> Cells:
-    """Contestant, items a second with and without its start, CPU time an item, memory, failures."""
+    """Contestant, items per second with and without its start, CPU time per item, memory, failures."""
     size = samples[0].size
-    failures = max(sample.took.said.get("failures", 0) for sample in samples)
+    failures = max(sample.usage.output.get("failures", 0) for sample in samples)
     return (
         samples[0].contestant,
         digits(size / median(wall(sample) for sample in samples)),
@@ -53,7 +53,7 @@ def contestant_cells(samples: Sequence[Sample]) -> Cells:
 
 
 def size_cells(samples: Sequence[Sample]) -> Cells:
-    """Size, contestant, seconds with and without its start, CPU time an item, memory."""
+    """Size, contestant, seconds with and without its start, CPU time per item, memory."""
     return (
         f"{samples[0].size:,}",
         samples[0].contestant,
@@ -66,26 +66,26 @@ def size_cells(samples: Sequence[Sample]) -> Cells:
 
 # ── tables ──
 
-TARGETS: Cells = ("what", "target", "figure", "lowest … highest", "")
-CONTESTANTS: Cells = ("", "a second", "without its start", "CPU ms each", "peak MB", "failed")
-SIZES: Cells = ("size", "", "s", "without its start", "CPU ms each", "peak MB")
+TARGETS: Cells = ("figure", "target", "measured", "lowest … highest", "")
+CONTESTANTS: Cells = ("", "items/s", "items/s without start", "CPU ms per item", "peak MB", "failed")
+SIZES: Cells = ("size", "", "s", "s without start", "CPU ms per item", "peak MB")
 
 
 def targets(samples: Samples) -> list[Cells]:
-    """The rows of all parts that were run."""
+    """The targets of all parts that were run."""
     parts = {sample.part for sample in samples.all}
     return [target_cells(row, samples) for row in ROWS if row.part in parts]
 
 
 def contestants(samples: Samples, part: str) -> list[Cells]:
-    """Who took part in a part, the fastest first."""
+    """The contestants of a part, the fastest first."""
     found = [samples.of(part, name) for name in samples.contestants(part)]
     found.sort(key=lambda some: median(wall(sample) for sample in some))
     return [contestant_cells(some) for some in found]
 
 
 def sizes(samples: Samples, part: str) -> list[Cells]:
-    """Each size of a part."""
+    """The sizes of a part, each with all contestants."""
     return [
         size_cells(some)
         for size in samples.sizes(part)
@@ -95,18 +95,18 @@ def sizes(samples: Samples, part: str) -> list[Cells]:
 
 
 def absences(race: Race) -> Iterator[str]:
-    """Who could not take part, and why."""
-    for (part, name), why in race.absent.items():
-        yield f"{name} did not take part in {part}: {why}"
+    """The contestants that could not take part, with the reason."""
+    for (part, name), reason in race.absent.items():
+        yield f"{name} did not take part in {part}: {reason}"
 
 
 def sections(samples: Samples) -> Iterator[tuple[str, str, Cells, list[Cells]]]:
-    """Title, part, head and rows of each table of a part that was run."""
+    """Title, part, head and rows of the table of each part that was run."""
     for title, part, head, rows in (
         ("Full reports", "reports", CONTESTANTS, contestants),
         ("Headers", "headers", CONTESTANTS, contestants),
-        ("Headers, from few to many", "header-scale", SIZES, sizes),
-        ("Full reports, from few to many", "report-scale", SIZES, sizes),
+        ("Headers by size", "header-scale", SIZES, sizes),
+        ("Full reports by size", "report-scale", SIZES, sizes),
     ):
         if samples.sizes(part):
             yield title, part, head, rows(samples, part)
@@ -116,7 +116,7 @@ def sections(samples: Samples) -> Iterator[tuple[str, str, Cells, list[Cells]]]:
 
 
 def show(race: Race, console: Console) -> None:
-    """Show all tables."""
+    """Print all tables."""
     console.print(_terminal_table("Targets", TARGETS, targets(race.samples)))
     for title, _, head, rows in sections(race.samples):
         console.print(_terminal_table(title, head, rows))
@@ -136,9 +136,9 @@ def _terminal_table(title: str, head: Cells, rows: Sequence[Cells]) -> Table:
 HEAD = """\
 # Results
 
-Written by `make bench` on {day}; [README.md](README.md) says what is measured, and how. A figure is the
-median of its rounds. Speeds are ratios within one round: 2 × is twice as fast as the other. Times are those
-of a whole process, the start of Python and its imports included, unless it says *without its start*.
+`make bench` wrote this page on {day}. [README.md](README.md) explains what is measured and how. Each
+figure is the median of its rounds. Speeds are ratios within one round: 2 × means twice as fast. Times are
+those of a whole process with the start of Python and all imports, unless the column says *without start*.
 
 ## Targets
 
@@ -152,7 +152,7 @@ def page(race: Race) -> str:
         text += f"\n## {title}\n\n![{title}]({part}.svg)\n\n{_table(head, rows)}"
     if notes := [f"- {absence}\n" for absence in absences(race)]:
         text += "\n## Not measured\n\n" + "".join(notes)
-    described = {**machine.described(), "load before it began": f"{race.load:.1f}"}
+    described = {**machine.described(), "load average before the start": f"{race.load:.1f}"}
     return text + f"\n## Machine\n\n{_table(('', ''), list(described.items()))}"
 
 

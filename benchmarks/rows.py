@@ -1,4 +1,4 @@
-"""What is to be reached: a row a target, with the figure that says whether it is."""
+"""The targets: one row each, with the function that computes its figure."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from benchmarks.contestants import COMMITS, DESTINATIONS, HELP, ON_CORES, SHREDD
 from benchmarks.samples import Sample, Samples
 
 PAGE = 10_000
-"""Headers that one request brings."""
+"""Headers per request."""
 
 ALLOWED = 500
-"""Requests that a server allows one token in a minute."""
+"""Requests per minute that a server allows one token."""
 
 Figures: TypeAlias = Callable[[Samples], Sequence[float]]
-"""The figures of all rounds; none where it was not measured."""
+"""Computes the figures of all rounds; none where nothing was measured."""
 
 Value: TypeAlias = Callable[[Sample], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that is measured.
+    """One measured figure and its target.
 
     Attributes:
         part: The part of the benchmark that measures it.
-        what: What it is, for people; ``{size:,}`` stands for the most reports that there were.
-        figures: Its figure in each round.
-        unit: Of the figures.
-        least: What the figure is to reach, where it is to be large.
-        most: What it is not to exceed, where it is to be small. A row with neither is for orientation.
+        name: A description; ``{size:,}`` stands for the largest number of reports.
+        figures: Computes the figure of each round.
+        unit: Unit of the figure.
+        least: The target, if the figure must reach it.
+        most: The target, if the figure must not exceed it. A row without a target is for orientation.
     """
 
     part: str
-    what: str
+    name: str
     figures: Figures
     unit: str
     least: float | None = None
@@ -44,13 +44,13 @@ class Row:
 
     @property
     def target(self) -> str:
-        """The target as people write it."""
+        """The target as text."""
         if self.least is not None:
             return f"≥ {self.least:g} {self.unit}".strip()
         return f"≤ {self.most:g} {self.unit}".strip() if self.most is not None else ""
 
     def met(self, figure: float) -> bool | None:
-        """Whether a figure reaches the target; ``None`` without one."""
+        """Whether a figure meets the target; ``None`` without a target."""
         if self.least is not None:
             return figure >= self.least
         return figure <= self.most if self.most is not None else None
@@ -60,7 +60,7 @@ class Row:
 
 
 def ratio(part: str, upper: str, lower: str, value: Value) -> Figures:
-    """What one contestant takes as a multiple of what another one takes, round by round."""
+    """The value of one contestant divided by that of another, in each round."""
 
     def figures(samples: Samples) -> list[float]:
         pairs = zip(samples.of(part, upper), samples.of(part, lower), strict=False)
@@ -70,12 +70,12 @@ def ratio(part: str, upper: str, lower: str, value: Value) -> Figures:
 
 
 def each(part: str, contestant: str, value: Value) -> Figures:
-    """A value of one contestant, at the largest size."""
+    """A value of one contestant at the largest size, in each round."""
     return lambda samples: [value(sample) for sample in samples.of(part, contestant)]
 
 
 def growth(part: str, contestant: str, value: Value, *, small: int | None = None) -> Figures:
-    """A value at the largest size as a multiple of that at a small one, a tenth unless it is said."""
+    """A value at the largest size divided by that at a small one, which is a tenth by default."""
 
     def figures(samples: Samples) -> list[float]:
         most = samples.of(part, contestant)
@@ -86,37 +86,37 @@ def growth(part: str, contestant: str, value: Value, *, small: int | None = None
 
 
 def wall(sample: Sample) -> float:
-    """Seconds, with the start of the interpreter."""
-    return sample.took.wall
+    """Elapsed seconds, including the start of the interpreter."""
+    return sample.usage.wall
 
 
-def seconds_an_item(sample: Sample) -> float:
-    """Seconds for one header or report, without the start of the interpreter."""
+def seconds_per_item(sample: Sample) -> float:
+    """Seconds per header or report, without the start of the interpreter."""
     return sample.seconds / sample.size
 
 
 def cpu_milliseconds(sample: Sample) -> float:
-    """Milliseconds of CPU time for one report, all included."""
-    return 1e3 * sample.took.cpu / sample.size
+    """CPU milliseconds per item, including the start of the interpreter."""
+    return 1e3 * sample.usage.cpu / sample.size
 
 
 def megabytes(sample: Sample) -> float:
-    """Memory at its peak."""
-    return sample.took.memory / 1e6
+    """Peak memory in megabytes."""
+    return sample.usage.memory / 1e6
 
 
-def requests_beside_pages(sample: Sample) -> float:
-    """Requests beside those for the pages of the list."""
+def extra_list_requests(sample: Sample) -> float:
+    """Requests in excess of the pages of the list."""
     return sample.requests - ceil(sample.size / PAGE)
 
 
-def requests_beside_reports(sample: Sample) -> float:
-    """Requests beside those for the pages of the list and for each report."""
-    return requests_beside_pages(sample) - sample.size
+def extra_report_requests(sample: Sample) -> float:
+    """Requests in excess of the pages of the list and one per report."""
+    return extra_list_requests(sample) - sample.size
 
 
 def budget_used(sample: Sample) -> float:
-    """Percent of the requests that the server allowed in that time."""
+    """Percentage of the requests allowed in that time."""
     return 100 * (sample.requests - sample.refused) / (ALLOWED * sample.seconds / 60)
 
 
@@ -128,66 +128,66 @@ def _rows() -> Iterator[Row]:
 
     for place, ours in places:
         figures = ratio("reports", f"dlt, {place}", ours, wall)
-        yield Row("reports", f"full reports into {place}, against dlt", figures, "×", least=10)
+        yield Row("reports", f"full reports into {place}, compared with dlt", figures, "×", least=10)
     for place, ours in places:
         figures = ratio("reports", "httpx, asyncio", ours, wall)
-        what = f"full reports into {place}, against httpx (asyncio) that only downloads and parses"
-        yield Row("reports", what, figures, "×", least=1.0)
+        name = f"full reports into {place}, compared with httpx (asyncio) that only downloads and parses"
+        yield Row("reports", name, figures, "×", least=1.0)
         for other in ("httpx", "urllib3"):
             figures = ratio("reports", f"{other}, threads", ours, wall)
-            yield Row("reports", f"the same, against {other} in threads", figures, "×")
+            yield Row("reports", f"the same, compared with {other} in threads", figures, "×")
     for place, ours in places:
         figures = ratio("headers", f"dlt, {place}", ours, wall)
-        yield Row("headers", f"{{size:,}} headers into {place}, against dlt", figures, "×", least=12)
+        yield Row("headers", f"{{size:,}} headers into {place}, compared with dlt", figures, "×", least=12)
 
     for place, ours in places:
         figures = each("reports", ours, cpu_milliseconds)
-        yield Row("reports", f"CPU time a full report, into {place}", figures, "ms", most=1.2)
-    figures = each("shredding", SHREDDING.name, lambda sample: sample.took.said["megabytes_a_second"])
-    yield Row("shredding", "decoding and shredding alone, one core", figures, "MB/s", least=150)
+        yield Row("reports", f"CPU time per full report, into {place}", figures, "ms", most=1.2)
+    figures = each("shredding", SHREDDING.name, lambda sample: sample.usage.output["megabytes_per_second"])
+    yield Row("shredding", "decoding and shredding only, on one core", figures, "MB/s", least=150)
 
     for part, items in (("header-scale", "headers"), ("report-scale", "full reports")):
         for place, ours in places:
             figures = each(part, ours, megabytes)
             yield Row(part, f"peak memory, {{size:,}} {items} into {place}", figures, "MB", most=250)
             figures = growth(part, ours, megabytes)
-            yield Row(part, "the same, against that of a tenth of them", figures, "×", most=1.1)
+            yield Row(part, "the same, relative to a tenth of the items", figures, "×", most=1.1)
 
     for place, ours in places:
-        figures = growth("header-scale", ours, seconds_an_item, small=10_000)
-        what = f"time a header into {place}, {{size:,}} against 10,000"
-        yield Row("header-scale", what, figures, "×", most=1.1)
+        figures = growth("header-scale", ours, seconds_per_item, small=10_000)
+        name = f"time per header into {place}, {{size:,}} headers relative to 10,000"
+        yield Row("header-scale", name, figures, "×", most=1.1)
     for commit in COMMITS:
         for rows in ("new", "replaced"):
-            figures = each("commits", commit.name, lambda s, rows=rows: s.took.said["growth"][rows])
-            what = f"{commit.name}: 10,000 {rows} rows into a table ten times larger"
-            yield Row("commits", what, figures, "×", most=1.5)
+            figures = each("commits", commit.name, lambda s, rows=rows: s.usage.output["growth"][rows])
+            name = f"{commit.name}: 10,000 {rows} rows, time in a table ten times larger"
+            yield Row("commits", name, figures, "×", most=1.5)
 
     for place, ours in places:
-        figures = each("headers", ours, requests_beside_pages)
-        what = f"requests for {{size:,}} headers beside their pages, into {place}"
-        yield Row("headers", what, figures, "", most=2)
+        figures = each("headers", ours, extra_list_requests)
+        name = f"requests in excess of the pages of {{size:,}} headers, into {place}"
+        yield Row("headers", name, figures, "", most=2)
     for place, ours in places:
-        figures = each("reports", ours, requests_beside_reports)
-        what = f"requests for {{size:,}} full reports beside these and the pages of their list, into {place}"
-        yield Row("reports", what, figures, "", most=2)
+        figures = each("reports", ours, extra_report_requests)
+        name = f"requests in excess of {{size:,}} full reports and the pages of their list, into {place}"
+        yield Row("reports", name, figures, "", most=2)
     for place, ours in places:
         figures = each("nothing-new", ours, lambda sample: sample.requests)
-        yield Row("nothing-new", f"requests where nothing is new, {place}", figures, "", most=2)
+        yield Row("nothing-new", f"requests of a run that finds nothing new, {place}", figures, "", most=2)
 
     figures = each("real-budget", WITHIN_BUDGET.name, budget_used)
-    yield Row("real-budget", "of 500 requests a minute used", figures, "%", least=98)
+    yield Row("real-budget", "share of 500 requests per minute that was used", figures, "%", least=98)
     figures = each("real-budget", WITHIN_BUDGET.name, lambda sample: 100 * sample.refused / sample.requests)
-    yield Row("real-budget", "of them refused", figures, "%", most=0.5)
+    yield Row("real-budget", "share of requests that were refused", figures, "%", most=0.5)
 
     yield Row("help", "`wats-extract --help`", each("help", HELP.name, wall), "s", most=0.25)
     for place, ours in places:
         figures = each("nothing-new", ours, wall)
-        yield Row("nothing-new", f"a run with nothing new, {place}", figures, "s", most=1.0)
+        yield Row("nothing-new", f"a run that finds nothing new, {place}", figures, "s", most=1.0)
 
     one, two = (contestant.name for contestant in ON_CORES)
     figures = ratio("cores", one, two, lambda sample: sample.seconds)
-    yield Row("cores", "full reports on two cores against one, server simulated", figures, "×", least=1.7)
+    yield Row("cores", "full reports on two cores relative to one, server simulated", figures, "×", least=1.7)
 
 
 ROWS = tuple(_rows())

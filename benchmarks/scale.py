@@ -1,7 +1,7 @@
-"""Computes what many reports take, and writes it into ``docs/scale.md``.
+"""Computes time, bytes and rows for a large number of reports, and writes the tables of ``docs/scale.md``.
 
-``python -m benchmarks.scale`` writes the tables and the plot again; with ``--reports`` and ``--kilobytes`` it
-shows them for other numbers instead. ``--measure`` first measures what a report takes, with the demo.
+``python -m benchmarks.scale`` writes the tables and the plot. With ``--reports`` or ``--kilobytes`` it prints
+the tables for other numbers instead. With ``--measure`` it first measures the size of the demo's reports.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ PAGE = ROOT / "docs" / "scale.md"
 PLOT = PAGE.with_suffix(".svg")
 MEASURED = Path(__file__).with_name("scale.json")
 
-ROWS_OF_A_PAGE = 10_000
-LIST_REQUESTS_BESIDE = 2
-"""One that finds nothing more, and one that looks for what became visible late."""
+ROWS_PER_PAGE = 10_000
+EXTRA_LIST_REQUESTS = 2
+"""One request that finds no more rows, and one for reports that became visible late."""
 
 BUDGET = 500
-"""Requests a minute for one token."""
+"""Requests per minute and token."""
 
-IN_FLIGHT = 10
-ANSWER_SECONDS = (1.2, 0.2)
+MAX_IN_FLIGHT = 10
+RESPONSE_SECONDS = (1.2, 0.2)
 CPU_SECONDS = 0.0012
-"""For a full report, all included: the target that results.md holds the measured figure against."""
+"""CPU time per full report: the target in results.md."""
 
 NIGHT_HOURS = 8
 TOKENS = (1, 2, 4, 10)
@@ -43,18 +43,18 @@ CHUNK_SIZES = (200, 2_000, 10_000)
 
 @dataclass(frozen=True)
 class Measured:
-    """What a report of the demo takes.
+    """Averages per report of the demo.
 
     Attributes:
-        document: Bytes of its document, inflated.
-        packed: The same, compressed by gzip.
-        header: Bytes of its row in the list, inflated.
-        packed_header: The same, compressed by gzip.
-        duckdb: Bytes of a DuckDB file, header and document.
-        parquet: Bytes of Parquet files.
-        index: Bytes of the index of keys that lies beside these.
+        document: Bytes of its document, uncompressed.
+        packed: Bytes of its document, compressed.
+        header: Bytes of its row in the list, uncompressed.
+        packed_header: Bytes of its row in the list, compressed.
+        duckdb: Bytes in a DuckDB file, header and document.
+        parquet: Bytes in Parquet files, header and document.
+        index: Bytes in the index of keys beside the Parquet files.
         rows: Rows by table.
-        chunk_memory: Peak memory of a run into Parquet, in bytes, by the size of chunks.
+        chunk_memory: Peak memory of a run into Parquet in bytes, by chunk size.
     """
 
     document: float
@@ -69,13 +69,19 @@ class Measured:
 
     @classmethod
     def last(cls) -> Measured:
-        """As it was measured last."""
+        """The values of the last measurement."""
         return cls(**json.loads(MEASURED.read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """So many reports of such a size."""
+    """A number of reports and their average size.
+
+    Attributes:
+        reports: Number of reports.
+        kilobytes: Average size of a document, uncompressed.
+        measured: Averages of the demo's reports.
+    """
 
     reports: int
     kilobytes: float
@@ -83,31 +89,31 @@ class Plan:
 
     @property
     def larger(self) -> float:
-        """How much larger a document is than the demo's; what it holds grows with it."""
+        """Size of a document relative to the demo's; its rows are assumed to grow with it."""
         return self.kilobytes * 1e3 / self.measured.document
 
     @property
     def list_requests(self) -> int:
-        """To list all reports."""
-        return ceil(self.reports / ROWS_OF_A_PAGE) + LIST_REQUESTS_BESIDE
+        """Requests for the list of all reports."""
+        return ceil(self.reports / ROWS_PER_PAGE) + EXTRA_LIST_REQUESTS
 
     @property
     def requests(self) -> int:
-        """For headers and full reports; each resource lists for itself."""
+        """Requests for headers and full reports. Each of the two resources reads the list."""
         return 2 * self.list_requests + self.reports
 
     @property
-    def wire(self) -> float:
-        """Bytes of a report on the wire."""
+    def transferred(self) -> float:
+        """Bytes per report over the network."""
         return self.measured.packed * self.larger + self.measured.packed_header
 
     def hours(self, requests: int, *, tokens: float = 1) -> float:
-        """At the whole budget of so many tokens."""
+        """Hours for a number of requests at the full budget of some tokens."""
         return requests / (BUDGET * tokens * 60)
 
 
 DEFAULT = Plan(10_000_000, 43, Measured.last())
-"""What the page is about."""
+"""The numbers of ``docs/scale.md``."""
 
 
 # ── the tables ──
@@ -116,29 +122,29 @@ Cells = Sequence[str]
 
 
 def requests(plan: Plan) -> list[Cells]:
-    """What is asked, and how long that takes one token."""
+    """Requests by purpose, and how long they take with one token."""
     shares = (
         ("report headers", plan.list_requests),
-        ("the list that full reports follow", plan.list_requests),
+        ("list of full reports", plan.list_requests),
         ("full reports", plan.reports),
-        ("together", plan.requests),
+        ("total", plan.requests),
     )
     return [
-        ("", "requests", "at 500 a minute"),
-        *((what, f"{count:,}", _duration(plan.hours(count))) for what, count in shares),
+        ("", "requests", "at 500 per minute"),
+        *((name, f"{count:,}", _duration(plan.hours(count))) for name, count in shares),
     ]
 
 
 def tokens(plan: Plan) -> list[Cells]:
-    """How several tokens would change that, where each has its own budget."""
+    """Time with several tokens, if each has a budget of its own."""
     return [
         (
             "tokens",
-            "reports a second",
+            "reports per second",
             "time",
             f"nights of {NIGHT_HOURS} h",
-            "on the line",
-            "of one core",
+            "network",
+            "share of one core",
         ),
         *(
             (
@@ -146,7 +152,7 @@ def tokens(plan: Plan) -> list[Cells]:
                 f"{rate:.1f}",
                 _duration(hours),
                 f"{ceil(hours / NIGHT_HOURS)}",
-                f"{rate * plan.wire * 8 / 1e6:.1f} Mbit/s",
+                f"{rate * plan.transferred * 8 / 1e6:.1f} Mbit/s",
                 f"{100 * rate * CPU_SECONDS:.0f} %",
             )
             for count in TOKENS
@@ -157,10 +163,10 @@ def tokens(plan: Plan) -> list[Cells]:
 
 
 def limits(plan: Plan) -> list[Cells]:
-    """Reports a minute that each limit lets through, the tightest first."""
+    """Reports per minute that each limit allows, the tightest first."""
     found = sorted(_limits(plan).items(), key=lambda limit: limit[1])
     return [
-        ("limit", "reports a minute", "used up by"),
+        ("limit", "reports per minute", "reached with"),
         *(
             (name, f"{rate:,.0f}", f"{rate / BUDGET:.0f} token{'s' if rate > BUDGET else ''}")
             for name, rate in found
@@ -172,52 +178,54 @@ def _limits(plan: Plan) -> dict[str, float]:
     return {
         "budget of one token": BUDGET,
         **{
-            f"one process, {IN_FLIGHT} at a time, answers in {seconds} s": round(IN_FLIGHT / seconds * 60)
-            for seconds in ANSWER_SECONDS
+            f"one process, {MAX_IN_FLIGHT} concurrent requests, responses in {seconds} s": round(
+                MAX_IN_FLIGHT / seconds * 60
+            )
+            for seconds in RESPONSE_SECONDS
         },
-        "line of 10 Mbit/s": 10e6 / 8 / plan.wire * 60,
-        "line of 100 Mbit/s": 100e6 / 8 / plan.wire * 60,
+        "network of 10 Mbit/s": 10e6 / 8 / plan.transferred * 60,
+        "network of 100 Mbit/s": 100e6 / 8 / plan.transferred * 60,
         "one core": 60 / CPU_SECONDS,
     }
 
 
 def volumes(plan: Plan) -> list[Cells]:
-    """Bytes, of one report and of all."""
+    """Bytes per report and in total."""
     measured = plan.measured
     shares = (
-        ("on the wire, gzip", plan.wire),
-        ("inflated", measured.document * plan.larger + measured.header),
+        ("over the network, compressed", plan.transferred),
+        ("uncompressed", measured.document * plan.larger + measured.header),
         ("in DuckDB", measured.duckdb * plan.larger),
         ("in Parquet", measured.parquet * plan.larger),
         ("index of keys beside Parquet", measured.index),
     )
     return [
-        ("", "one report", "all"),
-        *((what, _bytes(size), _bytes(size * plan.reports)) for what, size in shares),
+        ("", "per report", "total"),
+        *((name, _bytes(size), _bytes(size * plan.reports)) for name, size in shares),
     ]
 
 
 def rows(plan: Plan) -> list[Cells]:
-    """Rows by table; what a report has once does not grow with its document."""
+    """Rows by table. The number of headers and reports does not grow with the size of documents."""
     once = ("report_headers", "reports")
     found = {
         table: rows * (1 if table in once else plan.larger) for table, rows in plan.measured.rows.items()
     }
     return [
-        ("table", "rows a report", "all, in millions"),
+        ("table", "rows per report", "total, in millions"),
         *(
             (f"`{table}`", f"{count:.3g}", f"{count * plan.reports / 1e6:,.1f}")
             for table, count in found.items()
         ),
-        ("together", f"{sum(found.values()):.0f}", f"{sum(found.values()) * plan.reports / 1e6:,.0f}"),
+        ("total", f"{sum(found.values()):.0f}", f"{sum(found.values()) * plan.reports / 1e6:,.0f}"),
     ]
 
 
 def chunks(plan: Plan) -> list[Cells]:
-    """What the size of chunks decides."""
+    """Files, time and memory by chunk size."""
     tables = sum(table != "report_headers" for table in plan.measured.rows)
     return [
-        ("`chunk_size`", "files a table", "files", "each", "budget of a chunk", "peak memory"),
+        ("`chunk_size`", "files per table", "files", "size of a file", "time per chunk", "peak memory"),
         *(
             (
                 f"{size:,}",
@@ -237,7 +245,7 @@ TABLES: tuple[Callable[[Plan], list[Cells]], ...] = (requests, tokens, limits, v
 
 
 def table(cells: list[Cells]) -> str:
-    """A table as the page has it; figures stand on the right."""
+    """A Markdown table with its figures aligned right."""
     head, *rows = cells
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *rows))
@@ -260,17 +268,17 @@ def _bytes(size: float) -> str:
 
 
 def embedded(page: str, plan: Plan) -> str:
-    """The page, with its tables written again between their marks."""
+    """Replace the tables of a page, which are between comments with their names."""
     for make in TABLES:
         head, mark, rest = page.partition(f"<!-- {make.__name__} -->\n")
         _, end, tail = rest.partition("<!-- end -->")
-        assert end, f"no marks for the table {make.__name__}"
+        assert end, f"the page has no comments around the table {make.__name__}"
         page = f"{head}{mark}\n{table(make(plan))}\n{end}{tail}"
     return page
 
 
 def draw(plan: Plan, path: Path) -> None:
-    """Draw days by the number of tokens, down to where another limit binds."""
+    """Draw the number of days by tokens, and the other limits as horizontal lines."""
     import altair as alt
 
     numbers = [1, 2, 4, 10, 20, 40, 100, 200]
@@ -278,7 +286,7 @@ def draw(plan: Plan, path: Path) -> None:
     floors = [
         {"limit": name, "days": plan.reports / rate / 60 / 24}
         for name, rate in _limits(plan).items()
-        if name.startswith(("line", "one core"))
+        if name.startswith(("network", "one core"))
     ]
     days = alt.Y(
         "days:Q",
@@ -292,7 +300,7 @@ def draw(plan: Plan, path: Path) -> None:
             x=alt.X(
                 "tokens:Q",
                 scale=alt.Scale(type="log", domain=[1, max(numbers)], nice=False),
-                axis=alt.Axis(title="tokens, each with 500 requests a minute", values=numbers, grid=False),
+                axis=alt.Axis(title="tokens, each with 500 requests per minute", values=numbers, grid=False),
             ),
             y=days,
         )
@@ -300,7 +308,7 @@ def draw(plan: Plan, path: Path) -> None:
     base = alt.Chart(alt.Data(values=floors)).encode(y=days)
     rules = base.mark_rule(color="gray", strokeDash=[4, 4])
     names = base.mark_text(align="left", dy=-6, color="#555").encode(x=alt.value(4), text="limit:N")
-    title = f"Days for {plan.reports:,} full reports, and what other limits need for them"
+    title = f"Days for {plan.reports:,} full reports, by number of tokens and for other limits"
     chart = (line + rules + names).properties(title=title)
     chart.configure(
         background="white",
@@ -314,27 +322,27 @@ def draw(plan: Plan, path: Path) -> None:
 # ── measuring ──
 
 FEW, MANY = 2_000, 8_000
-"""Two numbers of reports; the difference is free of what is there once."""
+"""Two numbers of reports. Their difference excludes fixed sizes."""
 
 
 def measure() -> Measured:
-    """Extract the demo's reports, and look at what is there."""
+    """Extract the demo's reports and measure them."""
+    from benchmarks.internals import Plant
     from benchmarks.server import Reports
-    from wats_extract.fake.plant.data import Plant
 
     plant = Plant(400, seed=7)
     documents = [
         json.dumps(plant.document(uuid), separators=(",", ":"), ensure_ascii=False).encode()
         for uuid in plant.uuids()
     ]
-    page = Reports(ROWS_OF_A_PAGE).headers.page(0, ROWS_OF_A_PAGE)
+    page = Reports(ROWS_PER_PAGE).headers.page(0, ROWS_PER_PAGE)
     few, many = _extracted(FEW), _extracted(MANY)
     more = {place: (many[place] - few[place]) / (MANY - FEW) for place in ("duckdb", "parquet", "index")}
     return Measured(
         document=sum(map(len, documents)) / len(documents),
         packed=sum(len(zlib.compress(document)) for document in documents) / len(documents),
-        header=len(page) / ROWS_OF_A_PAGE,
-        packed_header=len(zlib.compress(page)) / ROWS_OF_A_PAGE,
+        header=len(page) / ROWS_PER_PAGE,
+        packed_header=len(zlib.compress(page)) / ROWS_PER_PAGE,
         rows=many["rows"],
         chunk_memory={str(size): _extract(MANY, "parquet", size)[1] for size in CHUNK_SIZES},
         **more,
@@ -342,15 +350,15 @@ def measure() -> Measured:
 
 
 def _extracted(reports: int) -> dict[str, Any]:
-    """Bytes by destination, and rows a report by table."""
+    """Bytes by destination, and rows per report by table."""
     found: dict[str, Any] = {}
     for destination in ("duckdb", "parquet"):
         with tempfile.TemporaryDirectory() as folder:
-            said, _ = _extract(reports, destination, 200, Path(folder))
+            output, _ = _extract(reports, destination, 200, Path(folder))
             files = [path for path in Path(folder).rglob("*") if path.is_file()]
             index = sum(path.stat().st_size for path in files if path.name == "keys.sqlite")
             found[destination] = sum(path.stat().st_size for path in files) - index
-    tables = (each["tables"] for each in said["resources"].values())
+    tables = (each["tables"] for each in output["resources"].values())
     counted = {table: rows / reports for some in tables for table, rows in some.items() if rows}
     return found | {"index": index, "rows": counted}
 
@@ -358,7 +366,7 @@ def _extracted(reports: int) -> dict[str, Any]:
 def _extract(
     reports: int, destination: str, chunk_size: int, folder: Path | None = None
 ) -> tuple[Mapping[str, Any], int]:
-    """What a run says, and the memory it took."""
+    """The JSON output of a run, and its peak memory."""
     with tempfile.TemporaryDirectory() as scratch:
         pipeline = Path(scratch) / "pipeline.yaml"
         text = PIPELINE.format(
@@ -369,18 +377,20 @@ def _extract(
             resources=f"{{name: report_headers}}, {{name: reports, chunk_size: {chunk_size}}}",
         )
         pipeline.write_text(text, encoding="utf-8")
-        took = run([BIN / "wats-extract", "run", pipeline, "--json", "--quiet"])
-    return took.said, took.memory
+        usage = run([BIN / "wats-extract", "run", pipeline, "--json", "--quiet"])
+    return usage.output, usage.memory
 
 
 def main() -> None:
-    """Write the page again, or show the tables."""
+    """Write the page, or print the tables."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale", description="Computes what many reports take."
+        prog="python -m benchmarks.scale", description="Compute time, bytes and rows for many reports."
     )
-    parser.add_argument("--reports", type=int, metavar="N", help="how many, instead of ten million")
-    parser.add_argument("--kilobytes", type=float, metavar="KB", help="of a document, instead of 43")
-    parser.add_argument("--measure", action="store_true", help="measure what a report takes, first")
+    parser.add_argument("--reports", type=int, metavar="N", help="number of reports (default ten million)")
+    parser.add_argument(
+        "--kilobytes", type=float, metavar="KB", help="average size of a document (default 43)"
+    )
+    parser.add_argument("--measure", action="store_true", help="first measure the demo's reports")
     given = parser.parse_args()
     if given.measure:
         MEASURED.write_text(json.dumps(asdict(measure()), indent=2) + "\n", encoding="utf-8")

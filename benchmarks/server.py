@@ -1,9 +1,9 @@
-"""A WATS server that costs next to nothing, so that a benchmark measures its client.
+"""A WATS server that takes so little time that a benchmark measures its client.
 
-``python -m benchmarks.server --reports 100000`` prints its URL, then serves until it is killed. Report
-number *n* follows from *n* alone: its header is a slice of one long text, its document one of a few
-prepared ones (compressed already) with its own uuid and serial number put in. What it leaves out of WATS is
-whatever no client needs for a benchmark; the embedded server of ``wats_extract.fake`` has it.
+``python -m benchmarks.server --reports 100000`` prints its URL and serves until it is killed. A report is
+computed from its number: its header is a slice of one long text, and its document is one of a few prepared,
+compressed documents with another uuid and serial number. The server has only the routes that the benchmarks
+need.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from wats_extract.fake.exchange import Request
-from wats_extract.fake.plant.data import Plant
+from benchmarks.internals import Plant
 
 HOST = "127.0.0.1"
 MOST_ROWS = 10_000
 DEFAULT_ROWS = 10
 DOCUMENTS = 24
-"""Prepared documents; enough that no client can keep their strings by chance."""
+"""Number of prepared documents: enough that no client benefits from repeated strings."""
 
 DOCUMENT_BYTES = 43_000
-"""What a document has at least, inflated."""
+"""Minimum size of a document, uncompressed."""
 
 FIRST_START = datetime(2020, 1, 1, tzinfo=UTC)
 SECONDS_APART = 30
@@ -43,13 +42,27 @@ FIRST_TIME_STAMP = 100_000
 STAMPS_APART = 3
 
 _SCATTER = 2654435761
-"""An odd number: a multiplication by it modulo 2^32 can be undone."""
+"""An odd number, so that a multiplication by it modulo 2^32 has an inverse."""
 
 _ROUTE_HEADERS, _ROUTE_DOCUMENT = "/api/report/query/header", "/api/report/wsjf/"
 
 
+class Request(NamedTuple):
+    """A GET request.
+
+    Attributes:
+        path: Path without the query.
+        query: Query, still encoded.
+        headers: Headers by lower-case name.
+    """
+
+    path: str
+    query: str
+    headers: dict[str, str]
+
+
 class Reports:
-    """All that is known of the reports, by number."""
+    """The reports by number."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -57,7 +70,7 @@ class Reports:
 
     @staticmethod
     def uuid(number: int) -> str:
-        """In no order, as real ones are; the first part alone leads back to the number."""
+        """A uuid that looks random. Its first eight digits determine the number."""
         return f"{number * _SCATTER % 2**32:08x}-b0a7-4c1d-9e57-{number * 40503 % 2**48:012x}"
 
     @staticmethod
@@ -69,7 +82,7 @@ class Reports:
         return f"{FIRST_START + timedelta(seconds=number * SECONDS_APART):%Y-%m-%dT%H:%M:%SZ}"
 
     def number(self, uuid: str) -> int | None:
-        """The report with this uuid."""
+        """The number of the report with this uuid."""
         try:
             number = int(uuid[:8], 16) * pow(_SCATTER, -1, 2**32) % 2**32
         except ValueError:
@@ -77,18 +90,18 @@ class Reports:
         return number if number < self.count and self.uuid(number) == uuid else None
 
     def document(self, number: int, *, gzip: bool) -> bytes:
-        """A report's WSJF document, compressed or not."""
+        """A report's WSJF document, optionally compressed."""
         document = self._documents[number % len(self._documents)]
         return document.filled(self.uuid(number), self.serial(number), gzip=gzip)
 
     @cached_property
     def headers(self) -> Rows:
-        """All rows of the list of reports."""
+        """The rows of the list of reports."""
         return Rows(self._row(number) for number in range(self.count))
 
     @cached_property
     def keys(self) -> Rows:
-        """The same where just ``uuid,timeStamp,start`` are selected."""
+        """The same rows with only the fields ``uuid,timeStamp,start``."""
         return Rows(
             f'{{"uuid":"{self.uuid(number)}","start":"{self.start(number)}",'
             f'"timeStamp":{FIRST_TIME_STAMP + number * STAMPS_APART}}}'
@@ -116,7 +129,7 @@ class Reports:
 
 
 class Rows:
-    """JSON rows one behind the other, so that a page is a slice."""
+    """JSON rows in one text, so that a page is a slice of it."""
 
     def __init__(self, rows: Iterator[str]) -> None:
         encoded = [f"{row},".encode() for row in rows]
@@ -134,9 +147,10 @@ class Rows:
 
 
 class Document:
-    """A document with places for a uuid and a serial number, compressed but for these.
+    """A document that is compressed except for its uuid and serial number.
 
-    A full flush lets its two ends be compressed once: what stands between them is stored as it is.
+    A full flush of the compressor makes the parts before and after them independent, so that both are
+    compressed only once.
     """
 
     def __init__(self, text: str) -> None:
@@ -167,7 +181,7 @@ def _deflated(data: bytes, ending: int) -> bytes:
 
 
 def _documents() -> Iterator[Document]:
-    """Documents as a plant has them, each with steps of the tests behind it until it is large enough."""
+    """Documents of a made-up factory, each extended by steps of others until it is large enough."""
     plant = Plant(12 * DOCUMENTS, seed=7)
     found = (plant.document(uuid) for uuid in plant.uuids())
     tests = [each for each in found if each["type"] == "T" and len(_text(each)) < DOCUMENT_BYTES]
@@ -197,11 +211,11 @@ def _number_steps(root: dict[str, Any]) -> None:
         waiting += reversed(step.get("steps") or [])
 
 
-# ── questions ──
+# ── responses ──
 
 
 class App:
-    """Answers requests, and counts them."""
+    """Responds to requests and counts them."""
 
     def __init__(self, reports: Reports, *, requests_per_minute: int | None, latency: float) -> None:
         self.reports = reports
@@ -212,7 +226,7 @@ class App:
         self._counts: Counter[str] = Counter()
         self._refused = 0
 
-    def answer(self, request: Request) -> tuple[int, bytes, dict[str, str]]:
+    def respond(self, request: Request) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers."""
         path = request.path.lower()
         if path == "/stats":
@@ -232,7 +246,7 @@ class App:
         return 404, b"", {}
 
     def _admitted(self, route: str) -> float | None:
-        """Count a request; seconds until there is room again, where the last minute has had enough."""
+        """Count a request. Returns the seconds to wait if the budget of the last minute is used up."""
         with self._lock:
             self._counts[route] += 1
             if self._budget is None:
@@ -271,7 +285,7 @@ class App:
         return rows.page(begin + skip, min(end, begin + skip + top))
 
     def _range(self, condition: str) -> tuple[int, int]:
-        """The reports that a filter on ``timeStamp`` and ``start`` lets through; both grow."""
+        """The range of reports that a filter on ``timeStamp`` and ``start`` selects; both increase."""
         begin, end = 0, self.reports.count
         places: dict[str, Callable[[int], Any]] = {
             "timestamp": lambda n: FIRST_TIME_STAMP + n * STAMPS_APART,
@@ -289,11 +303,11 @@ def _moment(text: str) -> str:
     return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-# ── the wire ──
+# ── HTTP ──
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """A thread for each connection."""
+    """An HTTP server with one thread per connection."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -301,7 +315,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 class Connection(socketserver.BaseRequestHandler):
-    """Reads requests from one connection, and answers them, one after another."""
+    """Handles the requests of one connection."""
 
     def __init__(self, *args: Any, app: App) -> None:
         self.app = app
@@ -314,33 +328,35 @@ class Connection(socketserver.BaseRequestHandler):
         waiting = b""
         while True:
             while (end := waiting.find(b"\r\n\r\n")) < 0:
-                if not (more := self.request.recv(65536)):
+                if not (received := self.request.recv(65536)):
                     return
-                waiting += more
+                waiting += received
             request, waiting = _read(waiting[:end]), waiting[end + 4 :]
-            status, body, headers = self.app.answer(request)
-            told = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            status, body, headers = self.app.respond(request)
+            more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             head = (
                 f"HTTP/1.1 {status} OK\r\nContent-Type: application/json; charset=utf-8\r\n"
-                f"Content-Length: {len(body)}\r\n{told}\r\n"
+                f"Content-Length: {len(body)}\r\n{more}\r\n"
             )
             self.request.sendall(head.encode() + body)
 
 
 def _read(head: bytes) -> Request:
     first, *lines = head.decode("latin-1").split("\r\n")
-    method, target, _ = first.split(" ", 2)
+    _, target, _ = first.split(" ", 2)
     path, _, query = target.partition("?")
     named = (line.partition(":") for line in lines)
-    return Request(method, path, query, {name.lower(): value.strip() for name, _, value in named}, b"")
+    return Request(path, query, {name.lower(): value.strip() for name, _, value in named})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server", description=__doc__)
-    parser.add_argument("--reports", type=int, default=3000, metavar="N", help="how many there are")
-    parser.add_argument("--port", type=int, default=0, metavar="P", help="one that is free, by default")
-    parser.add_argument("--requests-per-minute", type=int, metavar="R", help="refuse what exceeds it")
-    parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds before each answer")
+    parser.add_argument("--reports", type=int, default=3000, metavar="N", help="number of reports")
+    parser.add_argument("--port", type=int, default=0, metavar="P", help="default: a free one")
+    parser.add_argument("--requests-per-minute", type=int, metavar="R", help="refuse more than this")
+    parser.add_argument(
+        "--latency", type=float, default=0.0, metavar="S", help="seconds before each response"
+    )
     given = parser.parse_args()
     app = App(Reports(given.reports), requests_per_minute=given.requests_per_minute, latency=given.latency)
     with Server((HOST, given.port), partial(Connection, app=app)) as server:

@@ -1,6 +1,6 @@
-"""The throttle over hours of simulated time: a table of figures, and a picture.
+"""Simulates hours of the rate limiter against different servers.
 
-``python -m benchmarks.throttle`` takes a minute or two, prints the table and writes ``docs/throttle.svg``.
+``python -m benchmarks.throttle`` takes two minutes, prints a table and writes ``docs/throttle.svg``.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ from typing import Any
 
 import altair as alt
 import polars as pl
-from tests.simulation import Server, Simulation, persistent
 
-from wats_extract.http.shared_budget import SharedBudget
-from wats_extract.http.throttle import Throttle
+from benchmarks.internals import SharedBudget, Throttle
+from benchmarks.simulation import Server, Simulation, persistent
 
-PICTURE = Path(__file__).parents[1] / "docs" / "throttle.svg"
-TEN_MINUTES = (1800.0, 2400.0)
-"""From when to when servers are slow or sick, in the second half hour."""
+PLOT = Path(__file__).parents[1] / "docs" / "throttle.svg"
+TROUBLE = (1800.0, 2400.0)
+"""The ten minutes in which a server is slow or fails, in seconds from the start."""
 
 
-def _then(now: float) -> bool:
-    return TEN_MINUTES[0] <= now < TEN_MINUTES[1]
+def _in_trouble(now: float) -> bool:
+    return TROUBLE[0] <= now < TROUBLE[1]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A server, and who asks it.
+    """A server and its clients.
 
     Attributes:
-        name: What the table calls it.
-        server: How it differs from one that allows 500 a minute and answers within 0.1 s.
-        budget: What each process is told; ``None`` for no limit.
-        best: Requests a minute that could be served at most; ``None`` where it is not known.
-        processes: How many share the budget.
-        hours: Of simulated time.
-        title: What the picture calls it; empty where it is not in the picture.
+        name: Its name in the table.
+        server: Differences from a server that allows 500 requests per minute and responds within 0.1 s.
+        budget: Requests per minute that each process is configured for; ``None`` for no limit.
+        best: Maximum number of requests per minute that can succeed; ``None`` if unknown.
+        processes: Number of processes that share the budget.
+        hours: Simulated hours.
+        title: Its title in the plot; empty if it is not plotted.
     """
 
     name: str
@@ -54,48 +53,54 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("500 a minute, sliding", title="500 a minute allowed"),
-    Scenario("500 in each minute of the clock", {"counting": "fixed"}),
-    Scenario("up to 0.45 s on the way", {"way": 0.45}),
+    Scenario("500 per minute, sliding", title="allows 500 per minute"),
+    Scenario("500 per minute of the clock", {"counting": "fixed"}),
+    Scenario("up to 0.45 s from client to server", {"way": 0.45}),
     Scenario("two processes", processes=2),
     Scenario("four processes", processes=4),
-    Scenario("allows only 300, says 429", {"per_minute": 300}, best=300, title="allows 300, told 500"),
+    Scenario("allows only 300, responds with 429", {"per_minute": 300}, best=300, title="allows 300 of 500"),
     Scenario(
-        "4 at once, beyond that slower, no limit",
+        "4 at full speed, then slower, no budget",
         {"per_minute": None, "capacity": 4, "way": 0.02},
         budget=None,
         best=4 * 60 / 0.1046,
         hours=0.5,
     ),
     Scenario(
-        "2 at once of 0.4 s, beyond that slower",
+        "2 at full speed in 0.4 s, then slower",
         {"capacity": 2, "way": 0.02, "seconds": 0.4},
         best=2 * 60 / 0.418,
         hours=1,
-        title="works on 2 at once",
+        title="2 at full speed",
     ),
     Scenario(
         "8 times as slow for ten minutes",
-        {"slower": lambda now: 8.0 if _then(now) else 1.0},
+        {"slower": lambda now: 8.0 if _in_trouble(now) else 1.0},
         hours=1,
         title="slow for ten minutes",
     ),
     Scenario(
-        "503 for ten minutes", {"sick": _then}, best=500 * 50 / 60, hours=1, title="503 for ten minutes"
+        "503 for ten minutes", {"sick": _in_trouble}, best=500 * 50 / 60, hours=1, title="503 for ten minutes"
     ),
 )
 
 
 @dataclass
-class Seen:
-    """What came of a scenario."""
+class Outcome:
+    """The results of a scenario.
+
+    Attributes:
+        scenario: The scenario.
+        server: The server after all requests.
+        places: Number of concurrent requests allowed, by time.
+    """
 
     scenario: Scenario
     server: Server
     places: list[tuple[float, int]]
 
     def row(self) -> tuple[str, ...]:
-        """Its line of the table."""
+        """Its row of the table."""
         scenario, server = self.scenario, self.server
         used = "" if scenario.best is None else f"{server.done / (scenario.hours * 60 * scenario.best):.1%}"
         return (
@@ -109,17 +114,17 @@ class Seen:
         )
 
     def points(self, span: float = 30.0) -> Iterator[dict[str, Any]]:
-        """What the picture shows of each half minute."""
-        asked = _by_span([(instant, 1.0) for instant, _ in self.server.arrivals], span)
+        """Its points in the plot, one per half minute and value."""
+        requests = _by_span([(instant, 1.0) for instant, _ in self.server.arrivals], span)
         seconds = _by_span(self.server.answers, span)
         places = _by_span([(instant, float(number)) for instant, number in self.places], span)
         last = 0.0
         for number in range(int(self.scenario.hours * 3600 / span)):
             last = mean(places[number]) if places[number] else last
-            minute = [each for near in range(number - 1, number + 1) for each in asked[near]]
+            minute = [each for near in range(number - 1, number + 1) for each in requests[near]]
             at = {"minutes": number * span / 60, "scenario": self.scenario.title}
-            yield {**at, "what": "requests in a minute", "value": float(len(minute))}
-            yield {**at, "what": "places", "value": last}
+            yield {**at, "what": "requests per minute", "value": float(len(minute))}
+            yield {**at, "what": "concurrent requests", "value": last}
             if seconds[number]:
                 yield {**at, "what": "response time, s", "value": median(seconds[number])}
 
@@ -131,11 +136,11 @@ def _by_span(values: Sequence[tuple[float, float]], span: float) -> dict[int, li
     return found
 
 
-def simulate(scenario: Scenario, folder: Path) -> Seen:
-    """Ten askers in each process, for hours, without another try only where one is refused."""
+def simulate(scenario: Scenario, folder: Path) -> Outcome:
+    """Run ten threads per process that request one thing after another and retry what is refused."""
     simulation = Simulation()
     server = Server(simulation, **scenario.server)
-    seen = Seen(scenario, server, [])
+    outcome = Outcome(scenario, server, [])
     throttles = [
         simulation.throttle(
             requests_per_minute=scenario.budget,
@@ -146,8 +151,8 @@ def simulate(scenario: Scenario, folder: Path) -> Seen:
         for _ in range(scenario.processes)
     ]
     until = scenario.hours * 3600
-    simulation.run(10 * scenario.processes, partial(_work, server, throttles, seen.places, until))
-    return seen
+    simulation.run(10 * scenario.processes, partial(_work, server, throttles, outcome.places, until))
+    return outcome
 
 
 def _work(
@@ -158,17 +163,16 @@ def _work(
     persistent(server, throttle, until=until, then=note)
 
 
-def picture(seen: Sequence[Seen]) -> alt.VConcatChart:
-    """Requests, places and response times of the scenarios that have a title, over an hour."""
-    points = [
-        point for each in seen if each.scenario.title for point in each.points() if point["minutes"] <= 60
-    ]
+def plot(outcomes: Sequence[Outcome]) -> alt.VConcatChart:
+    """Requests, concurrency and response times of the scenarios that have a title, over an hour."""
+    shown = [each for each in outcomes if each.scenario.title]
+    points = [point for each in shown for point in each.points() if point["minutes"] <= 60]
     frame = pl.DataFrame(points)
-    titles = [each.scenario.title for each in seen if each.scenario.title]
+    titles = [each.scenario.title for each in shown]
     rows = []
     for what, colour in (
-        ("requests in a minute", "#1f77b4"),
-        ("places", "#2ca02c"),
+        ("requests per minute", "#1f77b4"),
+        ("concurrent requests", "#2ca02c"),
         ("response time, s", "#d62728"),
     ):
         charts = [
@@ -190,23 +194,22 @@ def picture(seen: Sequence[Seen]) -> alt.VConcatChart:
 
 
 def _domain(what: str) -> list[float]:
-    return {"requests in a minute": [0, 550], "places": [0, 10.5]}.get(what, [0, 1.2])
+    return {"requests per minute": [0, 550], "concurrent requests": [0, 10.5]}.get(what, [0, 1.2])
 
 
-def table(seen: Sequence[Seen]) -> str:
-    """The figures as a table of Markdown."""
-    head = ("server", "hours", "used", "refused", "most in a minute", "places", "response time")
-    lines = [head, ("---", *["--:"] * (len(head) - 1)), *(each.row() for each in seen)]
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The figures as a Markdown table."""
+    head = ("server", "hours", "used", "refused", "most per minute", "concurrent requests", "response time")
+    lines = [head, ("---", *["--:"] * (len(head) - 1)), *(each.row() for each in outcomes)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
-    """Simulate, print and draw."""
+    """Simulate all scenarios, print the table and write the plot."""
     with tempfile.TemporaryDirectory() as folder:
-        seen = [simulate(scenario, Path(folder)) for scenario in SCENARIOS]
-    print(table(seen))
-    drawn = picture(seen)
-    drawn.save(PICTURE)
+        outcomes = [simulate(scenario, Path(folder)) for scenario in SCENARIOS]
+    print(table(outcomes))
+    plot(outcomes).save(PLOT)
 
 
 if __name__ == "__main__":

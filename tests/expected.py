@@ -1,4 +1,4 @@
-"""What tables must hold, computed a second time from the documents, in the plainest way there is."""
+"""The rows that tables must hold, computed from the documents independently of the library."""
 
 from __future__ import annotations
 
@@ -55,11 +55,12 @@ HEADER_FIELDS = [
 
 
 def snake(name: str) -> str:
+    """A camel-case name in snake case."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda found: "_" + found[1].lower(), name)
 
 
 def moment(text: str | None) -> datetime | None:
-    """To the microsecond, what is beyond it cut off."""
+    """A timestamp in UTC, cut off after microseconds."""
     if not text:
         return None
     date, clock = re.split("[T ]", text, maxsplit=1)
@@ -76,10 +77,12 @@ def moment(text: str | None) -> datetime | None:
 
 
 def number(value: Any) -> float | None:
+    """A number as a double."""
     return None if value is None else float(value)
 
 
 def header_row(header: dict[str, Any]) -> dict[str, Any]:
+    """The row of ``report_headers`` for one header."""
     row = {snake(name): header.get(name) for name in HEADER_FIELDS}
     return row | {
         "start": moment(header.get("start")),
@@ -90,6 +93,8 @@ def header_row(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def header_children(header: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the tables that expanded headers fill."""
+
     def rows(index: str, *fields: str) -> list[dict[str, Any]]:
         items = [item for field in fields for item in header.get(field) or []]
         return [
@@ -106,7 +111,7 @@ def header_children(header: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def report_rows(document: dict[str, Any], time_stamp: int | None) -> dict[str, list[dict[str, Any]]]:
-    """All rows of one WSJF document by table, without ``_extra``."""
+    """The rows of one WSJF document by table, without ``_extra``."""
     uuid = document["id"].lower()
     test, repair = document.get("uut") or {}, document.get("uur") or {}
     about = test or repair
@@ -266,7 +271,7 @@ def _measurements(uuid: str, flat: list[Any]) -> dict[str, list[dict[str, Any]]]
     return tables
 
 
-_FIELDS = {
+_COLUMNS = {
     "misc_infos": {
         "description": "description",
         "text": "text",
@@ -326,7 +331,7 @@ _FIELDS = {
 
 
 def _named(table: str, item: dict[str, Any]) -> dict[str, Any]:
-    return {ours: item.get(theirs) for theirs, ours in _FIELDS[table].items()}
+    return {column: item.get(field) for field, column in _COLUMNS[table].items()}
 
 
 def _lists(uuid: str, document: dict[str, Any], flat: list[Any]) -> dict[str, list[dict[str, Any]]]:

@@ -13,13 +13,14 @@ import duckdb
 import polars as pl
 
 from tests import expected
-from tests.conftest import TOKEN
+from tests.conftest import TOKEN, Json
 from tests.retrying import IMPATIENT
 from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.job import Job, RunReport, Task, Tolerance
 from wats_extract.engine.run import execute, repair, retry
 from wats_extract.fake.plant.data import Plant
+from wats_extract.filters.wats_filter import asked
 from wats_extract.flow import Destination, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.retry import RetryPolicy
@@ -67,8 +68,22 @@ class Extraction:
             return DuckDB(self._file)
         return Parquet(self.folder / "wats")
 
-    def job(self, *, full_refresh: bool = False, **selection: Any) -> Job:
-        """The job of one run."""
+    def job(
+        self,
+        *,
+        full_refresh: bool = False,
+        filter: Json | None = None,
+        **selection: Any,
+    ) -> Job:
+        """The job of one run.
+
+        Args:
+            full_refresh: Whether to read everything again.
+            filter: Values by column, for resources that take a WATS filter.
+            selection: Further fields of `Selection`.
+        """
+        if filter is not None:
+            selection["asked"] = asked(filter, RESOURCES[self.names[0]].filters)
         select = Selection(options=self.options, **selection)
         fingerprint = str(sorted((name, str(value)) for name, value in selection.items() if name != "limit"))
         tasks = [Task(RESOURCES[name], select, fingerprint, self.disposition) for name in self.names]

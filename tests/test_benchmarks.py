@@ -1,43 +1,41 @@
-"""Benchmarks run, and say what they measured; how fast anything is, no test asks."""
+"""The benchmarks run and report their results. No test depends on how fast anything is."""
 
 import json
+import re
 import sys
 
 import pytest
 from benchmarks import report, scale
-from benchmarks.measure import ChildFailed, Took, run
+from benchmarks.internals import Plant, WsjfOptions, decode, shred
+from benchmarks.measure import ROOT, ChildFailed, Usage, run
 from benchmarks.parts import PARTS, Part
 from benchmarks.race import Race
 from benchmarks.rows import ROWS
 from benchmarks.samples import Sample, Samples
 
-from wats_extract.fake.plant.data import Plant
-from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred
-
 PLANT = Plant(400, seed=7)
 BY_NAME = {part.name: part for part in PARTS}
 
-
-WAITS = pytest.mark.skipif(sys.platform == "win32", reason="what a process took is asked of POSIX")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no wait4 to measure a process")
 
 
 def made_up() -> Samples:
-    """Samples as if every contestant had done everything in one second."""
-    said = {
+    """Samples as if every contestant had taken one second for every size."""
+    output = {
         "seconds": 1.0,
-        "megabytes_a_second": 100.0,
+        "megabytes_per_second": 100.0,
         "growth": {"new": 1.0, "replaced": 1.0},
     }
     return Samples(
-        Sample(part.name, contestant.name, size, Took(2.0, 1.0, 10**8, said), requests=size + 1)
+        Sample(part.name, contestant.name, size, Usage(2.0, 1.0, 10**8, output), requests=size + 1)
         for part in PARTS
         for contestant in part.contestants
         for size in part.sizes
     )
 
 
-@WAITS
-def test_a_small_race() -> None:
+@POSIX
+def test_a_small_run_measures_every_contestant() -> None:
     reports = BY_NAME["reports"]
     race = Race(with_peers=False)
 
@@ -50,46 +48,70 @@ def test_a_small_race() -> None:
         (sample,) = race.samples.of("reports", name)
         assert sample.items == 12
         assert 12 < sample.requests <= 12 + 3
-        assert sample.took.cpu > 0
-        assert sample.took.memory > 10**7
-    assert "| full reports into DuckDB, against dlt | ≥ 10 × | not measured |  |  |" in report.page(race)
+        assert sample.usage.cpu > 0
+        assert sample.usage.memory > 10**7
+    assert "| full reports into DuckDB, compared with dlt | ≥ 10 × | not measured |  |  |" in report.page(
+        race
+    )
 
 
-def test_every_row_has_its_figure() -> None:
+def test_every_row_has_a_figure() -> None:
     samples = made_up()
 
-    assert [row.what for row in ROWS if not row.figures(samples)] == []
+    assert [row.name for row in ROWS if not row.figures(samples)] == []
 
 
-def test_what_misses_its_target_says_so() -> None:
-    cells = {row.what: report.target_cells(row, made_up()) for row in ROWS}
+def test_missed_targets_are_marked() -> None:
+    cells = {row.name: report.target_cells(row, made_up()) for row in ROWS}
 
-    assert cells["decoding and shredding alone, one core"][1:] == ("≥ 150 MB/s", "100 MB/s", "", "**missed**")
+    assert cells["decoding and shredding only, on one core"][1:] == (
+        "≥ 150 MB/s",
+        "100 MB/s",
+        "",
+        "**missed**",
+    )
     assert cells["`wats-extract --help`"][-1] == "**missed**"
-    assert cells["of them refused"][-1] == "reached"
-    assert cells["the same, against urllib3 in threads"][-1] == ""
+    assert cells["share of requests that were refused"][-1] == "reached"
+    assert cells["the same, compared with urllib3 in threads"][-1] == ""
 
 
-def test_who_cannot_take_part_is_named() -> None:
+def test_contestants_that_cannot_take_part_are_named() -> None:
     race = Race(samples=made_up(), absent={("headers", "dlt, DuckDB"): "no network"})
 
     assert "- dlt, DuckDB did not take part in headers: no network\n" in report.page(race)
 
 
-@WAITS
-def test_a_child_that_fails_is_no_figure() -> None:
+@POSIX
+def test_a_program_that_fails_is_not_measured() -> None:
     with pytest.raises(ChildFailed, match="ended with 3: no luck"):
         run([sys.executable, "-c", "import sys; print('no luck', file=sys.stderr); sys.exit(3)"])
 
 
-def test_a_quick_run_is_smaller() -> None:
+def test_a_quick_run_has_smaller_sizes() -> None:
     assert [part.name for part in PARTS if max(part.quick) > max(part.sizes)] == []
+
+
+def test_only_one_file_imports_from_the_package() -> None:
+    files = sorted((ROOT / "benchmarks").rglob("*.py"))
+    importing = [
+        file.name
+        for file in files
+        if re.search(r"^\s*(from|import) wats_extract", file.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    from_tests = [
+        file.name
+        for file in files
+        if re.search(r"^\s*(from|import) tests\b", file.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+
+    assert len(files) > 20
+    assert (importing, from_tests) == (["internals.py"], [])
 
 
 # ── docs/scale.md ──
 
 
-def test_the_page_on_scale_is_fresh() -> None:
+def test_the_tables_of_docs_scale_are_up_to_date() -> None:
     page = scale.PAGE.read_text(encoding="utf-8")
 
     assert page == scale.embedded(page, scale.DEFAULT), "python -m benchmarks.scale"
@@ -104,7 +126,7 @@ def test_ten_million_reports() -> None:
     assert plan.hours(plan.requests, tokens=4) == pytest.approx(plan.hours(plan.requests) / 4)
 
 
-def test_what_a_report_of_the_demo_takes_is_still_so() -> None:
+def test_the_measured_rows_per_report_still_hold() -> None:
     bodies = {uuid: json.dumps(PLANT.document(uuid)).encode() for uuid in PLANT.uuids()}
     shredded = shred([decode(uuid, None, body) for uuid, body in bodies.items()], WsjfOptions())
     rows = {table.name: batch.num_rows / len(bodies) for table, batch in shredded.items()}

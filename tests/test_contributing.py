@@ -1,14 +1,14 @@
-"""CONTRIBUTING.md says how a new endpoint is added; this does just that, with its code."""
+"""The code in CONTRIBUTING.md adds a new endpoint."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import Server
 from tests.extraction import Extraction
 from wats_extract.fake import app
 from wats_extract.resources.catalogue import RESOURCES
@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 
 def test_a_new_endpoint_takes_one_declaration_and_one_fixture(
-    server: Callable[..., tuple[app.App, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     declaration, fixture, test = re.findall(
         r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL

@@ -1,5 +1,6 @@
-"""Every file in ``pipelines/`` runs as it is, against the embedded server."""
+"""Every file in ``pipelines/`` runs unchanged against the embedded server."""
 
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -11,24 +12,29 @@ from wats_extract.pipeline.loading import load
 from wats_extract.pipeline.opening import destination_of
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 
-FILES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.yaml"))
+PIPELINES = Path(__file__).parents[1] / "pipelines"
+FILES = sorted(file.name for file in PIPELINES.glob("*.yaml"))
 REPORTS = 80
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _copy_into_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(PIPELINES, tmp_path / "pipelines")
     monkeypatch.chdir(tmp_path)
     for name in ("WATS_TOKEN", "PYWATS_SERVER_URL", "PYWATS_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WATS_URL", f"demo?reports={REPORTS}")
 
 
-WHOLE = ("headers_parquet", "reports")
-"""Files whose resources land each report, and nothing else."""
+REPORTS_ONLY = ["headers_parquet.yaml", "reports.yaml"]
+"""Files whose resources have one item per report."""
+
+OTHERS = [file for file in FILES if file not in REPORTS_ONLY]
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.stem in WHOLE], ids=lambda file: file.name)
-def test_runs_and_then_finds_nothing_new(file: Path) -> None:
+@pytest.mark.parametrize("name", REPORTS_ONLY)
+def test_the_second_run_finds_nothing_new(name: str) -> None:
+    file = Path("pipelines", name)
     first, second = wx.run(file), wx.run(file)
 
     assert (first.status, second.status) == ("succeeded", "succeeded")
@@ -39,8 +45,9 @@ def test_runs_and_then_finds_nothing_new(file: Path) -> None:
     assert second.requests <= 2 * len(second.resources)
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.stem not in WHOLE], ids=lambda file: file.name)
-def test_lands_rows_and_nothing_twice(file: Path) -> None:
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_second_run_adds_no_rows(name: str) -> None:
+    file = Path("pipelines", name)
     first = wx.run(file)
     landed = rows_of(file)
     assert first.exit_code == 0, first.message
@@ -56,7 +63,7 @@ def test_lands_rows_and_nothing_twice(file: Path) -> None:
 
 
 def rows_of(file: Path) -> dict[str, int]:
-    """How many rows each table of a pipeline holds; those without any are left out."""
+    """The number of rows of each table that is not empty."""
     pipeline = load(file, catalogue=RESOURCES)
     tables = [table for config in pipeline.resources for table in RESOURCES[config.name].tables]
     destination = destination_of(pipeline)
@@ -67,16 +74,16 @@ def rows_of(file: Path) -> dict[str, int]:
         destination.close()
 
 
-def test_each_domain_has_its_pipeline() -> None:
-    stems = {file.stem for file in FILES}
-    named = {config.name for file in FILES for config in load(file, catalogue=RESOURCES).resources}
+def test_the_files_cover_every_domain_and_resource() -> None:
+    configs = [each for name in FILES for each in load(PIPELINES / name, catalogue=RESOURCES).resources]
+    named = {config.name for config in configs}
 
-    assert {"users" if domain == "scim" else domain for domain in DOMAINS} <= stems
-    assert set(RESOURCES) - named == {"product_revision_details"}, "which costs a request a revision"
+    assert {f"{'users' if domain == 'scim' else domain}.yaml" for domain in DOMAINS} <= set(FILES)
+    assert set(RESOURCES) - named == {"product_revision_details"}, "that one costs one request per revision"
 
 
-def test_reports_land_in_duckdb() -> None:
-    wx.run(next(file for file in FILES if file.name == "reports.yaml"))
+def test_reports_are_loaded_into_duckdb() -> None:
+    wx.run("pipelines/reports.yaml")
 
     with duckdb.connect("data/wats.duckdb", read_only=True) as database:
         headers, reports, orphans = database.sql(
@@ -86,8 +93,8 @@ def test_reports_land_in_duckdb() -> None:
     assert (headers, reports, orphans) == (REPORTS, REPORTS, 0)
 
 
-def test_headers_land_in_parquet() -> None:
-    wx.run(next(file for file in FILES if file.name == "headers_parquet.yaml"))
+def test_headers_are_loaded_into_parquet() -> None:
+    wx.run("pipelines/headers_parquet.yaml")
 
     headers = pl.scan_parquet("data/wats/report_headers/*.parquet").collect()
     misc_infos = pl.scan_parquet("data/wats/header_misc_infos/*.parquet").collect()
@@ -96,9 +103,10 @@ def test_headers_land_in_parquet() -> None:
     assert set(misc_infos["report_uuid"]) <= set(headers["uuid"])
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_ready_for_a_real_server(file: Path) -> None:
-    lines = [line.split("#")[0].rstrip() for line in file.read_text(encoding="utf-8").splitlines()]
+@pytest.mark.parametrize("name", FILES)
+def test_url_and_token_come_from_the_environment(name: str) -> None:
+    text = (PIPELINES / name).read_text(encoding="utf-8")
+    lines = [line.split("#")[0].rstrip() for line in text.splitlines()]
 
     assert "  url: ${WATS_URL:-demo}" in lines
     assert "  token: ${WATS_TOKEN:-}" in lines

@@ -1,9 +1,9 @@
-"""Commits pages of headers into tables that are large already, and into ten times larger ones.
+"""Measures commits of 10,000 headers into a large table, and into one that is ten times larger.
 
 ``python -m benchmarks.ours.commits ROWS FOLDER (duckdb | parquet)``
 
-Each commit has a page of new rows, or of rows that are there already and are replaced. What counts is what
-the run waits for: the look-up of what has landed, and the commit.
+Each commit adds new rows, or replaces existing ones. The time includes the lookup of keys that a run makes
+before each commit.
 """
 
 import json
@@ -15,19 +15,15 @@ from statistics import median
 
 import pyarrow as pa
 
+from benchmarks.internals import REPORT_HEADERS, TIMESTAMP, Commit, Destination, DuckDB, Parquet
 from benchmarks.server import Reports
-from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.destinations.parquet.folder import Parquet
-from wats_extract.flow import Commit, Destination
-from wats_extract.resources.reports import REPORT_HEADERS
-from wats_extract.tables import TIMESTAMP
 
 PAGE = 10_000
 REPEATS = 5
 
 
 def commit(destination: Destination, reports: Reports, begin: int) -> float:
-    """Commit a page; how long that took, in seconds."""
+    """Commit the page of headers that begins at a report number; returns seconds."""
     shredder = REPORT_HEADERS.reader.shredder
     rows = shredder.rows(reports.headers.page(begin, begin + PAGE))
     landed = {row.key: row.version for row in rows}
@@ -43,6 +39,7 @@ def commit(destination: Destination, reports: Reports, begin: int) -> float:
 
 
 def _stamped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the columns ``_wats_run_id`` and ``_wats_extracted_at``."""
     moment = pa.scalar(datetime.now(UTC), TIMESTAMP)
     stamps = [pa.repeat(stamp, batch.num_rows) for stamp in (pa.scalar("benchmark"), moment)]
     return pa.RecordBatch.from_arrays([*batch.columns, *stamps], schema=schema)
@@ -67,7 +64,7 @@ def main() -> None:
         medians["replaced"].append(median(commit(destination, reports, begin) for begin in places))
     destination.close()
     growth = {name: larger / smaller for name, (smaller, larger) in medians.items()}
-    print(json.dumps({"growth": growth, "seconds_a_commit": medians}))
+    print(json.dumps({"growth": growth, "seconds_per_commit": medians}))
 
 
 main()

@@ -1,8 +1,8 @@
-"""Decodes and shreds full reports in one thread, without a server or a destination.
+"""Measures how fast one thread decodes and shreds full reports, without a server and a destination.
 
 ``python -m benchmarks.ours.shredding REPORTS FOLDER``
 
-Seconds are those of the processor, for the question is what one core does.
+Seconds are CPU time.
 """
 
 import json
@@ -10,9 +10,8 @@ import sys
 import time
 from itertools import count, islice
 
+from benchmarks.internals import SHREDDED_TOGETHER, WsjfOptions, decode, shred
 from benchmarks.server import Reports
-from wats_extract.readers.by_key import SHREDDED_TOGETHER
-from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred
 
 SECONDS = 3.0
 
@@ -32,7 +31,7 @@ def main() -> None:
         done += len(group)
         if (seconds := time.process_time() - began) > SECONDS:
             break
-    print(json.dumps({"megabytes_a_second": size / seconds / 1e6, "reports_a_second": done / seconds}))
+    print(json.dumps({"megabytes_per_second": size / seconds / 1e6, "reports_per_second": done / seconds}))
 
 
 main()

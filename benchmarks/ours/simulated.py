@@ -1,8 +1,9 @@
-"""Extracts full reports of a server that is simulated within the process, so that the client is the limit.
+"""Extracts full reports from a server in the same process, so that the client is the bottleneck.
 
 ``python -m benchmarks.ours.simulated REPORTS FOLDER``
 
-What is left of a request is to inflate its answer; everything behind it is as in a run.
+Instead of a network, there is a function that decompresses a prepared document. Everything else is the same
+as in a run.
 """
 
 import gzip
@@ -12,21 +13,25 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.server import App, Reports
-from wats_extract.destinations.duckdb import DuckDB
-from wats_extract.engine.job import Job, Task, Tolerance
-from wats_extract.engine.run import execute
-from wats_extract.fake.exchange import Request
-from wats_extract.flow import Selection
-from wats_extract.http.client import Client, Connection
-from wats_extract.http.transport import Answer
-from wats_extract.resources.reports import REPORTS
+from benchmarks.internals import (
+    REPORTS,
+    Answer,
+    Client,
+    Connection,
+    DuckDB,
+    Job,
+    Selection,
+    Task,
+    Tolerance,
+    execute,
+)
+from benchmarks.server import App, Reports, Request
 
-AT_A_TIME = 10
+MAX_IN_FLIGHT = 10
 
 
-class Simulated:
-    """In the place of the wire: answers at once."""
+class SimulatedTransport:
+    """Replaces the client's transport and responds at once."""
 
     longest = 600.0
 
@@ -34,9 +39,10 @@ class Simulated:
         self._app = app
 
     def ask(self, url: str, **_: Any) -> Answer:
-        """The server's answer, inflated."""
+        """The server's response, decompressed."""
         path, _, query = url.partition("?")
-        _, body, headers = self._app.answer(Request("GET", path, query, {"accept-encoding": "gzip"}, b""))
+        request = Request(path, query, {"accept-encoding": "gzip"})
+        _, body, headers = self._app.respond(request)
         body = gzip.decompress(body) if headers else body
         return Answer(200, body, "application/json", None, lambda: None)
 
@@ -47,7 +53,7 @@ class Simulated:
 def main() -> None:
     app = App(Reports(int(sys.argv[1])), requests_per_minute=None, latency=0.0)
     connection = Connection(
-        "http://127.0.0.1", token="benchmark", requests_per_minute=None, max_in_flight=AT_A_TIME
+        "http://127.0.0.1", token="benchmark", requests_per_minute=None, max_in_flight=MAX_IN_FLIGHT
     )
     none = Tolerance.parse(0)
     destination = DuckDB(Path(sys.argv[2]) / "wats.duckdb")
@@ -55,7 +61,7 @@ def main() -> None:
         "benchmark", [Task(REPORTS, Selection())], destination, max_failures=none, stop_at_failures=none
     )
     with Client(connection) as client:
-        client._wire = Simulated(app)
+        client._wire = SimulatedTransport(app)
         began = time.perf_counter()
         done = execute(job, client)
         seconds = time.perf_counter() - began

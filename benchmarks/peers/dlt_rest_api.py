@@ -1,9 +1,9 @@
-"""dlt's source for REST APIs: the list of reports, or the reports themselves, into flat tables.
+"""Loads the list of reports, or full reports, into flat tables with dlt's source for REST APIs.
 
 ``python dlt_rest_api.py URL FOLDER (headers | reports) (duckdb | parquet)``
 
-The fastest of what was tried: documents in as many threads as there are requests at a time elsewhere (each
-takes a page of keys, so pages are small), processes that normalize, Parquet between its steps, orjson.
+These were the fastest settings: ten threads that fetch documents (each takes a page of keys, so pages are
+small), processes that normalize, Parquet between its steps, and orjson.
 """
 
 import json
@@ -16,19 +16,19 @@ import dlt
 from dlt.sources.helpers.rest_client.paginators import OffsetPaginator
 from dlt.sources.rest_api import rest_api_source
 
-AT_A_TIME = 10
-KEYS_OF_A_THREAD = 50
-ROWS_OF_A_PAGE = 10_000
+MAX_IN_FLIGHT = 10
+KEYS_PER_THREAD = 50
+ROWS_PER_PAGE = 10_000
 LISTING = "Report/Query/Header"
 
 
-def listing(rows: int, **asked: str) -> dict:
+def listing(rows: int, **query: str) -> dict:
     paging = OffsetPaginator(limit=rows, offset_param="$skip", limit_param="$top", total_path=None)
     return {
         "name": "headers",
         "endpoint": {
             "path": LISTING,
-            "params": {"$orderby": "timeStamp asc", **asked},
+            "params": {"$orderby": "timeStamp asc", **query},
             "data_selector": "$",
             "paginator": paging,
         },
@@ -47,28 +47,28 @@ DOCUMENTS = {
 }
 
 RESOURCES = {
-    "headers": [listing(ROWS_OF_A_PAGE)],
+    "headers": [listing(ROWS_PER_PAGE)],
     "reports": [
-        listing(KEYS_OF_A_THREAD, **{"$select": "uuid,timeStamp,start"}) | {"selected": False},
+        listing(KEYS_PER_THREAD, **{"$select": "uuid,timeStamp,start"}) | {"selected": False},
         DOCUMENTS,
     ],
 }
 FILE_ROWS = {"headers": 25_000, "reports": 250}
-"""So many go into one file between the steps: enough files for every process."""
+"""Rows per intermediate file, so that there are enough files for every process."""
 
 
 def main() -> None:
     began = time.perf_counter()
-    url, folder, what, destination = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    url, folder, resource, destination = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     dlt.config["runtime.log_level"] = "ERROR"
     dlt.config["runtime.dlthub_telemetry"] = False
-    dlt.config["extract.workers"] = AT_A_TIME
+    dlt.config["extract.workers"] = MAX_IN_FLIGHT
     dlt.config["normalize.workers"] = os.cpu_count()
-    dlt.config["sources.data_writer.file_max_items"] = FILE_ROWS[what]
+    dlt.config["sources.data_writer.file_max_items"] = FILE_ROWS[resource]
     source = rest_api_source(
         {
             "client": {"base_url": f"{url}/api/", "headers": {"Authorization": "Basic benchmark"}},
-            "resources": RESOURCES[what],
+            "resources": RESOURCES[resource],
         }
     )
     places = {
@@ -84,8 +84,8 @@ def main() -> None:
     pipeline.run(source, loader_file_format="parquet")
     rows = pipeline.last_trace.last_normalize_info.row_counts
     seconds = time.perf_counter() - began
-    print(json.dumps({"items": rows[what], "rows": sum(rows.values()), "seconds": seconds}))
+    print(json.dumps({"items": rows[resource], "rows": sum(rows.values()), "seconds": seconds}))
 
 
-if __name__ == "__main__":  # processes that normalize may import this file
+if __name__ == "__main__":  # the processes that normalize may import this file
     main()

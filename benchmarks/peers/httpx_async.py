@@ -1,4 +1,4 @@
-"""httpx's async client: downloads full reports and parses them, no more.
+"""Downloads and parses full reports with httpx's async client.
 
 ``python httpx_async.py URL FOLDER``
 """
@@ -11,15 +11,15 @@ import time
 import httpx
 import orjson
 
-AT_A_TIME = 10
-ROWS_OF_A_PAGE = 10_000
+MAX_IN_FLIGHT = 10
+ROWS_PER_PAGE = 10_000
 
 
 async def keys(client: httpx.AsyncClient) -> list[str]:
     found: list[str] = []
-    asked = {"$select": "uuid,timeStamp,start", "$orderby": "timeStamp asc", "$top": ROWS_OF_A_PAGE}
+    query = {"$select": "uuid,timeStamp,start", "$orderby": "timeStamp asc", "$top": ROWS_PER_PAGE}
     while page := orjson.loads(
-        (await client.get("/api/Report/Query/Header", params={**asked, "$skip": len(found)})).content
+        (await client.get("/api/Report/Query/Header", params={**query, "$skip": len(found)})).content
     ):
         found += [row["uuid"] for row in page]
     return found
@@ -32,13 +32,13 @@ async def main() -> None:
     async def work() -> None:
         nonlocal parsed
         for uuid in waiting:
-            answer = await client.get(f"/api/Report/Wsjf/{uuid}?detailLevel=7")
-            parsed += orjson.loads(answer.content)["id"] == uuid
+            response = await client.get(f"/api/Report/Wsjf/{uuid}?detailLevel=7")
+            parsed += orjson.loads(response.content)["id"] == uuid
 
-    limits = httpx.Limits(max_connections=AT_A_TIME, max_keepalive_connections=AT_A_TIME)
+    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
     async with httpx.AsyncClient(base_url=sys.argv[1], limits=limits) as client:
         waiting = iter(await keys(client))
-        await asyncio.gather(*(work() for _ in range(AT_A_TIME)))
+        await asyncio.gather(*(work() for _ in range(MAX_IN_FLIGHT)))
     print(json.dumps({"items": parsed, "seconds": time.perf_counter() - began}))
 
 

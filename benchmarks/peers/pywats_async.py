@@ -1,9 +1,9 @@
-"""pyWATS's async client: the list of reports, or the reports themselves as its own models.
+"""Reads the list of reports, or full reports, into pyWATS's models with its async client.
 
 ``python pywats_async.py URL FOLDER (headers | reports)``
 
-Without its cache, which would keep every answer, and without its limit of 500 requests a minute. Its
-synchronous client with ``parallel_execute`` fails for most reports: each thread has an event loop of its own.
+Its cache, which would keep every response, and its limit of 500 requests per minute are off. Its synchronous
+client with ``parallel_execute`` fails for most reports, because each thread has an event loop of its own.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from pywats import AsyncWATS
 from pywats.core.coalesce import batch_map
 from pywats.core.exceptions import PyWATSError
 
-AT_A_TIME = 10
-ROWS_OF_A_PAGE = 10_000
+MAX_IN_FLIGHT = 10
+ROWS_PER_PAGE = 10_000
 
 
 async def headers(wats: AsyncWATS) -> list:
     found: list = []
     while page := await wats.report.query_headers(
-        orderby="timeStamp asc", top=ROWS_OF_A_PAGE, skip=len(found)
+        orderby="timeStamp asc", top=ROWS_PER_PAGE, skip=len(found)
     ):
         found += page
     return found
@@ -31,7 +31,7 @@ async def headers(wats: AsyncWATS) -> list:
 
 async def main() -> None:
     began = time.perf_counter()
-    url, _, what = sys.argv[1:]
+    url, _, resource = sys.argv[1:]
     failures = 0
 
     async def fetch(uuid: str) -> None:
@@ -45,9 +45,9 @@ async def main() -> None:
         base_url=url, token="benchmark", enable_throttling=False, enable_cache=False
     ) as wats:
         found = await headers(wats)
-        if what == "reports":
+        if resource == "reports":
             uuids = [str(header.uuid) for header in found]
-            await batch_map(uuids, fetch, batch_size=1_000, max_concurrent=AT_A_TIME)
+            await batch_map(uuids, fetch, batch_size=1_000, max_concurrent=MAX_IN_FLIGHT)
     seconds = time.perf_counter() - began
     print(json.dumps({"items": len(found), "failures": failures, "seconds": seconds}))
 

@@ -1,4 +1,4 @@
-"""Threads that download full reports and parse them, no more, by httpx's synchronous client or by urllib3.
+"""Downloads and parses full reports in threads, with httpx's synchronous client or with urllib3.
 
 ``python threads.py URL FOLDER (httpx | urllib3)``
 """
@@ -13,17 +13,17 @@ from urllib.parse import quote
 
 import orjson
 
-AT_A_TIME = 10
-ROWS_OF_A_PAGE = 10_000
+MAX_IN_FLIGHT = 10
+ROWS_PER_PAGE = 10_000
 LISTING = (
     f"/api/Report/Query/Header?$select={quote('uuid,timeStamp,start')}&$orderby={quote('timeStamp asc')}"
-    f"&$top={ROWS_OF_A_PAGE}&$skip="
+    f"&$top={ROWS_PER_PAGE}&$skip="
 )
 
 
 def by_httpx(url: str) -> Callable[[str], bytes]:
     httpx = importlib.import_module("httpx")
-    limits = httpx.Limits(max_connections=AT_A_TIME, max_keepalive_connections=AT_A_TIME)
+    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT)
     client = httpx.Client(base_url=url, limits=limits)
     return lambda path: client.get(path).content
 
@@ -31,7 +31,7 @@ def by_httpx(url: str) -> Callable[[str], bytes]:
 def by_urllib3(url: str) -> Callable[[str], bytes]:
     urllib3 = importlib.import_module("urllib3")
     pool = urllib3.connectionpool.connection_from_url(
-        url, maxsize=AT_A_TIME, headers={"Accept-Encoding": "gzip"}
+        url, maxsize=MAX_IN_FLIGHT, headers={"Accept-Encoding": "gzip"}
     )
     return lambda path: pool.request("GET", path).data
 
@@ -46,7 +46,7 @@ def main() -> None:
     def parsed(uuid: str) -> bool:
         return orjson.loads(get(f"/api/Report/Wsjf/{uuid}?detailLevel=7"))["id"] == uuid
 
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
+    with ThreadPoolExecutor(MAX_IN_FLIGHT) as threads:
         items = sum(threads.map(parsed, uuids))
     print(json.dumps({"items": items, "seconds": time.perf_counter() - began}))
 

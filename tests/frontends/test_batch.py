@@ -1,4 +1,4 @@
-"""Items by key, for every resource of the catalogue: what a list says of them is what a batch gives."""
+"""Items fetched by key, for every resource: they are the same as in the resource's own list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.conftest import TOKEN
+from tests.conftest import TOKEN, Server
+from tests.waiting import wait_until
 
 import wats_extract as wx
 from wats_extract.errors import ConfigurationError, Interrupted
@@ -33,33 +34,35 @@ from wats_extract.resources.resource import Resource
 from wats_extract.state.failures import OpenFailures
 from wats_extract.state.tables import BOOKKEEPING, FAILURES
 
-Server = Callable[..., tuple[App, str]]
-
 ITEMS = 6
-"""So many of each resource are asked for by key."""
+"""Number of items that are fetched per resource."""
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 
 PATH = "MainSequence Callback¶Functional test¶Power supplies¶3V3 rail"
 MEASURED = {"part_number": "MODULE-310", "test_operation": "20"}
 
-ASKED: dict[str, dict[str, Any]] = {
+FILTERS: dict[str, dict[str, Any]] = {
     "headers_by_misc_info": {"description": "Humidity", "data": "43"},
     "measurements": MEASURED | {"measurement_path": PATH},
     "aggregated_measurements": MEASURED | {"measurement_path": PATH},
     "step_analysis": MEASURED,
     "related_repairs": {"part_number": "MODULE-310", "revision": "02"},
 }
-"""What a resource has to be asked about; nothing lists that."""
+"""Required filters by resource."""
 
-QUESTIONS = {"measurements": f"MODULE-310|20|{PATH}"}
-"""Keys that stand for several items: all that the list gives where it is asked the same.
+GROUP_KEYS = {"measurements": f"MODULE-310|20|{PATH}"}
+"""Keys that select several items: all items of the list with this filter.
 
-The key of one item is found by a pipeline only, whose filter says where to look.
+Single items have keys as well, but only a pipeline finds them, because its filter says where to look.
 """
 
-MENTIONED = dict.fromkeys(("units", "unit_verifications", "serial_number_history"), "time_stamp")
-"""The version of an item is that of the newest report that mentions it; by key, of the newest about it."""
+VERSION_DIFFERS = dict.fromkeys(("units", "unit_verifications", "serial_number_history"), "time_stamp")
+"""Columns by resource that differ between list and fetch.
+
+In a list, the version of an item is that of the newest report that mentions it. By key, it is that of the
+newest report about it.
+"""
 
 UNKNOWN = {
     "serial_numbers": "API_ERROR",
@@ -71,7 +74,7 @@ UNKNOWN = {
     "sub_assets": "",
     "package_files": "",
 }
-"""What a key is that the server does not know, if not ``NOT_FOUND``; nothing where it answers for any."""
+"""Error code of an unknown key where it is not ``NOT_FOUND``; empty where the server accepts any key."""
 
 NAMES = list(RESOURCES)
 
@@ -93,34 +96,34 @@ def options(resource: Resource) -> dict[str, Any]:
 
 @cache
 def listed(wats: wx.Wats, name: str, table: str) -> list[dict[str, Any]]:
-    """The rows of the first items, as the resource's own list gives them."""
-    limit = None if name in (*MENTIONED, *QUESTIONS) else ITEMS
-    asked = {"filter": ASKED.get(name), "limit": limit, **options(RESOURCES[name])}
-    return [row for batch in wats.stream(name, table=table, **asked) for row in batch.to_pylist()]
+    """The rows of the first items in the resource's own list."""
+    limit = None if name in (*VERSION_DIFFERS, *GROUP_KEYS) else ITEMS
+    selection = {"filter": FILTERS.get(name), "limit": limit, **options(RESOURCES[name])}
+    return [row for batch in wats.stream(name, table=table, **selection) for row in batch.to_pylist()]
 
 
 def keys_of(wats: wx.Wats, resource: Resource) -> list[str]:
-    """The keys of the first items, the last one first."""
-    if resource.name in QUESTIONS:
-        return [QUESTIONS[resource.name]]
+    """The keys of the first items, in reverse order."""
+    if resource.name in GROUP_KEYS:
+        return [GROUP_KEYS[resource.name]]
     found = [str(row[resource.table.owner]) for row in listed(wats, resource.name, resource.table.name)]
-    assert found, "the embedded server has none"
+    assert found, "the embedded server has no items"
     return list(dict.fromkeys(found))[:ITEMS][::-1]
 
 
 def of_keys(
     resource: Resource, rows: list[dict[str, Any]], owner: str, keys: list[str]
 ) -> list[dict[str, Any]]:
-    """The rows of these keys, in the order of the keys."""
-    if resource.name in QUESTIONS:
+    """The rows with these keys, in the order of the keys."""
+    if resource.name in GROUP_KEYS:
         return rows
-    differs = MENTIONED.get(resource.name)
+    differs = VERSION_DIFFERS.get(resource.name)
     alike = [{name: value for name, value in row.items() if name != differs} for row in rows]
     return [row for key in keys for row in alike if str(row[owner]) == key]
 
 
 def absent(resource: Resource) -> str:
-    """A key of the right shape that the server does not have."""
+    """A well-formed key that the server does not have."""
     [owner] = [column for column in resource.table.columns if column.name == resource.table.owner]
     if owner.kind == "uuid" or "uuid" in owner.name:
         return ABSENT
@@ -133,7 +136,7 @@ def absent(resource: Resource) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_keys_give_the_rows_that_the_list_gives(wats: wx.Wats, name: str) -> None:
+def test_fetch_returns_the_rows_of_the_list(wats: wx.Wats, name: str) -> None:
     resource = RESOURCES[name]
     keys = keys_of(wats, resource)
     fetched = wats.fetch(name, (key for key in keys), **options(resource))
@@ -148,7 +151,7 @@ def test_keys_give_the_rows_that_the_list_gives(wats: wx.Wats, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_key_that_is_unknown_disturbs_no_other(wats: wx.Wats, name: str) -> None:
+def test_an_unknown_key_does_not_affect_other_keys(wats: wx.Wats, name: str) -> None:
     resource = RESOURCES[name]
     first, *rest = keys_of(wats, resource)[:3]
     unknown, code = absent(resource), UNKNOWN.get(name, "NOT_FOUND")
@@ -169,7 +172,7 @@ def test_a_key_that_is_unknown_disturbs_no_other(wats: wx.Wats, name: str) -> No
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if UNKNOWN.get(name) != ""])
-def test_the_first_failure_can_be_raised(wats: wx.Wats, name: str) -> None:
+def test_fail_fast_raises_the_first_failure(wats: wx.Wats, name: str) -> None:
     resource = RESOURCES[name]
     keys = [*keys_of(wats, resource)[:1], absent(resource)]
     with pytest.raises(wx.KeyFailed) as raised:
@@ -182,7 +185,7 @@ def test_the_first_failure_can_be_raised(wats: wx.Wats, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_endless_keys_are_taken_as_needed(wats: wx.Wats, name: str) -> None:
+def test_keys_of_an_endless_iterator_are_read_as_needed(wats: wx.Wats, name: str) -> None:
     resource = RESOURCES[name]
     taken, keys = 0, keys_of(wats, resource)[:2]
 
@@ -200,12 +203,12 @@ def test_endless_keys_are_taken_as_needed(wats: wx.Wats, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_failed_is_fetched_again(wats: wx.Wats, tmp_path: Path, name: str) -> None:
+def test_retry_fetches_failed_keys_again(wats: wx.Wats, tmp_path: Path, name: str) -> None:
     resource = RESOURCES[name]
     key = str(listed(wats, name, resource.table.name)[0][resource.table.owner])
-    unknown, code = absent(resource), "NOT_FOUND" if name in QUESTIONS else UNKNOWN.get(name, "NOT_FOUND")
+    unknown, code = absent(resource), "NOT_FOUND" if name in GROUP_KEYS else UNKNOWN.get(name, "NOT_FOUND")
     file = pipeline(tmp_path, wats.url, resource)
-    failed_before(file, [failure(name, key), failure(name, unknown)])
+    record_failures(file, [failure(name, key), failure(name, unknown)])
 
     report = wx.retry(file)
     assert (report.exit_code, report.open_failures) == ((3, 1) if code else (0, 0)), report.message
@@ -216,22 +219,22 @@ def test_what_failed_is_fetched_again(wats: wx.Wats, tmp_path: Path, name: str) 
     assert again == {key: ("resolved", "API_ERROR"), unknown: ("open", code) if code else again[key]}
     fetched = wats.fetch(name, [key, unknown], **options(resource))
     counts = {table: rows.num_rows for table, rows in fetched.tables.items()}
-    assert destination.count(resource.tables) == counts if name not in QUESTIONS else {name: 1}
+    assert destination.count(resource.tables) == counts if name not in GROUP_KEYS else {name: 1}
     destination.close()
 
 
 def pipeline(folder: Path, url: str, resource: Resource) -> Path:
-    """A pipeline file with this resource alone."""
-    asked = {"filter": ASKED[resource.name]} if resource.name in ASKED else {}
-    said = "".join(
-        f"\n    {name}: {json.dumps(value)}" for name, value in (asked | options(resource)).items()
+    """Write a pipeline file with only this resource."""
+    settings = {"filter": FILTERS[resource.name]} if resource.name in FILTERS else {}
+    lines = "".join(
+        f"\n    {name}: {json.dumps(value)}" for name, value in (settings | options(resource)).items()
     )
     file = folder / "pipeline.yaml"
     file.write_text(
         f"version: 1\nname: again\n"
         f"source: {{url: '{url}', token: '${{BATCH_TOKEN}}'}}\n"
         f"destination: {{type: parquet, path: '{(folder / 'wats').as_posix()}'}}\n"
-        f"resources:\n  - name: {resource.name}{said}\n",
+        f"resources:\n  - name: {resource.name}{lines}\n",
         encoding="utf-8",
     )
     return file
@@ -246,8 +249,8 @@ def failure(resource: str, key: str) -> Failure:
     return Failure(resource, key, "fetch", "API_ERROR", "HTTP 500")
 
 
-def failed_before(file: Path, failures: list[Failure]) -> None:
-    """What an earlier run has left."""
+def record_failures(file: Path, failures: list[Failure]) -> None:
+    """Record failures in the destination, as an earlier run would."""
     pipeline = load(file, catalogue=RESOURCES)
     destination = destination_of(pipeline)
     destination.open()
@@ -258,7 +261,7 @@ def failed_before(file: Path, failures: list[Failure]) -> None:
     destination.close()
 
 
-# ── many at the same time, and stopped ──────────────────────────────────────────────────────────
+# ── concurrency and early ends ──────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(scope="module")
@@ -266,22 +269,14 @@ def uuids(app: App) -> list[str]:
     return [header["uuid"] for header in app.plant.headers()]
 
 
-def reading_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "wats-extract"]
-
-
-def soon(true: Callable[[], bool], *, seconds: float = 10.0) -> bool:
-    """Whether it becomes true."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+def wait_until_no_thread_reads() -> None:
+    wait_until(lambda: all(thread.name != "wats-extract" for thread in threading.enumerate()))
 
 
 @pytest.mark.parametrize(("most", "seen"), [(None, 10), (3, 3), (1, 1), (50, 10)])
-def test_so_many_at_the_same_time(server: Server, uuids: list[str], most: int | None, seen: int) -> None:
+def test_max_in_flight_limits_concurrent_requests(
+    server: Server, uuids: list[str], most: int | None, seen: int
+) -> None:
     app, url = server(Plant(120), latency=0.05)
     with wx.connect(url, token=TOKEN) as wats:
         keys = uuids[: 4 * seen]
@@ -289,10 +284,10 @@ def test_so_many_at_the_same_time(server: Server, uuids: list[str], most: int | 
         outcomes = list(wats.fetch_each("reports", keys, max_in_flight=most))
     assert fetched.tables["reports"]["uuid"].to_pylist() == keys
     assert [outcome.key for outcome in outcomes if outcome.ok] == keys
-    assert app.high_water in (seen, seen + 1), "a request counts until the server has noticed that it is over"
+    assert app.high_water in (seen, seen + 1), "the server may count a request that has just ended"
 
 
-def test_two_batches_share_what_the_connection_allows(server: Server, uuids: list[str]) -> None:
+def test_two_batches_share_the_limit_of_their_connection(server: Server, uuids: list[str]) -> None:
     app, url = server(Plant(120), latency=0.05)
     with wx.connect(url, token=TOKEN, max_in_flight=4) as wats:
 
@@ -306,20 +301,22 @@ def test_two_batches_share_what_the_connection_allows(server: Server, uuids: lis
 
 
 @pytest.mark.parametrize(
-    ("how", "says"),
+    ("limits", "message"),
     [
         ({"max_in_flight": 0}, "max_in_flight: should be a whole number from 1, not 0"),
         ({"chunk_size": 0}, "chunk_size: should be a whole number from 1 to 10,000, not 0"),
         ({"chunk": 3}, "chunk: is not an option of reports"),
     ],
 )
-def test_what_is_wrong_is_told_before_any_request(wats: wx.Wats, how: dict[str, Any], says: str) -> None:
+def test_invalid_options_are_refused_before_any_request(
+    wats: wx.Wats, limits: dict[str, Any], message: str
+) -> None:
     for fetch in (wats.fetch, wats.fetch_each, wats.afetch_each):
-        with pytest.raises(ConfigurationError, match=says):
-            fetch("reports", [ABSENT], **how)
+        with pytest.raises(ConfigurationError, match=message):
+            fetch("reports", [ABSENT], **limits)
 
 
-def test_chunks_tell_how_far_it_is_and_keep_the_order(wats: wx.Wats, uuids: list[str]) -> None:
+def test_progress_is_reported_per_chunk_and_the_order_is_kept(wats: wx.Wats, uuids: list[str]) -> None:
     progress: list[int] = []
     fetched = wats.fetch("reports", uuids[:25], chunk_size=10, on_progress=progress.append)
     assert progress == [10, 20, 25]
@@ -329,13 +326,13 @@ def test_chunks_tell_how_far_it_is_and_keep_the_order(wats: wx.Wats, uuids: list
     assert each == [1, 2, 3, 4, 5]
 
 
-def test_what_was_fetched_is_shown_in_a_line(wats: wx.Wats, uuids: list[str]) -> None:
+def test_the_repr_of_a_result_is_one_line(wats: wx.Wats, uuids: list[str]) -> None:
     fetched = wats.fetch("report_headers", [*uuids[:3], ABSENT])
     assert repr(fetched) == "<Fetched rows report_headers: 3; failures: 1>"
     assert repr(wats.fetch("reports", [])) == "<Fetched rows none; failures: 0>"
 
 
-def test_a_key_that_is_given_twice_is_fetched_once(wats: wx.Wats, uuids: list[str]) -> None:
+def test_a_repeated_key_is_fetched_once(wats: wx.Wats, uuids: list[str]) -> None:
     keys = [uuids[0], uuids[1], uuids[0], ABSENT, ABSENT]
     for name in ("reports", "report_headers"):
         fetched = wats.fetch(name, keys)
@@ -344,29 +341,29 @@ def test_a_key_that_is_given_twice_is_fetched_once(wats: wx.Wats, uuids: list[st
         assert [outcome.key for outcome in wats.fetch_each(name, keys)] == keys
 
 
-def test_after_the_first_failure_nothing_is_asked_for(server: Server, uuids: list[str]) -> None:
+def test_fail_fast_sends_no_more_requests_after_a_failure(server: Server, uuids: list[str]) -> None:
     app, url = server(Plant(120), latency=0.02)
     with wx.connect(url, token=TOKEN, max_in_flight=2) as wats:
         with pytest.raises(wx.KeyFailed) as raised:
             wats.fetch("reports", [*uuids[:3], ABSENT, *uuids[3:]], fail_fast=True)
         assert raised.value.failure.error_code == "NOT_FOUND"
-        assert soon(lambda: not reading_threads())
-        assert app.total < 60, "what was under way before its turn came, and no more"
-        assert len(list(wats.fetch_each("reports", uuids[:5]))) == 5, "the connection still serves"
+        wait_until_no_thread_reads()
+        assert app.total < 60, "only requests that were in flight already"
+        assert len(list(wats.fetch_each("reports", uuids[:5]))) == 5, "the connection still works"
 
 
-def test_leaving_early_leaves_no_thread(wats: wx.Wats, uuids: list[str]) -> None:
+def test_closing_an_iterator_early_ends_its_threads(wats: wx.Wats, uuids: list[str]) -> None:
     outcomes = wats.fetch_each("reports", itertools.cycle(uuids))
     assert next(outcomes).ok
     outcomes.close()
     stream = wats.stream("reports", chunk_size=5)
     assert next(stream).num_rows == 5
     stream.close()
-    assert soon(lambda: not reading_threads())
+    wait_until_no_thread_reads()
 
 
-def test_closing_the_connection_ends_what_waits(server: Server, uuids: list[str]) -> None:
-    """The server asks for a minute of patience, in which nobody is interested any more."""
+def test_closing_the_connection_interrupts_a_fetch(server: Server, uuids: list[str]) -> None:
+    """The fetch is waiting for a minute, as the server's ``Retry-After`` demands."""
     app, url = server(Plant(120), requests_per_minute=8)
     ended: list[BaseException] = []
 
@@ -379,16 +376,16 @@ def test_closing_the_connection_ends_what_waits(server: Server, uuids: list[str]
     with wx.connect(url, token=TOKEN) as wats:
         reading = threading.Thread(target=read, daemon=True)
         reading.start()
-        assert soon(lambda: app.total > 8)
+        wait_until(lambda: app.total > 8)
     reading.join(timeout=10)
     assert len(ended) == 1
-    assert soon(lambda: not reading_threads())
+    wait_until_no_thread_reads()
 
 
-# ── from asyncio ────────────────────────────────────────────────────────────────────────────────
+# ── asyncio ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_asyncio_gets_the_same(wats: wx.Wats, uuids: list[str]) -> None:
+def test_async_methods_return_the_same(wats: wx.Wats, uuids: list[str]) -> None:
     keys = [*uuids[:4], ABSENT]
 
     async def read() -> tuple[wx.Fetched, list[Any]]:
@@ -419,10 +416,10 @@ CALLS: dict[str, Callable[[wx.Wats, list[str]], Any]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("quirks", [{"requests_per_minute": 1}, {"latency": 1.0}], ids=str)
-def test_cancelling_ends_the_work(
+def test_cancelling_a_task_ends_its_requests(
     server: Server, uuids: list[str], call: str, quirks: dict[str, Any]
 ) -> None:
-    """Whether it waits for a minute that the server asks for, or for answers."""
+    """Both while it waits for a minute, as the server demands, and while it waits for responses."""
     app, url = server(Plant(120), **quirks)
     at_least = 2 if "requests_per_minute" in quirks else 1
 
@@ -438,22 +435,22 @@ def test_cancelling_ends_the_work(
 
     with wx.connect(url, token=TOKEN) as wats:
         assert asyncio.run(cancelled()) < 5
-        assert soon(lambda: not reading_threads())
+        wait_until_no_thread_reads()
 
 
-def test_leaving_early_leaves_no_thread_from_asyncio(wats: wx.Wats, uuids: list[str]) -> None:
+def test_closing_an_async_iterator_early_ends_its_threads(wats: wx.Wats, uuids: list[str]) -> None:
     async def first() -> Any:
         async with aclosing(wats.afetch_each("reports", itertools.cycle(uuids))) as outcomes:
             return await anext(outcomes)
 
     assert asyncio.run(first()).key == uuids[0]
-    assert soon(lambda: not reading_threads())
+    wait_until_no_thread_reads()
 
 
-# ── what became of them ─────────────────────────────────────────────────────────────────────────
+# ── results ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_outcomes_are_told_apart(wats: wx.Wats, uuids: list[str]) -> None:
+def test_outcomes_are_divided_into_successes_and_failures(wats: wx.Wats, uuids: list[str]) -> None:
     keys = [uuids[0], ABSENT, uuids[1]]
     outcomes = list(wats.fetch_each("report_headers", keys))
     values, failures = wx.partition(iter(outcomes))
@@ -466,10 +463,10 @@ def test_outcomes_are_told_apart(wats: wx.Wats, uuids: list[str]) -> None:
     assert failed.suggestions == [failed.hint] != []
 
 
-# ── what is written about it ────────────────────────────────────────────────────────────────────
+# ── documentation ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_page_names_every_resource_with_route_and_key() -> None:
+def test_the_page_lists_every_resource_with_route_and_key() -> None:
     page = (Path(__file__).parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
     rows = [f"| `{name}` | `{each.route}` | `{each.key}` |" for name, each in RESOURCES.items()]
     assert [row for row in rows if row not in page] == []
@@ -478,6 +475,6 @@ def test_the_page_names_every_resource_with_route_and_key() -> None:
 
 
 @pytest.mark.parametrize("method", ["fetch", "fetch_each", "afetch", "afetch_each"])
-def test_each_docstring_says_route_key_memory_and_rate(method: str) -> None:
+def test_docstrings_mention_route_key_memory_and_budget(method: str) -> None:
     said = (getattr(wx.Wats, method).__doc__ or "").lower()
     assert [word for word in ("route", "key", "memory", "request", "budget") if word not in said] == []

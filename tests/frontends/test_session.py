@@ -1,4 +1,4 @@
-"""The notebook's face: the front door, streams, batches by key, and the same from asyncio."""
+"""The Python API: public names, streams, items by key, asyncio, and commands as functions."""
 
 from __future__ import annotations
 
@@ -34,16 +34,15 @@ def uuids(wats: wx.Wats) -> list[str]:
     return [uuid for batch in wats.stream("report_headers") for uuid in batch["uuid"].to_pylist()]
 
 
-def test_the_front_door_equals_all() -> None:
+def test_all_lists_the_public_names() -> None:
     assert wx.__all__ == sorted(wx.__all__)
     assert all(getattr(wx, name) is not None for name in wx.__all__)
-    public = {name for name in dir(wx) if not name.startswith("_")}
-    assert set(wx.__all__) <= public
+    assert set(wx.__all__) <= set(dir(wx))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = wx.nonsense
 
 
-def test_importing_it_loads_nothing_heavy() -> None:
+def test_importing_the_package_does_not_import_its_dependencies() -> None:
     code = "import sys, wats_extract; print(*sorted(sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -52,23 +51,23 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert not heavy & set(loaded)
 
 
-def test_functions_stay_functions_after_everything_is_imported() -> None:
+def test_no_submodule_replaces_a_function_of_the_same_name() -> None:
     modules = [module.name for module in pkgutil.iter_modules(wx.__path__) if module.name != "__main__"]
     for name in modules:
         importlib.import_module(f"wats_extract.{name}")
-    functions = [name for name in wx.__all__ if name.islower()]
+    functions = [name for name in wx.__all__ if name.islower() and not name.startswith("_")]
     assert functions
     assert [name for name in functions if not inspect.isfunction(getattr(wx, name))] == []
 
 
-def test_a_stream_has_the_declared_schema_and_every_report_once(wats: wx.Wats, uuids: list[str]) -> None:
+def test_a_stream_has_the_declared_schema_and_each_report_once(wats: wx.Wats, uuids: list[str]) -> None:
     assert len(uuids) == len(set(uuids)) == 120
     stream = wats.stream("report_headers")
     assert {batch.schema for batch in stream} == {RESOURCES["report_headers"].table.shredded_schema}
     assert stream.failures == []
 
 
-def test_streams_take_tables_filters_times_and_limits(wats: wx.Wats) -> None:
+def test_stream_options_select_tables_rows_times_and_limits(wats: wx.Wats) -> None:
     steps = pa.Table.from_batches(wats.stream("reports", table="steps", limit=7))
     assert len(set(steps["report_uuid"].to_pylist())) <= 7
     assert steps.num_rows > 7
@@ -86,7 +85,7 @@ def test_streams_take_tables_filters_times_and_limits(wats: wx.Wats) -> None:
     assert sum(batch.num_rows for batch in named) == 3
 
 
-def test_fetch_gives_tables_and_failures(wats: wx.Wats, uuids: list[str]) -> None:
+def test_fetch_returns_tables_and_failures(wats: wx.Wats, uuids: list[str]) -> None:
     progress: list[int] = []
     keys = [*uuids[:30], ABSENT, "nonsense", uuids[40].upper()]
     fetched = wats.fetch("reports", iter(keys), chunk_size=10, on_progress=progress.append)
@@ -114,7 +113,7 @@ def test_fetch_each_keeps_the_order_of_the_keys(wats: wx.Wats, uuids: list[str],
     assert uuids[5] in (first.value.get("id"), first.value.get("uuid"))
 
 
-def test_fetch_each_takes_an_endless_generator(wats: wx.Wats, uuids: list[str]) -> None:
+def test_fetch_each_reads_an_endless_generator_as_needed(wats: wx.Wats, uuids: list[str]) -> None:
     taken: list[str] = []
 
     def endless() -> Iterator[str]:
@@ -127,7 +126,7 @@ def test_fetch_each_takes_an_endless_generator(wats: wx.Wats, uuids: list[str]) 
     assert len(taken) < 120
 
 
-def test_asyncio_gets_the_same(wats: wx.Wats, uuids: list[str]) -> None:
+def test_astream_returns_the_same(wats: wx.Wats, uuids: list[str]) -> None:
     async def read() -> list[str]:
         return [
             uuid
@@ -139,7 +138,7 @@ def test_asyncio_gets_the_same(wats: wx.Wats, uuids: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "says"),
+    ("call", "message"),
     [
         (lambda wats: wats.stream("report_header"), "did you mean 'report_headers'"),
         (lambda wats: wats.stream("reports", table="step"), "did you mean 'steps'"),
@@ -149,9 +148,9 @@ def test_asyncio_gets_the_same(wats: wx.Wats, uuids: list[str]) -> None:
         (lambda wats: wats.fetch("nothing", []), "there is no resource 'nothing'"),
     ],
 )
-def test_wrong_names_are_told_at_once(wats: wx.Wats, ask: object, says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
-        ask(wats)  # type: ignore[operator]
+def test_invalid_arguments_are_refused_at_once(wats: wx.Wats, call: object, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        call(wats)  # type: ignore[operator]
 
 
 def test_master_data_by_key(wats: wx.Wats) -> None:
@@ -161,8 +160,8 @@ def test_master_data_by_key(wats: wx.Wats) -> None:
     assert [failure.error_code for failure in fetched.failures] == ["NOT_FOUND"]
 
 
-def test_what_the_commands_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One after the other, as functions; each is tested by itself elsewhere."""
+def test_commands_as_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call them one after the other; other tests cover each of them."""
     monkeypatch.setenv("WATS_URL", "demo?reports=90")
     monkeypatch.delenv("WATS_TOKEN", raising=False)
     file = tmp_path / "pipeline.yaml"
@@ -186,17 +185,17 @@ def test_what_the_commands_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("call", [wx.run, wx.plan, wx.verify, wx.retry])
-def test_a_file_that_is_not_there_is_told(call: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_missing_file_is_named(call: Callable[[Path], object], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nothing\\.yaml"):
         call(tmp_path / "nothing.yaml")
 
 
-def test_the_token_is_in_no_repr() -> None:
+def test_no_repr_shows_the_token() -> None:
     with wx.connect("http://127.0.0.1:9", token=TOKEN) as wats:
         assert TOKEN not in repr(wats) + repr(wats._client.connection) + str(vars(wats))
 
 
-def test_the_environment_of_pywats_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_of_pywats_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WATS_URL", "WATS_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYWATS_SERVER_URL", "https://example.wats.com/api/")

@@ -1,18 +1,18 @@
-"""Statistics: each lands as the server itself tells it; measurements equal those of the documents."""
+"""Statistics equal the server's own responses; measurements equal those of the documents."""
 
 from __future__ import annotations
 
-import json
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests import expected
-from tests.conftest import TOKEN
+from tests.conftest import Json, Server
 from tests.extraction import Extraction
+from tests.resources.served import assert_answers, get
 
 from wats_extract.errors import ConfigurationError
 from wats_extract.fake.app import App
@@ -21,10 +21,6 @@ from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.routes import analytics
 from wats_extract.filters.wats_filter import asked
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.tables import TIMESTAMP, Column
-
-Server = Callable[..., tuple[App, str]]
-Json = dict[str, Any]
 
 EVER = {"dateFrom": "1990-01-01T00:00:00Z", "dateTo": "2100-01-01T00:00:00Z"}
 MANY = {"topCount": 1_000_000}
@@ -32,41 +28,6 @@ LAST_DAYS = {"dateGrouping": 4, "periodCount": 30, "includeCurrentPeriod": True,
 PART, OPERATION = "PCBA-100", "ICT"
 RAIL = "MainSequence Callback¶ICT¶Power supplies¶3V3 rail"
 OTHER_RAIL = "MainSequence Callback¶ICT¶Power supplies¶5V0 rail"
-
-
-def told(url: str, route: str, body: Json | None = None) -> Any:
-    """What the server itself answers."""
-    request = urllib.request.Request(
-        f"{url}/api/{route}",
-        data=None if body is None else json.dumps(body).encode("utf-8"),
-        headers={"Authorization": f"Basic {TOKEN}", "Content-Type": "application/json"},
-        method="GET" if body is None else "POST",
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
-
-
-def value(record: Mapping[str, Any], column: Column) -> Any:
-    """A column's value in the server's record."""
-    found = next((record[name] for name in column.source.split() if record.get(name) is not None), None)
-    if found is None:
-        return None
-    if column.type == TIMESTAMP:
-        return expected.moment(found)
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":")) if column.kind == "json" else found
-
-
-def assert_rows(extraction: Extraction, name: str, answers: Mapping[str, Iterable[Json]]) -> None:
-    """The table holds these answers: every row of every question, in its place, and nothing else."""
-    listed = RESOURCES[name].table
-    rows = {(row["question"], row["row_index"]): row for row in extraction.table(listed.name)}
-    records = {(key, place): each for key, answer in answers.items() for place, each in enumerate(answer)}
-    assert rows.keys() == records.keys()
-    assert rows, "the test compares nothing"
-    for place, record in records.items():
-        for column in listed.columns:
-            if column.source:
-                assert rows[place][column.name] == value(record, column), (place, column.name)
 
 
 YIELD = ("partNumber", "testOperation", "period")
@@ -137,7 +98,7 @@ STATISTICS: list[tuple[str, Json, Json, str, str, Json]] = [
 
 
 @pytest.mark.parametrize(("name", "filter", "options", "key", "route", "body"), STATISTICS)
-def test_a_statistic_lands_as_the_server_tells_it(
+def test_a_statistic_equals_the_servers_response(
     server: Server,
     tmp_path: Path,
     name: str,
@@ -154,13 +115,13 @@ def test_a_statistic_lands_as_the_server_tells_it(
         for each, field in (("since", "dateFrom"), ("until", "dateTo"))
         if field in body
     }
-    report = extraction.run(asked=asked(filter, RESOURCES[name].filters), **span)
+    report = extraction.run(filter=filter, **span)
     assert (report.status, report.failures) == ("succeeded", 0), report.message
-    answer = told(url, route, body or None)
-    assert_rows(extraction, name, {key: answer if isinstance(answer, list) else [answer]})
+    answer = get(url, route, body or None)
+    assert_answers(extraction, name, {key: answer if isinstance(answer, list) else [answer]})
 
 
-def test_an_answer_replaces_the_one_before(server: Server, tmp_path: Path) -> None:
+def test_a_statistic_replaces_the_previous_one(server: Server, tmp_path: Path) -> None:
     app, url = server(Plant(300))
     extraction = Extraction(url, tmp_path, names=["dynamic_yield"], options={"dimensions": ["revision"]})
     extraction.run()
@@ -168,25 +129,19 @@ def test_an_answer_replaces_the_one_before(server: Server, tmp_path: Path) -> No
         app.plant.delete(header["uuid"])
     extraction.run()
     body = {**EVER, **MANY, "dateGrouping": 2, "dimensions": "revision"}
-    assert_rows(extraction, "dynamic_yield", {"everything": told(url, "App/DynamicYield", body)})
+    assert_answers(extraction, "dynamic_yield", {"everything": get(url, "App/DynamicYield", body)})
 
 
-def test_each_combination_is_a_question_and_one_that_fails_disturbs_no_other(
-    server: Server, tmp_path: Path
-) -> None:
+def test_each_combination_of_values_is_one_question(server: Server, tmp_path: Path) -> None:
     _, url = server(Plant(300))
     extraction = Extraction(url, tmp_path, names=["step_analysis"], options={})
-    wanted = asked(
-        {"part_number": [PART, "MODULE-320"], "test_operation": ["ICT", "FCT"]},
-        RESOURCES["step_analysis"].filters,
-    )
-    extraction.run(asked=wanted)
+    extraction.run(filter={"part_number": [PART, "MODULE-320"], "test_operation": ["ICT", "FCT"]})
     questions = {row["question"] for row in extraction.table("step_analysis")}
     assert f"{PART}|ICT" in questions
     assert questions <= {f"{part}|{test}" for part in (PART, "MODULE-320") for test in ("ICT", "FCT")}
 
 
-def test_an_analysis_that_a_server_cuts_is_told(
+def test_a_truncated_analysis_is_incomplete(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wats_extract.resources.analytics.MOST_MEASUREMENTS", 100)
@@ -198,19 +153,18 @@ def test_an_analysis_that_a_server_cuts_is_told(
     )
     _, url = server(Plant(2500))
     extraction = Extraction(url, tmp_path, names=["step_analysis"], options={})
-    wanted = asked({"part_number": PART, "test_operation": OPERATION}, RESOURCES["step_analysis"].filters)
-    report = extraction.run(asked=wanted)
+    report = extraction.run(filter={"part_number": PART, "test_operation": OPERATION})
     assert (report.status, report.exit_code) == ("incomplete", 4)
     (failure,) = extraction.table("_wats_failures")
     assert (failure["error_code"], failure["key"]) == ("WINDOW_SATURATED", f"{PART}|{OPERATION}")
-    assert extraction.table("step_analysis"), "what came has landed"
+    assert extraction.table("step_analysis"), "the rows that were sent are loaded"
 
 
 # ── measurements ────────────────────────────────────────────────────────────────────────────────
 
 
 def measured(app: App, paths: Iterable[str]) -> dict[tuple[str, str], list[float | None]]:
-    """The values of some paths in the documents, by report and path."""
+    """Values in the documents, by report and path."""
     found: dict[tuple[str, str], list[float | None]] = {}
     for header in app.plant.headers():
         if (header["partNumber"], header["processName"]) != (PART, OPERATION):
@@ -241,7 +195,7 @@ def landed(extraction: Extraction) -> dict[tuple[str, str], list[float | None]]:
 
 
 def at_present(monkeypatch: pytest.MonkeyPatch, app: App) -> None:
-    """Let the reader's clock show the plant's present, whose reports do not arrive months late."""
+    """Set the reader's clock to the time of the plant, so that its reports do not arrive months late."""
     resource = RESOURCES["measurements"]
     listing = replace(resource.reader.listing, now=lambda: expected.moment(clock.utc(app.plant.now)))
     monkeypatch.setitem(
@@ -253,58 +207,57 @@ QUESTION = {"part_number": PART, "test_operation": OPERATION, "measurement_path"
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-def test_measurements_equal_those_of_the_documents_though_the_server_caps_them(
+def test_measurements_equal_those_of_the_documents_despite_the_servers_cap(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(analytics, "MAX_MEASUREMENTS", 50)
     app, url = server(Plant(900))
     at_present(monkeypatch, app)
     extraction = Extraction(url, tmp_path, kind, names=["measurements"], options={})
-    wanted = asked(QUESTION, RESOURCES["measurements"].filters)
-    report = extraction.run(asked=wanted)
+    report = extraction.run(filter=QUESTION)
     assert (report.status, report.failures) == ("succeeded", 0), report.message
     assert landed(extraction) == (held := measured(app, (RAIL, OTHER_RAIL)))
     assert sum(map(len, held.values())) > 3 * 50
     assert all(window["complete"] for window in extraction.table("_wats_coverage"))
     app.plant.grow(120)
-    assert extraction.run(asked=wanted).status == "succeeded"
+    assert extraction.run(filter=QUESTION).status == "succeeded"
     assert landed(extraction) == measured(app, (RAIL, OTHER_RAIL))
 
 
 @pytest.mark.parametrize("quirks", [{"pascal_case": True}, {"omit_nulls": True}])
-def test_measurements_are_read_however_a_server_writes_them(
+def test_measurements_are_read_from_servers_that_write_json_differently(
     server: Server, tmp_path: Path, quirks: Json
 ) -> None:
     app, url = server(Plant(200), **quirks)
     extraction = Extraction(url, tmp_path, names=["measurements", "aggregated_measurements"], options={})
-    extraction.run(asked=asked(QUESTION, RESOURCES["measurements"].filters))
+    extraction.run(filter=QUESTION)
     assert landed(extraction) == measured(app, (RAIL, OTHER_RAIL))
     assert len(extraction.table("aggregated_measurements")) == 2
 
 
-def test_aggregated_measurements_land_by_path_and_period(server: Server, tmp_path: Path) -> None:
+def test_aggregated_measurements_are_loaded_by_path_and_period(server: Server, tmp_path: Path) -> None:
     _, url = server(Plant(300))
     extraction = Extraction(
         url, tmp_path, names=["aggregated_measurements"], options={"date_grouping": "week"}
     )
-    report = extraction.run(asked=asked(QUESTION, RESOURCES["measurements"].filters))
+    report = extraction.run(filter=QUESTION)
     assert (report.status, report.failures) == ("succeeded", 0), report.message
     answers = {}
     for path in (RAIL, OTHER_RAIL):
         body = {**EVER, "dateGrouping": 3, "partNumber": PART, "testOperation": OPERATION}
-        groups = told(url, f"App/AggregatedMeasurements?measurementPaths={urllib.request.quote(path)}", body)
+        groups = get(url, f"App/AggregatedMeasurements?measurementPaths={urllib.request.quote(path)}", body)
         answers[f"{PART}|{OPERATION}|{path}"] = [
             {"measurementPath": group["measurementPath"], **row}
             for group in groups
             for row in group["measurements"]
         ]
-    assert_rows(extraction, "aggregated_measurements", answers)
+    assert_answers(extraction, "aggregated_measurements", answers)
 
 
 # ── histories ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_serial_number_history_holds_all_reports_about_it(server: Server, tmp_path: Path) -> None:
+def test_a_serial_number_history_has_all_its_reports(server: Server, tmp_path: Path) -> None:
     app, url = server(Plant(120))
     extraction = Extraction(url, tmp_path, names=["serial_number_history"], options={})
     report = extraction.run()
@@ -318,7 +271,7 @@ def test_a_serial_number_history_holds_all_reports_about_it(server: Server, tmp_
     assert again.resources["serial_number_history"].requests < 30
 
 
-def test_a_server_that_fails_at_histories_fails_item_by_item(server: Server, tmp_path: Path) -> None:
+def test_histories_fail_item_by_item(server: Server, tmp_path: Path) -> None:
     _, url = server(Plant(20), history_fails=True)
     extraction = Extraction(
         url, tmp_path, names=["serial_number_history", "report_headers"], options={}, stop_at_failures="100%"
@@ -329,11 +282,11 @@ def test_a_server_that_fails_at_histories_fails_item_by_item(server: Server, tmp
     assert len(extraction.table("report_headers")) == 20
 
 
-# ── what is asked ───────────────────────────────────────────────────────────────────────────────
+# ── invalid filters ─────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    ("filter", "said"),
+    ("filter", "message"),
     [
         ("partNumber eq 'A'", "not OData text"),
         ({"part_nmber": "A"}, "did you mean 'part_number'"),
@@ -344,6 +297,6 @@ def test_a_server_that_fails_at_histories_fails_item_by_item(server: Server, tmp
         ({"run": "first"}, "takes a whole number"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(filter: Any, said: str) -> None:  # noqa: A002
-    with pytest.raises(ConfigurationError, match=said):
+def test_invalid_filters_are_refused(filter: Any, message: str) -> None:  # noqa: A002
+    with pytest.raises(ConfigurationError, match=message):
         asked(filter, RESOURCES["step_analysis"].filters)

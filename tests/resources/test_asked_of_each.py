@@ -1,15 +1,15 @@
-"""What is asked of each item, of a queue, or behind internal routes: equal to what the server holds."""
+"""Resources that are read per item, from a queue or from internal routes equal the server's records."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Json, Server
 from tests.extraction import Extraction
-from tests.resources.test_analytics import assert_rows, told
+from tests.resources.served import assert_answers, get
 
 from wats_extract.errors import ConfigurationError, DestinationError, PipelineFileError
 from wats_extract.fake.app import App
@@ -18,13 +18,9 @@ from wats_extract.fake.routes.assets import Assets
 from wats_extract.fake.routes.internal import Inspections
 from wats_extract.fake.routes.production import Production
 from wats_extract.fake.routes.products import Products
-from wats_extract.filters.wats_filter import asked
 from wats_extract.frontends.session import connect
 from wats_extract.pipeline.loading import load
 from wats_extract.resources.catalogue import RESOURCES
-
-Server = Callable[..., tuple[App, str]]
-Json = dict[str, Any]
 
 
 @pytest.fixture
@@ -32,7 +28,7 @@ def plant() -> Plant:
     return Plant(60)
 
 
-# ── of each item ────────────────────────────────────────────────────────────────────────────────
+# ── per item ────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
@@ -75,14 +71,14 @@ def test_the_groups_of_every_product(server: Server, tmp_path: Path, plant: Plan
     extraction.run()
     rows = extraction.table("product_group_memberships")
     for part in {row["part_number"] for row in extraction.table("products") if "/" not in row["part_number"]}:
-        groups = told(url, f"Product/ProductGroupsByProduct?partNumber={part}") if part.isascii() else None
+        groups = get(url, f"Product/ProductGroupsByProduct?partNumber={part}") if part.isascii() else None
         if groups is not None and not set(part) & set("%_;' &#+"):
             named = [row["product_group_name"] for row in rows if row["part_number"] == part]
             assert named == [group["productGroupName"] for group in groups]
     assert rows
 
 
-def test_the_status_and_the_parts_of_every_asset(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_the_status_and_the_sub_assets_of_every_asset(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant, stores=[Assets(plant, count=1100)])
     extraction = Extraction(url, tmp_path, names=["asset_statuses", "sub_assets"], options={})
     report = extraction.run()
@@ -91,16 +87,16 @@ def test_the_status_and_the_parts_of_every_asset(server: Server, tmp_path: Path,
     statuses = {row["asset_id"]: row for row in extraction.table("asset_statuses")}
     assert statuses.keys() == assets.keys()
     for key in list(assets)[:20]:
-        answer = told(url, f"Asset/Status?id={key}")
-        assert (statuses[key]["status"], statuses[key]["message"]) == (answer["Status"], answer["Message"])
-        assert statuses[key]["total_count_exceeded"] == answer["TotalCountExceeded"]
+        served = get(url, f"Asset/Status?id={key}")
+        assert (statuses[key]["status"], statuses[key]["message"]) == (served["Status"], served["Message"])
+        assert statuses[key]["total_count_exceeded"] == served["TotalCountExceeded"]
     below = {(row["asset_id"], row["sub_asset_id"]) for row in extraction.table("sub_assets")}
     assert below == {(above, each["assetId"]) for each in assets.values() for above in _above(assets, each)}
     assert below
 
 
 def _above(assets: dict[str, Json], asset: Json) -> list[str]:
-    """All assets that an asset is part of."""
+    """The ids of all assets that contain this one."""
     found, parent = [], asset["parentAssetId"]
     while parent:
         found.append(parent)
@@ -108,7 +104,7 @@ def _above(assets: dict[str, Json], asset: Json) -> list[str]:
     return found
 
 
-def test_the_version_is_kept(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_the_version_of_the_server_is_loaded(server: Server, tmp_path: Path, plant: Plant) -> None:
     _, url = server(plant, version="2026.9.9.1")
     extraction = Extraction(url, tmp_path, names=["version"], options={})
     assert extraction.run().exit_code == extraction.run().exit_code == 0
@@ -117,13 +113,12 @@ def test_the_version_is_kept(server: Server, tmp_path: Path, plant: Plant) -> No
 
 def test_reports_by_misc_info(server: Server, tmp_path: Path, plant: Plant) -> None:
     _, url = server(plant)
-    infos = [info for report in told(url, "Report/Query/HeaderByMiscInfo") for info in report["miscData"]]
+    infos = [info for report in get(url, "Report/Query/HeaderByMiscInfo") for info in report["miscData"]]
     name, text = infos[0]["description"], infos[0]["data"]
     extraction = Extraction(url, tmp_path, names=["headers_by_misc_info"], options={})
-    wanted = {"description": name, "data": [text, "no such text"]}
-    extraction.run(asked=asked(wanted, RESOURCES["headers_by_misc_info"].filters))
-    found = told(url, f"Report/Query/HeaderByMiscInfo?description={name}&data={text}".replace(" ", "%20"))
-    assert_rows(extraction, "headers_by_misc_info", {f"{name}|{text}": found})
+    extraction.run(filter={"description": name, "data": [text, "no such text"]})
+    found = get(url, f"Report/Query/HeaderByMiscInfo?description={name}&data={text}".replace(" ", "%20"))
+    assert_answers(extraction, "headers_by_misc_info", {f"{name}|{text}": found})
 
 
 # ── the queue ───────────────────────────────────────────────────────────────────────────────────
@@ -137,10 +132,12 @@ FIELDS = {
 
 
 def waiting(app: App) -> list[tuple[Any, ...]]:
+    """The changes in the server's queue."""
     return sorted(tuple(change[name] for name in FIELDS) for change in app.store(Production).changes.rows())
 
 
 def changes(extraction: Extraction) -> list[tuple[Any, ...]]:
+    """The changes in the table."""
     return sorted(tuple(row[name] for name in FIELDS.values()) for row in extraction.table("unit_changes"))
 
 
@@ -148,9 +145,7 @@ def queue(url: str, folder: Path, **options: Any) -> Extraction:
     return Extraction(url, folder, names=["unit_changes"], options=options)
 
 
-def test_a_queue_is_only_read_unless_it_is_said_otherwise(
-    server: Server, tmp_path: Path, plant: Plant
-) -> None:
+def test_a_queue_is_not_acknowledged_by_default(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant, stores=[Production(plant)])
     extraction = queue(url, tmp_path)
     assert extraction.run().exit_code == extraction.run().exit_code == 0
@@ -158,7 +153,7 @@ def test_a_queue_is_only_read_unless_it_is_said_otherwise(
     assert not app.state_changes
 
 
-def test_what_has_landed_is_acknowledged_and_the_queue_ends(
+def test_committed_changes_are_acknowledged_and_the_queue_empties(
     server: Server, tmp_path: Path, plant: Plant
 ) -> None:
     app, url = server(plant)
@@ -173,7 +168,7 @@ def test_what_has_landed_is_acknowledged_and_the_queue_ends(
     assert changes(extraction) == before
 
 
-def test_nothing_is_acknowledged_that_was_not_committed(
+def test_changes_that_were_not_committed_are_not_acknowledged(
     server: Server, tmp_path: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, url = server(plant)
@@ -211,24 +206,24 @@ def test_only_a_pipeline_acknowledges(server: Server, plant: Plant) -> None:
     assert not app.state_changes
 
 
-# ── behind internal routes ──────────────────────────────────────────────────────────────────────
+# ── internal routes ─────────────────────────────────────────────────────────────────────────────
 
 INTERNAL = ("internal_processes", "manual_inspections", "alarms")
 
 
-def pipeline(folder: Path, name: str, said: str) -> Path:
+def pipeline(folder: Path, name: str, settings: str) -> Path:
     path = folder / "internal.yaml"
     path.write_text(
         f"version: 1\nname: internal\n"
         f"destination: {{type: duckdb, path: {(folder / 'x.duckdb').as_posix()}}}\n"
-        f"resources:\n  - name: {name}\n{said}",
+        f"resources:\n  - name: {name}\n{settings}",
         encoding="utf-8",
     )
     return path
 
 
 @pytest.mark.parametrize("name", INTERNAL)
-def test_internal_routes_are_asked_only_where_that_is_said(tmp_path: Path, name: str) -> None:
+def test_internal_routes_need_an_option(tmp_path: Path, name: str) -> None:
     with pytest.raises(PipelineFileError, match=r"internal\.yaml:5: .*the vendor does not support"):
         load(pipeline(tmp_path, name, ""), catalogue=RESOURCES, environ={})
     (config,) = load(
@@ -239,7 +234,7 @@ def test_internal_routes_are_asked_only_where_that_is_said(tmp_path: Path, name:
         load(pipeline(tmp_path, "products", "    internal: true\n"), catalogue=RESOURCES, environ={})
 
 
-def test_what_internal_routes_give(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_internal_resources_equal_the_servers_records(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant, stores=[Inspections(plant, count=30, alarms=300)])
     extraction = Extraction(url, tmp_path, names=INTERNAL, options={"internal": True})
     report = extraction.run()
@@ -263,7 +258,7 @@ def test_what_internal_routes_give(server: Server, tmp_path: Path, plant: Plant)
     assert not app.state_changes
 
 
-def test_a_server_without_internal_routes_is_told(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_a_server_without_internal_routes_is_an_error(server: Server, tmp_path: Path, plant: Plant) -> None:
     _, url = server(plant, no_internal=True)
     extraction = Extraction(url, tmp_path, names=["alarms"], options={"internal": True})
     report = extraction.run()

@@ -1,18 +1,17 @@
-"""What is read item by item: units, files, tickets, serial numbers; each equals what the server holds."""
+"""Resources that are read item by item equal the server's records: units, files, tickets, serial numbers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pyarrow as pa
 import pytest
 from tests import expected
+from tests.conftest import Json, Server
 from tests.extraction import Extraction
 
 from wats_extract.fake.app import App
@@ -22,8 +21,6 @@ from wats_extract.fake.routes.rootcause import Tickets
 from wats_extract.fake.routes.software import Software
 from wats_extract.http.client import Client
 
-Server = Callable[..., tuple[App, str]]
-Json = dict[str, Any]
 Pair = tuple[str, str]
 
 
@@ -33,33 +30,35 @@ def plant() -> Plant:
 
 
 def run(extraction: Extraction, app: App) -> int:
-    """A run without a failure, and how many items it landed."""
+    """Run without a failure; returns the number of items."""
     report = extraction.run()
     assert (report.status, report.failures) == ("succeeded", 0), extraction.table("_wats_failures")[:3]
     assert not app.state_changes
-    assert {asked.method for asked in app.requests} == {"GET"}
+    assert {request.method for request in app.requests} == {"GET"}
     (account,) = report.resources.values()
     return account.items
 
 
 def with_a_part(count: int) -> Plant:
-    """A plant with a unit that only another one's report mentions."""
+    """A plant with a unit that has no reports of its own, but is a sub unit in another unit's report."""
     plant = Plant(count)
     part = {"partType": "Cable", "pn": "CABLE-1", "sn": "C 7", "rev": "A"}
     plant.receive(plant.document(plant.uuids()[3]) | {"id": str(uuid4()), "subUnits": [part]})
     return plant
 
 
-def asked(client: Client, route: str, accept: str = "application/json", **query: str) -> bytes:
+def get(client: Client, route: str, accept: str = "application/json", **query: str) -> bytes:
+    """The body of a response."""
     return client.get(route, query=query, decode=lambda reply: reply.body, accept=accept)
 
 
 def expanded(plant: Plant, *names: str) -> list[Json]:
+    """All headers with expanded fields."""
     return [msgspec.json.decode(row.text(names)) for row in plant.arrived()]
 
 
 def pairs(plant: Plant) -> tuple[set[Pair], set[Pair]]:
-    """The units that reports are about, and those that are only part of another."""
+    """Serial and part numbers of units with reports, and of units that are only part of another."""
     fields = ("subUnits", "uurSubUnits")
     headers = expanded(plant, *fields)
     own = {(header["serialNumber"], header["partNumber"]) for header in headers}
@@ -76,7 +75,7 @@ def pairs(plant: Plant) -> tuple[set[Pair], set[Pair]]:
 
 
 @pytest.mark.parametrize("quirks", [{}, {"refuse_flag_sum": True}, {"pascal_case": True}], ids=str)
-def test_histories_of_tickets(server: Server, tmp_path: Path, plant: Plant, quirks: Json) -> None:
+def test_ticket_histories(server: Server, tmp_path: Path, plant: Plant, quirks: Json) -> None:
     app, url = server(plant, stores=[Tickets(plant, count=90)], **quirks)
     extraction = Extraction(url, tmp_path, names=["ticket_histories"], options={})
     assert run(extraction, app) == 90
@@ -109,7 +108,7 @@ def test_histories_of_tickets(server: Server, tmp_path: Path, plant: Plant, quir
 # ── software ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_files_of_packages(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_package_files(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant, stores=[Software(plant, count=40, files=5)])
     extraction = Extraction(url, tmp_path, names=["package_files"], options={"chunk_size": 7})
 
@@ -124,7 +123,7 @@ def test_files_of_packages(server: Server, tmp_path: Path, plant: Plant) -> None
         assert len({(row["package_id"], row["file_index"]) for row in rows}) == len(rows) == len(landed)
 
     check()
-    for file in list(app.store(Software).files.rows())[:3]:  # all those of a package, and some of another
+    for file in list(app.store(Software).files.rows())[:3]:  # all files of one package and some of another
         app.store(Software).files.delete(file["packageFileId"])
     check()
 
@@ -151,7 +150,7 @@ def test_units(server: Server, tmp_path: Path, kind: str, quirks: Json) -> None:
         for row in units:
             if row["has_record"]:
                 path = f"Production/Unit/{row['serial_number']}/{row['part_number']}"
-                served = json.loads(asked(client, path))
+                served = json.loads(get(client, path))
                 assert row["process_code"] == str(served["processCode"])
                 assert (row["unit_phase_id"], row["revision"]) == (served["unitPhaseId"], served["revision"])
                 assert row["serial_date"] == expected.moment(served["serialDate"])
@@ -187,7 +186,7 @@ def test_only_units_with_new_reports_are_read(server: Server, tmp_path: Path, na
     assert run(extraction, app) == 0
 
 
-def test_a_unit_that_no_path_can_name_is_a_failure(server: Server, tmp_path: Path) -> None:
+def test_a_unit_whose_part_number_has_a_slash_is_a_failure(server: Server, tmp_path: Path) -> None:
     plant = Plant(20)
     document = plant.document(plant.uuids()[0])
     document |= {"id": "00000000-0000-4000-8000-00000000abcd", "pn": "PN/7", "sn": "SN 1"}
@@ -202,7 +201,7 @@ def test_a_unit_that_no_path_can_name_is_a_failure(server: Server, tmp_path: Pat
     assert not app.state_changes
 
 
-def test_verifications_of_units(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_unit_verifications(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant, page_cap=25)
     extraction = Extraction(url, tmp_path, names=["unit_verifications"], options={})
     own, parts = pairs(plant)
@@ -216,7 +215,7 @@ def test_verifications_of_units(server: Server, tmp_path: Path, plant: Plant) ->
         for row in extraction.table("unit_verifications"):
             serial, part = row["serial_number"], row["part_number"]
             query = {"serialNumber": serial, "partNumber": part}
-            served = json.loads(asked(client, "Production/UnitVerification", **query))
+            served = json.loads(get(client, "Production/UnitVerification", **query))
             assert (row["status"], row["grade"]) == (served["status"], served["grade"])
             assert row["no_repairs"] == served["noRepairs"]
             held |= {
@@ -240,13 +239,13 @@ def test_reports_as_xml(server: Server, tmp_path: Path, plant: Plant, kind: str)
     assert {row["uuid"]: row["time_stamp"] for row in rows} == stamps
     with extraction.client() as client:
         for row in rows[::9]:
-            served = asked(client, f"Report/Wsxf/{row['uuid']}", detailLevel="7", accept="application/xml")
+            served = get(client, f"Report/Wsxf/{row['uuid']}", detailLevel="7", accept="application/xml")
             kept = pa.decompress(row["document"], row["size_bytes"], codec=row["encoding"], asbytes=True)
             assert kept == served
 
 
 @pytest.mark.parametrize("keep", ["none", "content"])
-def test_files_of_reports(server: Server, tmp_path: Path, keep: str) -> None:
+def test_report_attachments(server: Server, tmp_path: Path, keep: str) -> None:
     plant = Plant(400)
     app, url = server(plant, page_cap=90)
     extraction = Extraction(url, tmp_path, names=["report_attachments"], options={"attachments": keep})
@@ -263,12 +262,12 @@ def test_files_of_reports(server: Server, tmp_path: Path, keep: str) -> None:
     assert landed == listed != {}
     with extraction.client() as client:
         for row in rows:
-            of = (
+            source = (
                 {"stepId": row["step_id"]}
                 if row["step_id"] is not None
                 else {"attachmentId": row["attachment_id"]}
             )
-            content = asked(client, "Report/Attachment", reportId=row["report_uuid"], **of)
+            content = get(client, "Report/Attachment", reportId=row["report_uuid"], **source)
             assert row["content"] == (content if keep == "content" else None)
             assert (row["size_bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
             assert row["content_type"]

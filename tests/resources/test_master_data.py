@@ -1,15 +1,15 @@
-"""Master data: each resource equals what the server holds, with more rows than the route's cap."""
+"""Master data equals the server's records, with more rows than a page of the route."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import expected
+from tests.conftest import Json, Server
 from tests.extraction import Extraction
+from tests.resources.served import assert_records, get
 
 from wats_extract.fake.app import App
 from wats_extract.fake.plant.data import Plant
@@ -21,43 +21,11 @@ from wats_extract.fake.routes.scim import Users
 from wats_extract.fake.routes.software import Software
 from wats_extract.fake.routes.system import System
 from wats_extract.resources.catalogue import RESOURCES
-from wats_extract.tables import TIMESTAMP, Table
-
-Server = Callable[..., tuple[App, str]]
-Json = dict[str, Any]
 
 
 @pytest.fixture
 def plant() -> Plant:
     return Plant(60)
-
-
-def assert_equal(extraction: Extraction, table: Table, records: Iterable[Json]) -> int:
-    """The table's scalar columns hold exactly these records, by key."""
-    landed = {tuple(row[name] for name in table.key): row for row in extraction.table(table.name)}
-    records = list(records)
-    assert len(landed) == len(extraction.table(table.name)) == len(records)
-    for record in records:
-        row = landed[tuple(_value(record, column) for column in table.columns if column.name in table.key)]
-        for column in table.columns:
-            if column.source:
-                assert row[column.name] == _value(record, column), (table.name, column.name)
-    return len(records)
-
-
-def _value(record: Mapping[str, Any], column: Any) -> Any:
-    value: Any = record
-    for name in column.source.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    if value is None:
-        return None
-    if column.type == TIMESTAMP:
-        return expected.moment(value)
-    if column.kind == "uuid":
-        return value.lower()
-    if column.kind == "json":
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return value
 
 
 def _listed(product: Json) -> Json:
@@ -78,7 +46,7 @@ MAKERS: dict[str, tuple[Callable[[Plant], Any], int]] = {
     "serial_number_types": (Production, 0),
     "barcode_identifiers": (lambda plant: System(plant, barcodes=40), 40),
 }
-"""A store larger than the route's cap, and its number of rows where the test chose it."""
+"""By resource: a store with more rows than a page of the route, and their number (0 if not known here)."""
 
 ROWS: dict[str, Callable[[App], Iterable[Json]]] = {
     "products": lambda app: map(_listed, app.store(Products).products.rows()),
@@ -98,19 +66,19 @@ ROWS: dict[str, Callable[[App], Iterable[Json]]] = {
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
 @pytest.mark.parametrize("name", MAKERS)
-def test_all_of_it_lands(server: Server, tmp_path: Path, plant: Plant, name: str, kind: str) -> None:
+def test_everything_is_loaded(server: Server, tmp_path: Path, plant: Plant, name: str, kind: str) -> None:
     (make, count), rows = MAKERS[name], ROWS[name]
     app, url = server(plant, stores=[make(plant)])
     extraction = Extraction(url, tmp_path, kind, names=[name], options={})
     report = extraction.run()
     assert (report.status, report.failures) == ("succeeded", 0), report.message
-    landed = assert_equal(extraction, RESOURCES[name].table, rows(app))
+    landed = assert_records(extraction, RESOURCES[name].table, rows(app))
     assert landed == count or (count == 0 and landed > 0)
     again = extraction.run()
     assert again.exit_code == 0
-    assert assert_equal(extraction, RESOURCES[name].table, rows(app)) == landed
+    assert assert_records(extraction, RESOURCES[name].table, rows(app)) == landed
     assert not app.state_changes
-    assert {asked.method for asked in app.requests} == {"GET"}
+    assert {request.method for request in app.requests} == {"GET"}
 
 
 @pytest.mark.parametrize(
@@ -127,16 +95,16 @@ def test_all_of_it_lands(server: Server, tmp_path: Path, plant: Plant, name: str
     ],
     ids=str,
 )
-def test_odd_servers_give_the_same(
+def test_unusual_servers_give_the_same(
     server: Server, tmp_path: Path, plant: Plant, name: str, quirks: dict[str, Any]
 ) -> None:
     app, url = server(plant, **quirks)
     extraction = Extraction(url, tmp_path, names=[name], options={})
     assert extraction.run().exit_code == 0
-    assert assert_equal(extraction, RESOURCES[name].table, ROWS[name](app)) > 0
+    assert assert_records(extraction, RESOURCES[name].table, ROWS[name](app)) > 0
 
 
-def test_only_new_log_entries_are_read(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_the_next_run_reads_only_new_log_entries(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant)
     extraction = Extraction(url, tmp_path, names=["asset_logs"], options={})
     extraction.run()
@@ -146,7 +114,9 @@ def test_only_new_log_entries_are_read(server: Server, tmp_path: Path, plant: Pl
     assert report.requests <= 2
 
 
-def test_a_list_at_a_usual_cap_is_said_to_be_incomplete(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_a_list_with_as_many_rows_as_a_usual_cap_is_incomplete(
+    server: Server, tmp_path: Path, plant: Plant
+) -> None:
     app, url = server(plant, stores=[Software(plant, count=1000)])
     extraction = Extraction(url, tmp_path, names=["packages"], options={})
     report = extraction.run()
@@ -159,7 +129,7 @@ def test_a_list_at_a_usual_cap_is_said_to_be_incomplete(server: Server, tmp_path
     assert extraction.run().exit_code == 0
 
 
-def test_products_in_detail(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_product_details(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant, stores=[Products(plant, count=40)])
     extraction = Extraction(url, tmp_path, names=["product_details"], options={})
     report = extraction.run()
@@ -169,7 +139,7 @@ def test_products_in_detail(server: Server, tmp_path: Path, plant: Plant) -> Non
     assert failed == dict.fromkeys(slashed, "NOT_FOUND")
     assert report.exit_code == (3 if slashed else 0)
     rest = [product for part, product in products.items() if part not in slashed]
-    assert_equal(extraction, RESOURCES["product_details"].table, rest)
+    assert_records(extraction, RESOURCES["product_details"].table, rest)
     revisions = extraction.table("product_revisions")
     assert len(revisions) == sum(len(product["revisions"]) for product in rest)
     for row in revisions:
@@ -181,15 +151,12 @@ def test_products_in_detail(server: Server, tmp_path: Path, plant: Plant) -> Non
     ]
 
 
-def test_processes_with_the_codes_of_repairs(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_processes_and_their_repair_codes(server: Server, tmp_path: Path, plant: Plant) -> None:
     _, url = server(plant)
     extraction = Extraction(url, tmp_path, names=["processes"], options={})
     assert extraction.run().exit_code == 0
-    query = {"includeInactiveProcesses": True}
-    with extraction.client() as client:
-        answer = client.get("App/Processes", query=query, decode=lambda reply: json.loads(reply.body))
-    served = answer["processes"]
-    assert_equal(extraction, RESOURCES["processes"].table, served)
+    served = get(url, "App/Processes?includeInactiveProcesses=true")["processes"]
+    assert_records(extraction, RESOURCES["processes"].table, served)
     codes = [
         (process["code"], place, index, code["id"], code["description"])
         for process in served
@@ -208,10 +175,7 @@ def test_levels_and_product_groups(server: Server, tmp_path: Path, plant: Plant)
     assert extraction.run().exit_code == 0
     levels = {(row["level_id"], row["level_name"]) for row in extraction.table("levels")}
     assert levels == {(row["levelId"], row["levelName"]) for row in app.store(System).levels.rows()}
-    with extraction.client() as client:
-        groups = client.get(
-            "App/ProductGroups", query={"includeFilters": True}, decode=lambda reply: json.loads(reply.body)
-        )
+    groups = get(url, "App/ProductGroups?includeFilters=true")
     names = {row["product_group_id"]: row["product_group_name"] for row in extraction.table("product_groups")}
     assert names == {group["productGroupId"]: group["productGroupName"] for group in groups}
     fields = ("partNumber", "revision", "exclude", "orderNo")
@@ -227,7 +191,7 @@ def test_levels_and_product_groups(server: Server, tmp_path: Path, plant: Plant)
     assert not app.state_changes
 
 
-def test_levels_under_the_names_of_the_servers_own_pages() -> None:
+def test_levels_with_the_field_names_of_the_servers_web_pages() -> None:
     shredder = RESOURCES["levels"].reader.shredder  # type: ignore[attr-defined]
     (row,) = shredder.rows(b'[{"clientGroupId": 7, "name": "Oslo", "parentId": 1, "colour": "red"}]')
     assert row.key == "7"
@@ -237,7 +201,7 @@ def test_levels_under_the_names_of_the_servers_own_pages() -> None:
     assert landed["_extra"] == '{"colour":"red"}'
 
 
-def test_addresses_of_users(server: Server, tmp_path: Path, plant: Plant) -> None:
+def test_email_addresses_of_users(server: Server, tmp_path: Path, plant: Plant) -> None:
     app, url = server(plant)
     extraction = Extraction(url, tmp_path, names=["users"], options={})
     extraction.run()

@@ -1,8 +1,7 @@
-"""Lists of reports by windows of time: equal to what the embedded server holds."""
+"""Lists of reports that are read in time windows equal the server's records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -12,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from tests import expected
+from tests.conftest import Server
 from tests.extraction import Extraction
 
 from wats_extract.fake.app import App
@@ -20,12 +20,11 @@ from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.catalogue import RESOURCES
 
-Server = Callable[..., tuple[App, str]]
 NAMES = {"uut_reports": "T", "uur_reports": "R"}
 
 
 def capped(monkeypatch: pytest.MonkeyPatch, name: str, cap: int) -> None:
-    """Ask for so many rows at once from now on."""
+    """Set the number of rows that one request can return."""
     resource = RESOURCES[name]
     assert isinstance(resource.reader, PagedReader)
     assert isinstance(resource.reader.listing, TimeWindows)
@@ -33,8 +32,8 @@ def capped(monkeypatch: pytest.MonkeyPatch, name: str, cap: int) -> None:
     monkeypatch.setitem(RESOURCES, name, replace(resource, reader=reader))
 
 
-def held(app: App, kind: str) -> dict[str, dict[str, Any]]:
-    """The reports of a kind that the server has, as ``report_headers`` would have them."""
+def served(app: App, kind: str) -> dict[str, dict[str, Any]]:
+    """The server's reports of one kind as rows of ``report_headers``, by uuid."""
     rows = (expected.header_row(header) for header in app.plant.headers() if header["reportType"] == kind)
     return {row["uuid"]: row for row in rows}
 
@@ -50,7 +49,7 @@ def assert_equal(extraction: Extraction, name: str, reports: dict[str, dict[str,
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
 @pytest.mark.parametrize(("name", "cap"), [("uut_reports", 100), ("uur_reports", 7), ("uut_reports", 10_000)])
-def test_all_of_it_lands(
+def test_everything_is_loaded(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, cap: int, kind: str
 ) -> None:
     capped(monkeypatch, name, cap)
@@ -58,7 +57,7 @@ def test_all_of_it_lands(
     extraction = Extraction(url, tmp_path, kind, names=[name], options={})
     report = extraction.run()
     assert (report.status, report.failures) == ("succeeded", 0), report.message
-    reports = held(app, NAMES[name])
+    reports = served(app, NAMES[name])
     assert len(reports) > min(cap, 20)
     assert_equal(extraction, name, reports)
     windows = extraction.table("_wats_coverage")
@@ -69,7 +68,7 @@ def test_all_of_it_lands(
     assert extraction.run().exit_code == 0
     assert_equal(extraction, name, reports)
     assert not app.state_changes
-    assert {asked.method for asked in app.requests} == {"POST"}
+    assert {request.method for request in app.requests} == {"POST"}
 
 
 def test_since_and_until_hold(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,18 +77,18 @@ def test_since_and_until_hold(server: Server, tmp_path: Path, monkeypatch: pytes
     since, until = datetime(2026, 1, 6, 8, 30, tzinfo=UTC), datetime(2026, 1, 7, tzinfo=UTC)
     extraction = Extraction(url, tmp_path, names=["uut_reports"], options={})
     assert extraction.run(since=since, until=until).exit_code == 0
-    reports = {key: row for key, row in held(app, "T").items() if since <= row["start"] < until}
+    reports = {key: row for key, row in served(app, "T").items() if since <= row["start"] < until}
     assert len(reports) > 50
     assert_equal(extraction, "uut_reports", reports)
 
 
-def test_a_second_that_is_cut_is_named_and_heals(
+def test_a_truncated_second_is_a_failure_until_it_can_be_read(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     capped(monkeypatch, "uut_reports", 2)
     app, url = server(Plant(40))
     moment = {"start": "2026-03-01T12:00:00.5Z", "startUTC": "2026-03-01T12:00:00.5Z"}
-    for document in map(app.plant.document, sorted(held(app, "T"))[:3]):
+    for document in map(app.plant.document, sorted(served(app, "T"))[:3]):
         app.plant.receive(document | {"id": str(uuid4())} | moment)
     extraction = Extraction(url, tmp_path, names=["uut_reports"], options={})
     report = extraction.run()
@@ -103,4 +102,4 @@ def test_a_second_that_is_cut_is_named_and_heals(
     capped(monkeypatch, "uut_reports", 1000)
     assert extraction.retry().exit_code == 0
     assert all(window["complete"] for window in extraction.table("_wats_coverage"))
-    assert len(extraction.table("uut_reports")) == len(held(app, "T"))
+    assert len(extraction.table("uut_reports")) == len(served(app, "T"))
