@@ -81,7 +81,7 @@ class Wanted:
         key: Its key, as the server writes it.
         version: Its version on the list, if it has one.
         cursor: The cursor after it.
-        problem: Why it cannot be fetched, if it cannot.
+        problem: Its failure, if it cannot be fetched.
         record: Its row on the list, if it was listed.
     """
 

@@ -165,7 +165,7 @@ WSXF_REPORTS = Resource(
 
 REPORT_ATTACHMENTS = Resource(
     name="report_attachments",
-    summary="files attached to reports: name, type, size, hash; with attachments: content also the content",
+    summary="files attached to reports: name, type, size and hash; with attachments: content, the bytes too",
     route="Report/Attachment",
     reader=AttachmentReader(
         listing=REPORT_LIST,
