@@ -22,7 +22,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.shred import sanitized
@@ -40,48 +40,74 @@ TESTS = ["tests/shred/wsjf", "tests/fuzz/test_targets.py", "-k", "wsjf or docume
 
 
 def main() -> int:
-    """Run all three; 1 if a sanitizer or a test found something."""
+    """Run all three; return 1 if a sanitizer or a test found something."""
     parser = argparse.ArgumentParser(description="Run the native module under ASan and UBSan.")
     parser.add_argument("--seconds", type=int, default=20, help="how long to search for new inputs")
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory(prefix="wats-extract-") as folder:
         built = build_steps.compile_steps(PACKAGE, Path(folder), options=OPTIONS)
-        environment = {**os.environ, **_environment(), sanitized.FOLDER: str(built.parent)}
-        for name, command in _commands(seconds).items():
+        runner = Runner(Path(folder, "reports"), built.parent)
+        for name, arguments in _runs(seconds).items():
             print(f"Sanitizers: {name}", flush=True)
-            done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
-            if done.returncode:
+            if runner.run(arguments, leaks=False) or runner.reports():
+                print("\n\n".join(runner.reports()))
                 print(f"FOUND something in: {name}")
                 return 1
         print("Sanitizers: memory that is never freed", flush=True)
-        if leaks := _leaks(environment):
-            print(f"FOUND leaks:\n{leaks}")
+        failed = runner.run(["tests.shred.leaks"], leaks=True)
+        leaks = [report for report in runner.reports() if "leak of" in report]
+        if failed or not any(f"leak of {DELIBERATE} byte" in leak for leak in leaks):
+            print("The check for leaks does not work here: it did not find the deliberate leak")
+            return 1
+        if found := [leak for leak in leaks if "/_steps." in leak]:
+            print("\n\n".join(["FOUND leaks:", *found]))
             return 1
     print("The sanitizers found nothing.")
     return 0
 
 
-def _commands(seconds: int) -> dict[str, list[str]]:
-    loaded = [sys.executable, "-m", "tests.shred.sanitized"]
+def _runs(seconds: int) -> dict[str, list[str]]:
     return {
-        "tests": [*loaded, "pytest", "-q", "-p", "no:cacheprovider", *TESTS],
-        "search": [*loaded, "tests.fuzz.search", "--seconds", str(seconds), "document"],
+        "tests": ["pytest", "-q", "-p", "no:cacheprovider", *TESTS],
+        "search": ["tests.fuzz.search", "--seconds", str(seconds), "document"],
     }
 
 
-def _environment() -> Mapping[str, str]:
-    """Return variables that load the sanitizers before Python, and make it use malloc, which they watch."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
-    # libstdc++ too: AddressSanitizer has to find the functions that throw exceptions when it starts.
-    libraries = [_library(compiler, name) for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")]
-    return {
-        "LD_PRELOAD": " ".join(libraries),
-        "PYTHONMALLOC": "malloc",
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
-        # CPython frees little when it ends; _leaks() looks for memory of the module alone.
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-    }
+class Runner:
+    """Runs Python modules with the sanitizers and the module that was built with them.
+
+    Args:
+        folder: The folder for the reports of the sanitizers, since pytest captures stderr.
+        built: The folder of the native module.
+    """
+
+    def __init__(self, folder: Path, built: Path) -> None:
+        self._folder, self._built = folder, built
+        folder.mkdir()
+
+    def run(self, arguments: Sequence[str], *, leaks: bool) -> int:
+        """Run a module with its arguments and return the exit code."""
+        compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+        # libstdc++ too: AddressSanitizer has to find the functions that throw exceptions when it starts.
+        libraries = [_library(compiler, name) for name in ("libasan.so", "libubsan.so", "libstdc++.so.6")]
+        reports = f"log_path={self._folder / 'report'}"
+        environment = {
+            "LD_PRELOAD": " ".join(libraries),
+            "PYTHONMALLOC": "malloc",  # the sanitizers do not watch Python's own allocator
+            "ARROW_DEFAULT_MEMORY_POOL": "system",
+            # The tests' own tools leak. Slow unwinding is needed to find _steps behind frames of Python.
+            "ASAN_OPTIONS": f"{reports}:detect_leaks={int(leaks)}:fast_unwind_on_malloc={int(not leaks)}",
+            "LSAN_OPTIONS": "exitcode=0",
+            "UBSAN_OPTIONS": f"{reports}:print_stacktrace=1",
+            sanitized.FOLDER: str(self._built),
+        }
+        command = [sys.executable, "-m", "tests.shred.sanitized", *arguments]
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+
+    def reports(self) -> list[str]:
+        """Return the paragraphs of all reports so far."""
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in self._folder.iterdir()]
+        return [paragraph for text in texts for paragraph in text.split("\n\n")]
 
 
 def _library(compiler: str, name: str) -> str:
@@ -90,22 +116,6 @@ def _library(compiler: str, name: str) -> str:
     if not Path(found).is_absolute():
         raise SystemExit(f"{compiler} has no {name}. On Debian and Ubuntu, gcc comes with it.")
     return found
-
-
-def _leaks(environment: Mapping[str, str]) -> str:
-    """Return LeakSanitizer's reports of memory that the native module allocated and never freed."""
-    options = {
-        "ASAN_OPTIONS": "detect_leaks=1:fast_unwind_on_malloc=0:malloc_context_size=12",
-        "LSAN_OPTIONS": "exitcode=0",
-    }
-    command = [sys.executable, "-m", "tests.shred.sanitized", "tests.shred.leaks"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**environment, **options}, capture_output=True, text=True, check=False
-    )
-    if done.returncode or f"leak of {DELIBERATE} byte" not in done.stderr:
-        return f"The check does not work here:\n{done.stdout}{done.stderr}"
-    reports = done.stderr.split("\n\n")
-    return "\n\n".join(report for report in reports if "leak of" in report and "/_steps." in report)
 
 
 if __name__ == "__main__":

@@ -36,14 +36,14 @@ class Bad:
 
     Attributes:
         text: The text, in which ``UUID`` stands for the key.
-        says: A pattern for the message of the failure; if it is empty, the record must be loaded.
-        lands: Expected values in the first row of tables, by ``table.column``.
+        message: A pattern for the message of the failure; if it is empty, the record must be loaded.
+        values: Expected values in the first row of tables, by ``table.column``.
         either: Whether the record may be loaded as well as fail.
     """
 
     text: str | bytes
-    says: str = ""
-    lands: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
     either: bool = False
 
 
@@ -93,25 +93,25 @@ DOCUMENTS = {
     "a fraction for an integer": Bad(document('"processCode":1.5'), r"\$\.processCode: .*found 1\.5"),
     "a word for a number": Bad(measured('"value":"ten"'), "value: expected a number, found 'ten'"),
     "another report": Bad('{"id":"0A000000-0000-4000-8000-000000000000"}', "requested report"),
-    "a number for a string": Bad(document('"location":1.10'), lands={"reports.location": "1.10"}),
+    "a number for a string": Bad(document('"location":1.10'), values={"reports.location": "1.10"}),
     "an integer with a fraction of zero": Bad(
-        document('"processCode":10.0'), lands={"reports.process_code": 10}
+        document('"processCode":10.0'), values={"reports.process_code": 10}
     ),
-    "a quoted integer": Bad(document('"processCode":"10"'), lands={"reports.process_code": 10}),
+    "a quoted integer": Bad(document('"processCode":"10"'), values={"reports.process_code": 10}),
     "a new field": Bad(
-        document('"later":{"a":[1.10,null]}'), lands={"reports._extra": '{"later":{"a":[1.10,null]}}'}
+        document('"later":{"a":[1.10,null]}'), values={"reports._extra": '{"later":{"a":[1.10,null]}}'}
     ),
-    "another case": Bad(document('"LOCATION":"L"'), lands={"reports.location": "L"}),
+    "another case": Bad(document('"LOCATION":"L"'), values={"reports.location": "L"}),
     "two names that differ in case": Bad(
         document('"Location":"other","location":"L"'),
-        lands={"reports.location": "L", "reports._extra": '{"Location":"other"}'},
+        values={"reports.location": "L", "reports._extra": '{"Location":"other"}'},
     ),
     "test and repair": Bad(
         document('"uut":{"user":"a"},"uur":{"user":"b"}'),
-        lands={"reports.user_name": "a", "reports._extra": '{"uur":{"user":"b"}}'},
+        values={"reports.user_name": "a", "reports._extra": '{"uur":{"user":"b"}}'},
     ),
     # nesting
-    "100 levels": Bad(nested(100), lands={"steps.depth": 0}),
+    "100 levels": Bad(nested(100), values={"steps.depth": 0}),
     "1,000 levels": Bad(nested(1000), "nested too deeply", either=True),
     "20,000 levels": Bad(nested(20_000), "nested too deeply", either=True),
     "1,000 levels of additional data": Bad(
@@ -129,11 +129,11 @@ DOCUMENTS = {
     "a lone surrogate as a name": Bad(document(r'"\ud800":1'), "surrogate"),
     "a lone surrogate for a number": Bad(measured(r'"value":"\ud800"'), "expected a number"),
     "a lone surrogate for a date": Bad(step(r'"start":"\ud800"'), "surrogate|not a date"),
-    "a surrogate pair": Bad(document(r'"location":"\ud83d\ude00"'), lands={"reports.location": "😀"}),
+    "a surrogate pair": Bad(document(r'"location":"\ud83d\ude00"'), values={"reports.location": "😀"}),
     # NUL
     "NUL": Bad(
         document(r'"location":"a\u0000b","later":"a\u0000b","additionalData":[{"name":"a\u0000b"}]'),
-        lands={
+        values={
             "reports.location": NUL,
             "reports._extra": r'{"later":"a\u0000b"}',
             "additional_data.name": NUL,
@@ -141,51 +141,51 @@ DOCUMENTS = {
     ),
     "NUL in additional data": Bad(
         document(r'"additionalData":[{"props":"a\u0000b"}]'),
-        lands={"additional_data.properties": r'"a\u0000b"'},
+        values={"additional_data.properties": r'"a\u0000b"'},
     ),
-    "only NUL": Bad(step(r'"reportText":"\u0000"'), lands={"steps.report_text": "\0"}),
+    "only NUL": Bad(step(r'"reportText":"\u0000"'), values={"steps.report_text": "\0"}),
     # numbers
     "the largest int64": Bad(
-        document(f'"miscInfos":[{{"numeric":{LARGEST}}}]'), lands={"misc_infos.numeric": LARGEST}
+        document(f'"miscInfos":[{{"numeric":{LARGEST}}}]'), values={"misc_infos.numeric": LARGEST}
     ),
     "an integer above int64": Bad(document(f'"miscInfos":[{{"numeric":{LARGEST + 1}}}]'), "numeric: "),
     "fit into 64 bits": Bad(document(f'"miscInfos":[{{"numeric":{2**64}}}]'), "numeric: "),
     "beyond 32 bits": Bad(step('"errorCode":2147483648'), "error_code: "),
     "of 5,000 digits": Bad(document(f'"miscInfos":[{{"numeric":{DIGITS}}}]'), "expected a whole number"),
     "of 5,000 digits, new": Bad(
-        document(f'"later":{DIGITS}'), lands={"reports._extra": f'{{"later":"{DIGITS}"}}'}
+        document(f'"later":{DIGITS}'), values={"reports._extra": f'{{"later":"{DIGITS}"}}'}
     ),
     "a value of 5,000 digits": Bad(measured(f'"value":{DIGITS}'), "expected a number"),
     "a value of 400 digits": Bad(measured(f'"value":{DIGITS[:400]}'), "fit into 64 bits"),
-    "a large value": Bad(measured(f'"value":{2**70}'), lands={"numeric_measurements.value": 2.0**70}),
+    "a large value": Bad(measured(f'"value":{2**70}'), values={"numeric_measurements.value": 2.0**70}),
     "1e400": Bad(measured('"value":1e400'), "fit into 64 bits"),
     "quoted 1e400": Bad(measured('"value":"1e400"'), "expected a number"),
     "1_000": Bad(measured('"value":"1_000"'), "expected a number"),
-    "1e400, new": Bad(document('"later":1e400'), lands={"reports._extra": '{"later":1e400}'}),
-    "an exponent": Bad(measured('"value":4.55E-05'), lands={"numeric_measurements.value": 4.55e-05}),
+    "1e400, new": Bad(document('"later":1e400'), values={"reports._extra": '{"later":1e400}'}),
+    "an exponent": Bad(measured('"value":4.55E-05'), values={"numeric_measurements.value": 4.55e-05}),
     "leading zeros": Bad(document('"processCode":010'), "not JSON"),
     # NaN
-    "NaN": Bad(measured('"value":NaN'), lands={"numeric_measurements.value": math.nan}),
-    "-Infinity": Bad(measured('"value":-Infinity'), lands={"numeric_measurements.value": -math.inf}),
-    "quoted NaN": Bad(measured('"value":"nan"'), lands={"numeric_measurements.value": math.nan}),
+    "NaN": Bad(measured('"value":NaN'), values={"numeric_measurements.value": math.nan}),
+    "-Infinity": Bad(measured('"value":-Infinity'), values={"numeric_measurements.value": -math.inf}),
+    "quoted NaN": Bad(measured('"value":"nan"'), values={"numeric_measurements.value": math.nan}),
     "NaN for an integer": Bad(document('"processCode":NaN'), r"\$\.processCode: expected a whole number"),
-    "NaN, new": Bad(document('"later":NaN'), lands={"reports._extra": '{"later":"NaN"}'}),
+    "NaN, new": Bad(document('"later":NaN'), values={"reports._extra": '{"later":"NaN"}'}),
     "NaN in a chart": Bad(
         step('"chart":{"series":[{"xdata":"1;NaN","ydata":"-Infinity"}]}'),
-        lands={"chart_series.x": [1.0, math.nan], "chart_series.y": [-math.inf]},
+        values={"chart_series.x": [1.0, math.nan], "chart_series.y": [-math.inf]},
     ),
     # duplicate names
     "a duplicate name": Bad(
-        document('"location":"first","location":"last"'), lands={"reports.location": "last"}
+        document('"location":"first","location":"last"'), values={"reports.location": "last"}
     ),
     "a duplicate name for the lenient decoder": Bad(
-        document('"location":"first","location":"last","later":1'), lands={"reports.location": "last"}
+        document('"location":"first","location":"last","later":1'), values={"reports.location": "last"}
     ),
     "a duplicate name with values of two types": Bad(
-        document('"location":[],"location":"last"'), lands={"reports.location": "last"}
+        document('"location":[],"location":"last"'), values={"reports.location": "last"}
     ),
     "a name that the records use internally": Bad(
-        document('" extra":{"later":1}'), lands={"reports._extra": '{" extra":{"later":1}}'}
+        document('" extra":{"later":1}'), values={"reports._extra": '{" extra":{"later":1}}'}
     ),
 }
 
@@ -222,7 +222,7 @@ _IMPOSSIBLE = [
     "",
 ]
 DOCUMENTS |= {
-    f"{place} on {text}": Bad(make(f'"start":"{text}"'), lands={f"{place}.start": moment})
+    f"{place} on {text}": Bad(make(f'"start":"{text}"'), values={f"{place}.start": moment})
     for text, moment in _READ.items()
     for place, make in (("reports", document), ("steps", step))
 }
@@ -253,7 +253,7 @@ EVIL = [
 DOCUMENTS |= {
     f"an attachment called {name[:20]!r}": Bad(
         document(f'"binaryData":[{json.dumps({"name": name, "data": base64.b64encode(b"x").decode()})}]'),
-        lands={"attachments.name": name, "attachments.content": b"x"},
+        values={"attachments.name": name, "attachments.content": b"x"},
     )
     for name in EVIL
 }
@@ -266,14 +266,16 @@ def header(inner: str) -> str:
 
 
 HEADERS = {
-    "a new field": Bad(header('"later":1.10'), lands={"report_headers._extra": '{"later":1.10}'}),
-    "NUL": Bad(header(r'"comment":"a\u0000b"'), lands={"report_headers.comment": NUL}),
-    "NaN": Bad(header('"executionTime":NaN'), lands={"report_headers.execution_time": math.nan}),
-    "a duplicate name": Bad(header('"comment":1,"comment":"last"'), lands={"report_headers.comment": "last"}),
-    "an upper-case uuid": Bad(
-        header('"comment":"c"').replace("UUID", "BIG"), lands={"report_headers.comment": "c"}
+    "a new field": Bad(header('"later":1.10'), values={"report_headers._extra": '{"later":1.10}'}),
+    "NUL": Bad(header(r'"comment":"a\u0000b"'), values={"report_headers.comment": NUL}),
+    "NaN": Bad(header('"executionTime":NaN'), values={"report_headers.execution_time": math.nan}),
+    "a duplicate name": Bad(
+        header('"comment":1,"comment":"last"'), values={"report_headers.comment": "last"}
     ),
-    "a number for a string": Bad(header('"partNumber":1.10'), lands={"report_headers.part_number": "1.10"}),
+    "an upper-case uuid": Bad(
+        header('"comment":"c"').replace("UUID", "BIG"), values={"report_headers.comment": "c"}
+    ),
+    "a number for a string": Bad(header('"partNumber":1.10'), values={"report_headers.part_number": "1.10"}),
     "a lone surrogate": Bad(header(r'"comment":"\ud800"'), "surrogate"),
     "an object for a number": Bad(header('"run":{"x":1}'), r"\$\.run: expected a whole number"),
     "beyond 32 bits": Bad(header('"run":2147483648'), "run: "),
@@ -398,14 +400,14 @@ def test_a_row_without_a_key_fails_with_its_text(headers: Run, name: str) -> Non
 
 def check(found: Run, table: str, uuid: str, bad: Bad) -> None:
     failure = found.failures.get(uuid)
-    landed = uuid in {row["uuid"] for row in found.tables(table)}
-    assert (failure is None) == landed
-    if failure is not None and bad.says:
+    loaded = uuid in {row["uuid"] for row in found.tables(table)}
+    assert (failure is None) == loaded
+    if failure is not None and bad.message:
         assert_failure(failure, bad)
         return
-    assert landed, failure
-    assert bad.either or not bad.says
-    for place, value in bad.lands.items():
+    assert loaded, failure
+    assert bad.either or not bad.message
+    for place, value in bad.values.items():
         name, _, column = place.partition(".")
         other = found.row(name, uuid)[column]
         assert repr(other) == repr(value) or other == value, place
@@ -413,7 +415,7 @@ def check(found: Run, table: str, uuid: str, bad: Bad) -> None:
 
 def assert_failure(failure: Mapping[str, Any], bad: Bad) -> None:
     assert (failure["error_code"], failure["stage"], failure["status"]) == ("INVALID_RECORD", "shred", "open")
-    assert re.search(bad.says, failure["message"]), failure["message"]
+    assert re.search(bad.message, failure["message"]), failure["message"]
     assert len(failure["message"]) < 1000
     text = bad.text.decode(errors="replace") if isinstance(bad.text, bytes) else bad.text
     begin = text.partition("UUID")[0].partition("BIG")[0].partition("TIME_STAMP")[0]
@@ -427,8 +429,8 @@ def test_good_records_are_loaded_and_the_exit_code_is_3(documents: Run, headers:
         assert len(good) >= GOOD
         assert good <= {row["uuid"] for row in found.tables(name)}
         assert found.report.failures == len(found.failures)
-        sure = [bad for bad in every.values() if bad.says and not bad.either]
-        assert len(found.failures) >= len(sure)
+        certain = [bad for bad in every.values() if bad.message and not bad.either]
+        assert len(found.failures) >= len(certain)
 
 
 def test_bad_rows_do_not_change_the_cursor(headers: Run) -> None:

@@ -111,15 +111,17 @@ def unexplained(value: Any, before: Tables, after: Tables) -> list[Any]:
     changes = [
         (name, row[name])
         for table, rows in after.items()
-        for place, row in enumerate(rows)
+        for index, row in enumerate(rows)
         for name in row
-        if place >= len(before.get(table, ())) or before[table][place][name] != row[name]
+        if index >= len(before.get(table, ())) or before[table][index][name] != row[name]
     ]
     if value in ([], {}) or (not changes and _holds(before, value)):  # the same value in another spelling
         return []
     kept = [change for change in changes if same(value, *change)]
-    odd = [change for change in changes if change not in kept and change[0] not in DERIVED | _ALTERNATIVES]
-    return odd if kept else [*changes, "nothing holds it"]
+    changed = [
+        change for change in changes if change not in kept and change[0] not in DERIVED | _ALTERNATIVES
+    ]
+    return changed if kept else [*changes, "nothing holds it"]
 
 
 def _holds(tables: Tables, value: Any) -> bool:

@@ -79,9 +79,9 @@ _OWNER = Column("report_uuid", _TEXT, doc="joins report_headers.uuid", kind="uui
 
 
 def _expanded(name: str, index: str, *columns: Column, doc: str) -> Table:
-    place = Column(index, _INT, doc="index in the header's list, from 0")
+    position = Column(index, _INT, doc="index in the header's list, from 0")
     return Table(
-        name, key=("report_uuid", index), columns=(_OWNER, place, *columns), owner="report_uuid", doc=doc
+        name, key=("report_uuid", index), columns=(_OWNER, position, *columns), owner="report_uuid", doc=doc
     )
 
 

@@ -130,13 +130,13 @@ def shred_files(documents: Sequence[AttachedFiles], *, keep: bool) -> dict[Table
     """Return one row per file, with its content if ``keep`` is true."""
     rows = [
         (
-            *(each.uuid, place, each.time_stamp),
+            *(each.uuid, index, each.time_stamp),
             *(file.step_id, file.attachment_id, file.filename, file.content_type or None),
             *(len(file.content), hashlib.sha256(file.content).hexdigest()),
             file.content if keep else None,
         )
         for each in documents
-        for place, file in enumerate(each.files)
+        for index, file in enumerate(each.files)
     ]
     return _shredded(REPORT_ATTACHMENTS, rows)
 

@@ -97,7 +97,7 @@ def test_the_strict_and_the_lenient_decoder_agree(document: dict[str, Any]) -> N
 
 @given(st.lists(documents(), min_size=1, max_size=5), st.data())
 def test_any_split_into_groups_gives_the_same_rows(made: list[dict[str, Any]], data: st.DataObject) -> None:
-    read = [decode(UUID, place, encoded(each)) for place, each in enumerate(made)]
+    read = [decode(UUID, index, encoded(each)) for index, each in enumerate(made)]
     cut = data.draw(st.integers(0, len(read)))
     assert joined([shred(read, EVERYTHING)]) == joined(
         [shred(part, EVERYTHING) for part in (read[:cut], read[cut:]) if part]
@@ -115,8 +115,8 @@ def joined(parts: Sequence[Tables]) -> dict[str, pa.Table]:
 @given(st.lists(records(HEADERS.record_type), max_size=4))
 def test_no_value_of_a_page_of_headers_is_lost_by_either_decoder(made: list[dict[str, Any]]) -> None:
     page = [
-        each | {"uuid": f"{place}a", "timeStamp": place, "start": "2026-01-01T00:00:00Z"}
-        for place, each in enumerate(made)
+        each | {"uuid": f"{index}a", "timeStamp": index, "start": "2026-01-01T00:00:00Z"}
+        for index, each in enumerate(made)
     ]
     rows = HEADERS.rows(encoded(page))
     assert [(row.key, row.version, row.problem) for row in rows] == [

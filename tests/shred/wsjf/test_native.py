@@ -48,7 +48,7 @@ def python() -> Iterator[None]:
 def tables(raws: Sequence[bytes], options: WsjfOptions = EVERYTHING) -> dict[Table, pa.RecordBatch] | str:
     """Return the tables of documents, or the error."""
     try:
-        read = [shredding.decode(uuid_of(raw), place, raw) for place, raw in enumerate(raws)]
+        read = [shredding.decode(uuid_of(raw), index, raw) for index, raw in enumerate(raws)]
         return shredding.shred(read, options)
     except (RecordError, Unreadable) as error:
         return f"{type(error).__name__}: {error.message}"
@@ -152,7 +152,7 @@ def test_ordinary_documents_are_read_natively(document: dict[str, Any]) -> None:
 @given(st.lists(documents(), max_size=6))
 def test_native_and_python_documents_keep_their_order(made: list[dict[str, Any]]) -> None:
     raws = [
-        encoded(usual(each, Report) if place % 3 else each | {"later": 1}) for place, each in enumerate(made)
+        encoded(usual(each, Report) if index % 3 else each | {"later": 1}) for index, each in enumerate(made)
     ]
     assert_alike([*raws, root('"id":1.0'), root('"id":2'), root('"id":3')])
 
@@ -452,7 +452,7 @@ def test_a_field_may_fill_two_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "says"),
+    ("table", "message"),
     [
         (
             replace(STEPS, columns=(*STEPS.columns, Column("later", pa.string(), "later"))),
@@ -488,10 +488,10 @@ def test_a_field_may_fill_two_columns() -> None:
     ],
     ids=lambda value: value[:50] if isinstance(value, str) else "",
 )
-def test_columns_that_cannot_be_filled_are_an_error_at_import(table: Table, says: str) -> None:
+def test_columns_that_cannot_be_filled_are_an_error_at_import(table: Table, message: str) -> None:
     with pytest.raises(ImportError) as caught:
         steps.native_shredder(declared_with(table))
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "Install wats-extract again" in str(caught.value)
 
 

@@ -231,7 +231,7 @@ def test_a_limit_that_is_not_set_is_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "says"),
+    ("document", "message"),
     [
         ({"id": "y"}, "requested report x, received 'y'"),
         ({"id": "x", "root": {"numericMeas": [{"value": "12,5"}]}}, "value: expected a number, found '12,5'"),
@@ -246,11 +246,11 @@ def test_a_limit_that_is_not_set_is_null() -> None:
     ],
     ids=str,
 )
-def test_values_that_do_not_fit_are_a_record_error(document: dict[str, Any], says: str) -> None:
+def test_values_that_do_not_fit_are_a_record_error(document: dict[str, Any], message: str) -> None:
     raw = json.dumps(document).encode("utf-8")
     with pytest.raises(RecordError) as caught:
         shred([decode("x", 1, raw)], EVERYTHING)
-    assert says in caught.value.message
+    assert message in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -730,17 +730,21 @@ read_value(Reader *reader, const Field *field, int table, uint32_t row)
     return false;
 }
 
+static inline uint64_t
+eight_bytes(const char *at)
+{
+    uint64_t bytes;
+    memcpy(&bytes, at, 8);
+    return bytes;
+}
+
 /* memcmp() == 0 without a call: a document has thousands of names, and most are short. */
 static inline bool
 same_bytes(const char *one, const char *other, size_t size)
 {
     if (size >= 8 && size <= 16) {
-        uint64_t first[2], last[2];
-        memcpy(&first[0], one, 8);
-        memcpy(&first[1], other, 8);
-        memcpy(&last[0], one + size - 8, 8);
-        memcpy(&last[1], other + size - 8, 8);
-        return first[0] == first[1] && last[0] == last[1];
+        return eight_bytes(one) == eight_bytes(other) &&
+               eight_bytes(one + size - 8) == eight_bytes(other + size - 8);
     }
     for (size_t index = 0; index < size; index++) {
         if (one[index] != other[index]) {
