@@ -24,7 +24,7 @@ from wats_extract.http.client import Client, Connection
 
 Server = Callable[..., tuple[App, str]]
 REPORTS = 30
-LIMITS = {"timeout": 1.0, "largest_answer": 50_000_000}
+LIMITS = {"timeout": 1.0, "largest_response": 50_000_000}
 
 
 class Patient(Extraction):
@@ -83,8 +83,8 @@ class Turning(App):
     [
         ("503", 5, "unreachable", "out of reach: HTTP 503"),
         ("html", 5, "unreachable", "out of reach"),
-        ("drop", 5, "unreachable", "out of reach: no connection, or it broke"),
-        ("stall", 5, "unreachable", "out of reach: no answer within 1 s"),
+        ("drop", 5, "unreachable", "out of reach: the connection failed"),
+        ("stall", 5, "unreachable", "out of reach: no response within 1 s"),
         ("401", 2, "refused", "HTTP 401"),
     ],
 )

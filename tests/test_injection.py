@@ -17,7 +17,8 @@ from wats_extract.destinations.duckdb import DuckDB
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import Commit, Destination, Selection
 from wats_extract.http.client import Client, Connection
-from wats_extract.http.transport import Wire, WireError
+from wats_extract.http.sender import Sender
+from wats_extract.http.transport import HttpTransport, Request, Response, Transport, TransportError
 from wats_extract.pipeline.loading import Pipeline
 from wats_extract.readers.reading import Reading
 from wats_extract.resources.catalogue import RESOURCES
@@ -140,28 +141,49 @@ def resource_route_is_plain(path: str) -> bool:
     return path.startswith("/api/") and "passwd" not in path and "admin" not in path
 
 
+def sender(url: str, transport: Transport) -> Sender:
+    return Sender(url, token="t", timeout=1, largest=1000, transport=transport)
+
+
 def test_a_route_leaves_neither_its_host_nor_the_api() -> None:
-    wire = Wire("https://wats.test", token="t", timeout=1, connections=1)
+    sent: list[str] = []
+
+    def answer(request: Request) -> Response:
+        sent.append(request.url)
+        return Response(200)
+
+    routes = ("/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx")
+    for route in routes:
+        sender("https://wats.test", answer).send(route, accept="application/json")
+    assert sent == [f"https://wats.test{route}" for route in routes]
+
+
+@pytest.mark.parametrize("route", ["/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx"])
+def test_a_route_arrives_as_it_is(server: Any, route: str) -> None:
+    app, url = server()
+    transport = HttpTransport(timeout=1, connections=1)
     try:
-        for route in ("/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx"):
-            request = wire._http().build_request("GET", route)
-            assert request.url.host == "wats.test"
-            assert request.url.raw_path.startswith(b"/api/")
+        sender(url, transport).send(route, accept="application/json")
     finally:
-        wire.close()
+        transport.close()
+    assert [request.path for request in app.requests] == [route]
 
 
 @pytest.mark.parametrize(
-    "route", ["/api/x HTTP/1.1\r\nHost: evil.test", "/api/x\n", "http://evil.test/x", "@evil.test"]
+    "route",
+    [
+        *("/api/x HTTP/1.1\r\nHost: evil.test", "/api/x\n", "http://evil.test/x", "@evil.test", ""),
+        *("/api/../x", "/api/%2e%2E/x", "/api/.", "/api/x/%2e", "/api\\..\\x", "/api/x#y", "/api/ü", "/\x00"),
+    ],
 )
 def test_what_is_no_route_is_not_sent(server: Any, route: str) -> None:
     app, url = server()
-    wire = Wire(url, token="t", timeout=1, connections=1)
+    transport = HttpTransport(timeout=1, connections=1)
     try:
-        with pytest.raises(WireError):
-            wire.ask(route, accept="application/json")
+        with pytest.raises(TransportError):
+            sender(url, transport).send(route, accept="application/json")
     finally:
-        wire.close()
+        transport.close()
     assert not app.requests
 
 

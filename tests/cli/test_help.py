@@ -13,7 +13,7 @@ from wats_extract.cli.command import Command
 
 from .conftest import Desk
 
-HEAVY = ("pyarrow", "duckdb", "pydantic", "rich", "polars", "httpx2", "msgspec", "ruamel", "numpy")
+HEAVY = ("pyarrow", "duckdb", "pydantic", "rich", "polars", "pyreqwest", "msgspec", "ruamel", "numpy")
 
 
 def each() -> list[Any]:

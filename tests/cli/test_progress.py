@@ -131,11 +131,11 @@ def test_the_log_tells_a_long_wait_once() -> None:
 def test_a_wait_that_is_over_earlier_is_no_longer_shown_and_not_told_twice() -> None:
     clock = Clock()
     wait = Wait(clock)
-    assert wait.begin(events.Waiting("no answer yet to /api/A", 110.0))
+    assert wait.begin(events.Waiting("no response yet from /api/A", 110.0))
     clock.now = 3.0
-    assert str(wait) == "no answer yet to /api/A, next try in 107 s"
+    assert str(wait) == "no response yet from /api/A, next try in 107 s"
     assert not wait.begin(events.Waiting("HTTP 429", 41.0))
-    assert not wait.begin(events.Waiting("no answer yet to /api/A", 0))
+    assert not wait.begin(events.Waiting("no response yet from /api/A", 0))
     assert str(wait) == ""
     assert not wait.begin(events.Waiting("HTTP 429", 41.0)), "there was a line about more than that"
     assert str(wait) == "HTTP 429, next try in 41 s"

@@ -48,7 +48,7 @@ def test_importing_it_loads_nothing_heavy() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    heavy = {"duckdb", "polars", "pyarrow", "pydantic", "httpx2", "rich", "altair"}
+    heavy = {"duckdb", "polars", "pyarrow", "pydantic", "pyreqwest", "rich", "altair"}
     assert not heavy & set(loaded)
 
 

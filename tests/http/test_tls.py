@@ -248,7 +248,7 @@ def test_a_proxy_that_refuses_is_named(safe: Safe, proxied: Any) -> None:
     )
     with Client(place, stopping=Hurried()) as client, pytest.raises(ServerUnreachable) as told:
         client.get("App/Version", decode=version)
-    assert "the proxy lets nothing through (407" in told.value.message
+    assert "the proxy refused to connect (407" in told.value.message
     assert told.value.code == "CONNECTION_ERROR"
     assert safe.app.total == 0
 

@@ -41,7 +41,7 @@ def folder() -> Path:
 
 
 def file_name(url: str, token: str) -> str:
-    """The name for a server and a token; the same for every process, and nothing can be read from it."""
+    """The name for a server and a token; the same forevery process, and nothing can be read from it."""
     salt = b"wats-extract request budget of " + url.rstrip("/").lower().encode()
     return (
         hashlib.pbkdf2_hmac(

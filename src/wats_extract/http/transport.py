@@ -1,405 +1,372 @@
-"""The wire: one request over HTTP and its answer, within limits of time and size. Nothing here tries again.
+"""Send one HTTP request over the network. The only module that imports the HTTP library, pyreqwest.
 
-The only module beside ``fake`` that knows the HTTP library (docs/decisions/0003-http-client.md).
+A transport is a callable that takes a :class:`Request` and returns a :class:`Response`. Production uses
+:class:`HttpTransport`; tests pass a function. See docs/decisions/0003-http-client.md.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import ssl
 import threading
-import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpx2
+from pyreqwest.client import SyncClient, SyncClientBuilder
+from pyreqwest.exceptions import (
+    BuilderError,
+    ConnectTimeoutError,
+    DecodeError,
+    DetailedPyreqwestError,
+    PyreqwestError,
+    RequestError,
+    RequestPanicError,
+    RequestTimeoutError,
+)
+from pyreqwest.proxy import ProxyBuilder
+from pyreqwest.request import SyncStreamRequest
+from pyreqwest.response import SyncResponseBodyReader
 
 from wats_extract.errors import ConfigurationError
-from wats_extract.http.connections import Connections, ConnectTimeout, Received
-
-Transport: TypeAlias = httpx2.BaseTransport
-"""What carries requests; tests put a function in the place of the network."""
 
 CONNECT_SECONDS = 15.0
-"""A server that is there accepts a connection much sooner than it answers."""
+"""The longest wait for a connection: a running server accepts one much sooner than it responds."""
 
-ANSWER_TIMEOUTS = 5
-"""How many times ``timeout`` a whole answer may take, if its bytes come in drops: that would never end."""
-
-SLOWEST_RATE = 16 * 1024
-"""Bytes a second above which an answer is slow, and no drip: large ones over thin lines may take longer."""
-
-LARGEST_ANSWER = 256 * 2**20
-"""Bytes, inflated. A full report with its attachments has tens of megabytes; 1 MB of gzip may hold 1 GB."""
-
-REDIRECTS = 5
-"""As many in a row are followed."""
+IDLE_SECONDS = 30.0
+"""Idle connections are closed after this time: firewalls on the way may drop them silently."""
 
 LONGEST_REASON = 200
-"""Characters of a foreign error's message, which may hold all that was received."""
+"""Characters kept of an error message of the HTTP library, which may quote the URL."""
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-_FOREIGN = (
-    *(httpx2.HTTPError, httpx2.InvalidURL, httpx2.CookieConflict, RuntimeError, UnicodeError),
-    *(OSError, HTTPException, zlib.error),
-)
-"""Whatever the HTTP library may raise for a request, whose stream errors are runtime errors; and what the
-straight way may."""
-
-_REDIRECTS = (301, 302, 303, 307, 308)
+_HEADERS = ("content-encoding", "content-type", "location", "retry-after")
+_FOREIGN = (PyreqwestError, RuntimeError, ValueError, OSError)
+"""What pyreqwest raises: its own errors, and Python's for malformed values, closed clients and forks."""
 
 _UNTRUSTED = (
     "If the server's certificate comes from a private CA, name that CA's PEM file in source.ca_file. "
-    "Otherwise somebody may stand between here and the server; the token was not sent."
+    "Otherwise somebody may be intercepting the connection. The token was not sent."
 )
-_ELSEWHERE = "Give source.url the address at which the server really answers; the token goes to no other."
-_PROXY = "Look at source.proxy, or at HTTPS_PROXY and NO_PROXY in the environment."
+_PROXY = "Check source.proxy, or HTTPS_PROXY and NO_PROXY in the environment."
+_FORKED = (
+    "Start worker processes with spawn or forkserver, as in multiprocessing.get_context('spawn'), or make "
+    "no request before the fork."
+)
 
 
-class WireError(Exception):
-    """There is no usable answer.
+class TransportError(Exception):
+    """A request got no usable response.
 
     Attributes:
         code: An error code, such as ``TIMEOUT``.
         message: What happened.
-        hint: What to do about it, where the code does not say it.
-        status: The answer's status, where there was one.
-        hopeless: Whether no request to this server will fare better.
+        hint: What to do about it; empty if the code's usual hint fits.
+        status: The response's status, or ``None`` if there was no response.
+        permanent: Whether every request to this server will fail in the same way.
     """
 
     def __init__(
-        self, code: str, message: str, *, hint: str = "", status: int | None = None, hopeless: bool = False
+        self, code: str, message: str, *, hint: str = "", status: int | None = None, permanent: bool = False
     ) -> None:
         super().__init__(message)
-        self.code, self.message, self.hint, self.status, self.hopeless = code, message, hint, status, hopeless
+        self.code, self.message, self.hint, self.status = code, message, hint, status
+        self.permanent = permanent
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as it came, the body inflated."""
+class Request:
+    """An HTTP request. Its ``repr`` shows neither the token nor the body.
+
+    Attributes:
+        method: ``GET``, ``POST`` or ``DELETE``.
+        url: The absolute URL.
+        headers: All headers but ``Authorization``.
+        authorization: The ``Authorization`` header, or empty.
+        body: The body, or ``None``.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    authorization: str = field(default="", repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The response to one request, redirects and errors included; its body is still to be read.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers that matter here, by lower-case name; of repeated headers the first.
+        body: The body as it arrives, still compressed. Iterating raises :class:`TransportError` if the
+            connection breaks.
+        close: Releases the connection. It can be reused if the body was read to its end.
+    """
 
     status: int
-    body: bytes = field(repr=False)
-    content_type: str
-    retry_after: str | None
-    hang_up: Callable[[], None]
-    """Closes its connection: the rest of an answer that was cut off would be taken for the next one."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Iterable[bytes] = ()
+    close: Callable[[], None] = lambda: None
 
 
-class Wire:
-    """Connections to one server. Thread-safe.
+Transport: TypeAlias = Callable[[Request], Response]
+"""Sends one request, follows no redirects and raises :class:`TransportError`."""
 
-    Certificates are verified, against the system's CAs or, where it is named, against ``ca_file`` alone.
-    The environment's proxies (``HTTPS_PROXY``, ``NO_PROXY``) serve where none is given, but never on the
-    way to this machine itself: that would carry the token out in plain text.
+
+class HttpTransport:
+    """Sends requests over a pool of HTTP/1.1 connections. Thread-safe.
+
+    Certificates are verified against the CAs of the operating system (or of ``SSL_CERT_FILE`` and
+    ``SSL_CERT_DIR``), and against ``ca_file`` if it is given. Proxies come from ``proxy``, otherwise from
+    the environment (``HTTPS_PROXY``, ``NO_PROXY``). The environment's proxies are never used for requests
+    to this machine itself, because the proxy would see the token in plain text.
+
+    pyreqwest's clients are made by the first request, because they do not survive a fork.
 
     Args:
-        url: The server's address.
-        token: Goes verbatim behind ``Authorization: Basic``, to this server and to no other.
-        timeout: Seconds of silence after which a request is given up.
-        connections: The most that are open.
-        largest: Bytes that an answer may have, inflated.
-        ca_file: The CA's certificate in PEM.
-        proxy: The proxy's address; may hold a user and a password.
-        transport: Instead of the network, for tests.
-        clock: Seconds that only go up.
+        timeout: Seconds without a byte after which a request fails.
+        connections: The most idle connections to keep.
+        ca_file: A private CA's certificate, in PEM.
+        proxy: The proxy's URL; may hold a user and a password.
 
     Raises:
-        ConfigurationError: a certificate file or a proxy cannot be used.
+        ConfigurationError: ``ca_file`` holds no certificate.
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        token: str,
-        timeout: float,
-        connections: int,
-        largest: int = LARGEST_ANSWER,
-        ca_file: Path | None = None,
-        proxy: str = "",
-        transport: Transport | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, timeout: float, connections: int, ca_file: Path | None = None, proxy: str = ""
     ) -> None:
-        self.longest = ANSWER_TIMEOUTS * timeout
-        self._timeout, self._largest, self._clock = timeout, largest, clock
-        self._host = urlsplit(url).hostname or ""
-        self._authorized = bool(token)
-        self._url, self._ca_file, self._proxy, self._transport = url.rstrip("/"), ca_file, proxy, transport
-        self._most = connections
-        self._headers = {"Accept-Encoding": "gzip", "User-Agent": "wats-extract"}
-        if token:
-            self._headers["Authorization"] = f"Basic {token}"
+        self._timeout, self._connections = timeout, connections
+        self._ca_file, self._proxy = ca_file, proxy
+        self._private_ca = _certificates(ca_file, ca_file) if ca_file else b""
         self._lock = threading.Lock()
-        self._client: httpx2.Client | None = None
-        self._straight: Connections | None = None
-        if transport or proxy or _has_proxy(url):
-            self._http()
-        else:
-            self._straight = self._connections()
+        self._process = os.getpid()
+        self._closed = False
+        self._by_route: dict[tuple[str, str], SyncClient] = {}
+        self._by_origin: dict[tuple[str, str], SyncClient] = {}
 
-    def _http(self) -> httpx2.Client:
-        """The HTTP library's client; it takes memory and time, and most runs need none."""
-        with self._lock:
-            if self._client is None:
-                try:
-                    self._client = httpx2.Client(
-                        base_url=self._url,
-                        headers=self._headers,
-                        timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, CONNECT_SECONDS)),
-                        limits=httpx2.Limits(
-                            max_connections=self._most,
-                            max_keepalive_connections=self._most,
-                            keepalive_expiry=30.0,
-                        ),
-                        verify=_trusted(self._ca_file),
-                        proxy=self._proxy or None,
-                        trust_env=self._host not in _LOOPBACK,
-                        transport=self._transport,
-                    )
-                except (ValueError, ImportError, httpx2.InvalidURL) as error:
-                    raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
-            return self._client
+    def __call__(self, request: Request) -> Response:
+        """Send a request and wait for the response's head.
 
-    def _connections(self) -> Connections:
-        return Connections(
-            self._url,
-            context=_trusted(self._ca_file) if self._url.startswith("https:") else None,
-            timeout=self._timeout,
-            connect_timeout=min(self._timeout, CONNECT_SECONDS),
-            headers=self._headers,
-            clock=self._clock,
+        Raises:
+            TransportError: there was no response.
+            ConfigurationError: a CA certificate or a proxy cannot be used, or this process was forked from
+                one that had made requests.
+        """
+        host = urlsplit(request.url).hostname or ""
+        try:
+            exchange = _prepared(self._client(request.url), request)
+            response = exchange.__enter__()
+        except _FOREIGN as error:
+            # `from None`: messages and frames of the HTTP library may hold the token.
+            raise translated(error, host=host, timeout=self._timeout) from None
+        return Response(
+            response.status,
+            {name: value for name in _HEADERS if (value := response.get_header(name)) is not None},
+            self._chunks(response.body_reader, host),
+            lambda: exchange.__exit__(None, None, None),
         )
 
     def close(self) -> None:
-        """Close the connections."""
-        if self._client:
-            self._client.close()
-        if self._straight:
-            self._straight.close()
+        """Close all connections. Requests that wait for a response fail at once."""
+        with self._lock:
+            self._closed = True
+            clients = list(self._by_route.values())
+        if self._process == os.getpid():  # closing an inherited client would wait for threads left behind
+            for client in clients:
+                client.close()
 
-    def ask(
-        self,
-        url: str,
-        *,
-        accept: str,
-        body: Mapping[str, str | int | bool] | None = None,
-        method: str = "",
-        check: Callable[[], None] = lambda: None,
-    ) -> Answer:
-        """Send one request, by POST where there is a body, and read the whole answer.
-
-        ``method`` says another one. Internal routes are told where they are linked from, as they want it.
-
-        ``check`` is called while the answer comes in, and may raise to stop.
-
-        Raises:
-            WireError: there is no whole answer; the errors of the HTTP library are translated here.
-        """
-        begun = self._clock()
-        method = method or ("GET" if body is None else "POST")
-        headers = {"Accept": accept}
-        if url.startswith("/api/internal/"):
-            headers["Referer"] = f"{self._url}/"
-        content = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            content = json.dumps(body, separators=(",", ":")).encode()
+    def _chunks(self, reader: SyncResponseBodyReader, host: str) -> Iterator[bytes]:
         try:
-            answer = self._asked_straight(method, url, headers, content, begun, check)
-            if answer is None:
-                request = self._http().build_request(method, url, content=content, headers=headers)
-                with closing(self._followed(request)) as response:
-                    answer = Answer(
-                        response.status_code,
-                        self._whole(response.iter_bytes(), response.status_code, begun, check),
-                        response.headers.get("content-type", ""),
-                        response.headers.get("retry-after"),
-                        _closing(response),
-                    )
+            while (chunk := reader.read_chunk()) is not None:
+                yield chunk.to_bytes()
         except _FOREIGN as error:
-            # Without its chain: foreign messages and their frames may hold the token.
-            raise self._translated(error) from None
-        return answer
+            raise translated(error, host=host, timeout=self._timeout) from None
 
-    def _asked_straight(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        content: bytes | None,
-        begun: float,
-        check: Callable[[], None],
-    ) -> Answer | None:
-        """The answer by a connection of our own; ``None`` where it takes more than that."""
-        if self._straight is None:
-            return None
-        with closing(self._straight.ask(method, url, headers=headers, body=content)) as received:
-            if received.status in _REDIRECTS:
-                return None
-            return Answer(
-                received.status,
-                self._whole(_inflated(received, self._largest), received.status, begun, check),
-                received.header("content-type") or "",
-                received.header("retry-after"),
-                received.hang_up,
-            )
+    # ── one client per scheme and proxy ──
 
-    def _whole(self, pieces: Iterable[bytes], status: int, begun: float, check: Callable[[], None]) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        for part in pieces:
-            size += len(part)
-            if size > self._largest:
-                raise WireError(
-                    "INVALID_RESPONSE",
-                    f"the answer has more than {self._largest / 1e6:,.0f} MB when inflated",
-                    status=status,
-                )
-            if self._clock() > begun + self.longest + size / SLOWEST_RATE:
-                raise WireError("TIMEOUT", f"no whole answer within {self.longest:g} s", status=status)
-            parts.append(part)
-            check()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+    def _client(self, url: str) -> SyncClient:
+        parts = urlsplit(url)
+        origin = parts.scheme, parts.netloc
+        client = self._by_origin.get(origin)
+        # An inherited client would wait for threads that the fork left behind, longer than any timeout.
+        if self._process != os.getpid() and self._by_route:
+            raise _forked()
+        if client is None:
+            with self._lock:
+                if self._closed:
+                    raise TransportError("CONNECTION_ERROR", "the client is closed")
+                client = self._by_origin[origin] = self._routed(parts.scheme, parts.hostname or "", url)
+        return client
 
-    # ── redirects ──
+    def _routed(self, scheme: str, host: str, url: str) -> SyncClient:
+        proxy = self._proxy or _environment_proxy(scheme, host, urlsplit(url).netloc)
+        client = self._by_route.get((scheme, proxy))
+        if client is None:
+            self._process = os.getpid()
+            client = self._by_route[scheme, proxy] = self._built(scheme, proxy)
+        return client
 
-    def _followed(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer after redirects; the HTTP library drops the token on the way to another host."""
-        for _ in range(REDIRECTS + 1):
-            response = self._http().send(request, stream=True)
-            following = response.next_request
-            if following is None:
-                self._refuse_sign_in(request, response)
-                return response
-            response.close()
-            self._refuse_unsafe(request, following, response.status_code)
-            request = following
-        raise WireError(
-            "API_ERROR",
-            f"the server redirects without end, at last to {_place(request)}",
-            hint=_ELSEWHERE,
-            status=response.status_code,
+    def _built(self, scheme: str, proxy: str) -> SyncClient:
+        builder = (
+            SyncClientBuilder()
+            .default_headers({"Accept-Encoding": "gzip"})
+            .user_agent("wats-extract")
+            .gzip(False)  # inflated by the caller, whose size limit is exact
+            .brotli(False)
+            .zstd(False)
+            .deflate(False)
+            .follow_redirects(False)
+            .referer(False)
+            .read_timeout(timedelta(seconds=self._timeout))
+            .connect_timeout(timedelta(seconds=min(self._timeout, CONNECT_SECONDS)))
+            .pool_idle_timeout(timedelta(seconds=IDLE_SECONDS))
+            .pool_max_idle_per_host(self._connections)
+            .no_proxy()
         )
-
-    def _refuse_unsafe(self, request: httpx2.Request, following: httpx2.Request, status: int) -> None:
-        near = (self._host, *_LOOPBACK) if request.url.scheme == "http" else ()
-        if following.url.scheme != "https" and following.url.host not in near:
-            why = "without encryption"
-        elif following.method != "GET" and following.url.origin != request.url.origin:
-            why = "with what was asked, which goes to no other host"
-        else:
-            return
-        raise WireError(
-            "API_ERROR",
-            f"the server redirects to {_place(following)}, {why}; that is not followed",
-            hint=_ELSEWHERE,
-            status=status,
-        )
-
-    def _refuse_sign_in(self, request: httpx2.Request, response: httpx2.Response) -> None:
-        """What another host says of a token that it never saw is no word on the token."""
-        if self._authorized and "authorization" not in request.headers and response.status_code in (401, 403):
-            response.close()
-            raise WireError(
-                "API_ERROR",
-                f"the server redirects to {_place(request)}, which answers HTTP {response.status_code}",
-                hint=_ELSEWHERE,
-                status=response.status_code,
-            )
-
-    # ── errors ──
-
-    def _translated(self, error: Exception) -> WireError:
-        """The error for one of the HTTP library."""
-        reason = (str(error) or type(error).__name__)[:LONGEST_REASON]
-        if refused := _refused_certificate(error):
-            return WireError(
-                "CONNECTION_ERROR",
-                f"the certificate of {self._host} is not trusted: {refused}",
-                hint=_UNTRUSTED,
-                hopeless=True,
-            )
-        match error:
-            case httpx2.ConnectTimeout() | ConnectTimeout():
-                return WireError("TIMEOUT", f"no connection within {min(self._timeout, CONNECT_SECONDS):g} s")
-            case httpx2.TimeoutException() | TimeoutError():
-                return WireError("TIMEOUT", f"no answer within {self._timeout:g} s")
-            case httpx2.DecodingError() | zlib.error():
-                return WireError("INVALID_RESPONSE", f"the answer's compression is broken ({reason})")
-            case httpx2.ProxyError():
-                return WireError(
-                    "CONNECTION_ERROR", f"the proxy lets nothing through ({reason})", hint=_PROXY
-                )
-            case httpx2.HTTPError() | OSError() | HTTPException():
-                return WireError("CONNECTION_ERROR", f"no connection, or it broke ({reason})")
-            case _:
-                return WireError("UNKNOWN_ERROR", f"it cannot be asked for ({reason})")
+        if proxy:
+            builder = builder.proxy(_proxy_builder(proxy))
+        elif scheme == "http":
+            # This client never speaks TLS; without the option it cannot be built where no CAs are installed.
+            builder = builder.danger_accept_invalid_certs(True)
+        if self._private_ca:
+            builder = builder.add_root_certificate_pem(self._private_ca)
+        elif scheme == "https" and (named := os.environ.get("SSL_CERT_FILE")):
+            _certificates(
+                Path(named), f"SSL_CERT_FILE ({named})"
+            )  # pyreqwest ignores one that it cannot read
+        try:
+            return builder.build()
+        except BuilderError as error:
+            raise _no_certificate(self._ca_file or "the system's store", _reason(error)) from None
+        except RuntimeError as error:
+            if "fork" not in str(error):
+                raise
+            raise _forked() from None
 
 
-def _inflated(received: Received, largest: int) -> Iterator[bytes]:
-    """The body as it comes, inflated where it is compressed, and never much more than ``largest``."""
-    parts = received.parts()
-    if (received.header("content-encoding") or "").strip().lower() not in ("gzip", "x-gzip"):
-        yield from parts
-        return
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    for part in parts:
-        while part:
-            yield inflater.decompress(part, largest + 1)
-            part = inflater.unconsumed_tail or inflater.unused_data
-            if inflater.eof and part:  # several compressed texts, one behind the other
-                inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    if not inflater.eof:
-        raise zlib.error("it is cut off")
+def translated(error: Exception, *, host: str, timeout: float) -> TransportError:
+    """The error for one of pyreqwest's.
 
-
-def _has_proxy(url: str) -> bool:
-    """Whether the environment names a proxy on the way to a server; never on the way to this machine."""
-    place = urlsplit(url)
-    if place.hostname in _LOOPBACK:
-        return False
-    proxies = getproxies()
-    return bool(proxies.get(place.scheme) or proxies.get("all")) and not proxy_bypass(place.hostname or "")
-
-
-def _trusted(ca_file: Path | None) -> ssl.SSLContext:
-    """What certificates are verified against.
-
-    Raises:
-        ConfigurationError: a file that is named, by ``ca_file`` or by ``SSL_CERT_FILE``, cannot be read.
+    Args:
+        error: What pyreqwest raised.
+        host: The server that the request was for.
+        timeout: Seconds without a byte that were allowed.
     """
+    reason = _reason(error)
+    if refused := _refused_certificate(error, host):
+        return TransportError(
+            "CONNECTION_ERROR",
+            f"the certificate of {host} is not trusted: {refused}",
+            hint=_UNTRUSTED,
+            permanent=True,
+        )
+    if refused := _refusing_proxy(error):
+        return TransportError("CONNECTION_ERROR", f"the proxy refused to connect ({refused})", hint=_PROXY)
+    match error:
+        case ConnectTimeoutError() if "client error (Connect)" in _causes(error):
+            seconds = min(timeout, CONNECT_SECONDS)
+            return TransportError("TIMEOUT", f"no connection within {seconds:g} s")
+        case RequestTimeoutError() | TimeoutError():
+            return TransportError("TIMEOUT", f"no response within {timeout:g} s")
+        case DecodeError():
+            return TransportError("CONNECTION_ERROR", f"the response broke off or is not HTTP ({reason})")
+        case RequestPanicError():
+            return TransportError("UNKNOWN_ERROR", f"the HTTP library failed ({reason})")
+        case RequestError() | OSError():
+            return TransportError("CONNECTION_ERROR", f"the connection failed ({reason})")
+        case _:
+            return TransportError("UNKNOWN_ERROR", f"the request cannot be sent ({reason})")
+
+
+def _prepared(client: SyncClient, request: Request) -> SyncStreamRequest:
+    builder = client.request(request.method, request.url).headers(request.headers)
+    if request.authorization:
+        builder = builder.header("Authorization", request.authorization, is_sensitive=True)
+    if request.body is not None:
+        builder = builder.body_bytes(request.body)
+    # Without a limit of 0, pyreqwest reads 64 kB of the body before it hands over the head: a server that
+    # sends single bytes would hold it up forever.
+    return builder.streamed_read_buffer_limit(0).build_streamed()
+
+
+def _environment_proxy(scheme: str, host: str, netloc: str) -> str:
+    """The proxy that the environment names for a server, or empty."""
+    if host in LOOPBACK:
+        return ""
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    if not proxy or proxy_bypass(netloc.rpartition("@")[2]):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _proxy_builder(proxy: str) -> ProxyBuilder:
     try:
-        return ssl.create_default_context(cafile=ca_file) if ca_file else httpx2.create_ssl_context()
+        return ProxyBuilder.all(proxy)
+    except ValueError as error:
+        raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
+
+
+def _certificates(file: Path, place: object) -> bytes:
+    """The certificates in a PEM file; ``place`` names it in the error if there are none."""
+    try:
+        ssl.create_default_context(cafile=file)
+        return file.read_bytes()
     except OSError as error:
-        place = ca_file or "the file or folder that SSL_CERT_FILE or SSL_CERT_DIR names"
-        raise ConfigurationError(
-            f"no CA certificate can be read from {place}: {error.strerror or error}",
-            hint="It should be a text file with -----BEGIN CERTIFICATE----- in it (PEM).",
-        ) from None
+        raise _no_certificate(place, error.strerror or str(error)) from None
 
 
-def _refused_certificate(error: BaseException | None) -> str:
-    """Why a certificate was refused, where that is what the error comes from."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message or str(error)
-        error = error.__cause__ or error.__context__
+def _no_certificate(place: object, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"no CA certificate can be read from {place}: {reason}",
+        hint="It should be a text file with -----BEGIN CERTIFICATE----- in it (PEM).",
+    )
+
+
+def _forked() -> ConfigurationError:
+    return ConfigurationError(
+        "this process was forked from one that had made HTTP requests; it cannot make any itself",
+        hint=_FORKED,
+    )
+
+
+# ── what pyreqwest's errors say ──
+
+
+def _causes(error: Exception) -> list[str]:
+    """The messages of an error and its causes, the innermost last."""
+    found = error.details["causes"] if isinstance(error, DetailedPyreqwestError) else None
+    return [cause["message"] for cause in found or ()]
+
+
+def _reason(error: Exception) -> str:
+    message = error.message if isinstance(error, PyreqwestError) else str(error)
+    return ([message or type(error).__name__, *_causes(error)])[-1][:LONGEST_REASON]
+
+
+def _refused_certificate(error: Exception, host: str) -> str:
+    """Why a certificate was refused, or empty."""
+    for cause in _causes(error):
+        if cause.startswith("invalid peer certificate: "):
+            why = cause.removeprefix("invalid peer certificate: ")
+            if why.startswith("certificate not valid for name"):
+                return f"it is not valid for {host!r}"
+            return "nobody known issued it" if why == "UnknownIssuer" else why[:LONGEST_REASON]
     return ""
 
 
-def _closing(response: httpx2.Response) -> Callable[[], None]:
-    stream = response.extensions.get("network_stream")
-    return stream.close if stream is not None else lambda: None
-
-
-def _place(request: httpx2.Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
+def _refusing_proxy(error: Exception) -> str:
+    """Why a proxy opened no tunnel, or empty."""
+    for cause in _causes(error):
+        if cause.startswith("tunnel error: "):
+            why = cause.removeprefix("tunnel error: ")
+            return "407 proxy authorization required" if why == "proxy authorization required" else why
+    return ""
