@@ -142,7 +142,7 @@ def resource_route_is_plain(path: str) -> bool:
 
 
 def sender(url: str, transport: Transport) -> Sender:
-    return Sender(url, token="t", timeout=1, largest=1000, transport=transport)
+    return Sender(url, token="t", largest=1000, transport=transport)
 
 
 def test_a_route_leaves_neither_its_host_nor_the_api() -> None:
@@ -161,7 +161,7 @@ def test_a_route_leaves_neither_its_host_nor_the_api() -> None:
 @pytest.mark.parametrize("route", ["/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx"])
 def test_a_route_arrives_as_it_is(server: Any, route: str) -> None:
     app, url = server()
-    transport = HttpTransport(timeout=1, connections=1)
+    transport = HttpTransport(timeout=1, largest=1000, connections=1)
     try:
         sender(url, transport).send(route, accept="application/json")
     finally:
@@ -178,7 +178,7 @@ def test_a_route_arrives_as_it_is(server: Any, route: str) -> None:
 )
 def test_what_is_no_route_is_not_sent(server: Any, route: str) -> None:
     app, url = server()
-    transport = HttpTransport(timeout=1, connections=1)
+    transport = HttpTransport(timeout=1, largest=1000, connections=1)
     try:
         with pytest.raises(TransportError):
             sender(url, transport).send(route, accept="application/json")

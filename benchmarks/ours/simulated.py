@@ -27,13 +27,13 @@ URL = "http://127.0.0.1"
 
 
 def transport(app: App) -> Transport:
-    """A transport that responds at once; the body is already inflated."""
+    """A transport that responds at once."""
 
     def send(request: http.Request) -> http.Response:
         path, _, query = request.url.removeprefix(URL).partition("?")
         _, body, headers = app.answer(Request("GET", path, query, {"accept-encoding": "gzip"}, b""))
         body = gzip.decompress(body) if headers else body
-        return http.Response(200, {"content-type": "application/json"}, [body])
+        return http.Response(200, {"content-type": "application/json"}, body)
 
     return send
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,13 +20,12 @@ def respond(
     json: Any = None,
     text: str = "",
     content: bytes = b"",
-    body: Iterable[bytes] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A response with one kind of body; ``body`` is one that arrives in pieces."""
+    """A response with one kind of body."""
     if json is not None:
         content = json_module.dumps(json, separators=(",", ":")).encode()
-    return Response(status, headers or {}, body or [content or text.encode()])
+    return Response(status, headers or {}, content or text.encode())
 
 
 def path(request: Request) -> str:
@@ -71,6 +70,6 @@ def mock(handler: Callable[[httpx2.Request], httpx2.Response]) -> Transport:
             raise TransportError("TIMEOUT", str(error)) from None
         except httpx2.HTTPError as error:
             raise TransportError("CONNECTION_ERROR", str(error)) from None
-        return Response(found.status_code, dict(found.headers), [found.content])
+        return Response(found.status_code, dict(found.headers), found.content)
 
     return transport

@@ -17,14 +17,14 @@ from weakref import WeakSet
 from wats_extract import events
 from wats_extract.errors import Interrupted, RequestBudgetSpent, RequestError, Unreadable
 from wats_extract.flow import Reply
-from wats_extract.http.background import in_background
 from wats_extract.http.error_responses import ErrorResponses
 from wats_extract.http.in_flight import InFlight
+from wats_extract.http.interruptible import interruptible
 from wats_extract.http.retry import RetryPolicy, retry_after, worth_another_try
-from wats_extract.http.sender import Body, Received, Sender
+from wats_extract.http.sender import Body, Sender
 from wats_extract.http.shared_budget import SharedBudget
 from wats_extract.http.throttle import Throttle
-from wats_extract.http.transport import HttpTransport, Transport, TransportError
+from wats_extract.http.transport import RESPONSE_TIMEOUTS, HttpTransport, Response, Transport, TransportError
 from wats_extract.masking import Mask, credentials
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Connection:
         max_in_flight: The most concurrent requests.
         max_requests: Stop cleanly after this many requests; ``None`` for no limit.
         timeout: Seconds without a byte after which a request fails; a whole response may take five times as
-            long, and a large one longer.
+            long.
         largest_response: The most bytes of a response, inflated.
         ca_file: A private CA's certificate, in PEM, trusted in addition to the system's CAs; ``None`` for
             those alone.
@@ -151,7 +151,7 @@ class Client:
         return part
 
     def stop(self) -> None:
-        """End every wait and refuse further requests, in all threads."""
+        """End every wait and refuse further requests; those in flight in other threads are finished."""
         self._stopping.set()
         with self._shared.lock:
             parts = list(self._parts)
@@ -241,12 +241,12 @@ class Client:
         call.began = shared.clock()
         with self._places, shared.throttle.slot(self._wait, kind=kind(call.url)) as request:
             self._count_request()
-            received = self._received(call)
-            request.answered(received.status, len(received.body))
-        shared.count_bytes(len(received.body))
-        reply = Reply(received.status, received.body, call.url, received.content_type)
+            response = self._response(call)
+            request.answered(response.status, len(response.body))
+        shared.count_bytes(len(response.body))
+        reply = Reply(response.status, response.body, call.url, response.headers.get("content-type", ""))
         if reply.status != 200:
-            raise shared.refusal(reply, retry_after(received.retry_after))
+            raise shared.refusal(reply, retry_after(response.headers.get("retry-after")))
         try:
             value = call.decode(reply)
         except Unreadable as error:
@@ -255,7 +255,7 @@ class Client:
         shared.responded()
         return value
 
-    def _received(self, call: _Call[T]) -> Received:
+    def _response(self, call: _Call[T]) -> Response:
         shared = self._shared
         with shared.in_flight.waiting(call.url.partition("?")[0]):
             try:
@@ -363,13 +363,14 @@ class _Shared:
         self._sender = Sender(
             connection.url,
             token=connection.token,
-            timeout=connection.timeout,
             largest=connection.largest_response,
             transport=transport,
-            clock=clock,
         )
         self.in_flight = InFlight(
-            self.announce, clock, timeout=connection.timeout, longest=self._sender.longest
+            self.announce,
+            clock,
+            timeout=connection.timeout,
+            longest=RESPONSE_TIMEOUTS * connection.timeout,
         )
 
     def close(self) -> None:
@@ -377,20 +378,17 @@ class _Shared:
         if self._network:
             self._network.close()
 
-    def send(self, call: _Call[T], *, check: Callable[[], None]) -> Received:
-        """Send a request once and read its response; ``check`` may raise at any time to stop waiting.
+    def send(self, call: _Call[T], *, check: Callable[[], None]) -> Response:
+        """Send a request once; ``check`` may raise to stop waiting, if this is the main thread.
 
         Raises:
             TransportError: there was no usable response.
         """
 
-        def send() -> Received:
-            return self._sender.send(
-                call.url, accept=call.accept, body=call.body, method=call.method, check=check
-            )
+        def send() -> Response:
+            return self._sender.send(call.url, accept=call.accept, body=call.body, method=call.method)
 
-        # A fake does not block, so it may run in the caller's thread.
-        return in_background(send, check=check) if self._network else send()
+        return interruptible(send, check=check) if self._network else send()
 
     def announce(self, reason: str, seconds: float) -> None:
         """Tell the listener about a wait."""
@@ -436,6 +434,7 @@ class _Shared:
 def _network(connection: Connection) -> HttpTransport:
     return HttpTransport(
         timeout=connection.timeout,
+        largest=connection.largest_response,
         connections=connection.max_in_flight + 1,
         ca_file=connection.ca_file,
         proxy=connection.proxy,

@@ -1,4 +1,4 @@
-"""Send a request to the WATS server and read the whole response: redirects, limits of size and time.
+"""Send a request to the WATS server: where the token goes, redirects, and the limit of size.
 
 Nothing here retries.
 """
@@ -7,21 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import unquote, urljoin, urlsplit
 
 from wats_extract.http.transport import LOOPBACK, Request, Response, Transport, TransportError
-
-RESPONSE_TIMEOUTS = 5
-"""How many times ``timeout`` a whole response may take; single bytes would otherwise keep it open forever."""
-
-SLOWEST_RATE = 16 * 1024
-"""Bytes per second at which a large response may take longer than that."""
 
 REDIRECTS = 5
 """The most redirects in a row that are followed."""
@@ -38,77 +29,42 @@ _ELSEWHERE = (
 Body: TypeAlias = Mapping[str, str | int | bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A whole response, inflated."""
-
-    status: int
-    body: bytes = field(repr=False)
-    content_type: str
-    retry_after: str | None
-
-
 class Sender:
     """Sends requests to one server. Thread-safe.
 
     Args:
         url: The server's address, without ``/api``.
         token: Sent verbatim after ``Authorization: Basic``, to this server and to no other.
-        timeout: Seconds without a byte after which the transport gives up.
         largest: The most bytes of a response, inflated.
         transport: Sends a single request.
-        clock: Monotonic seconds.
-
-    Attributes:
-        longest: Seconds that a small response may take as a whole.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str,
-        timeout: float,
-        largest: int,
-        transport: Transport,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.longest = RESPONSE_TIMEOUTS * timeout
+    def __init__(self, url: str, *, token: str, largest: int, transport: Transport) -> None:
         self._url = url.rstrip("/")
         self._host = urlsplit(url).hostname or ""
         self._authorization = f"Basic {token}" if token else ""
-        self._largest, self._transport, self._clock = largest, transport, clock
+        self._largest, self._transport = largest, transport
 
-    def send(
-        self,
-        target: str,
-        *,
-        accept: str,
-        body: Body | None = None,
-        method: str = "",
-        check: Callable[[], None] = lambda: None,
-    ) -> Received:
-        """Send one request, follow its redirects and read the whole response.
+    def send(self, target: str, *, accept: str, body: Body | None = None, method: str = "") -> Response:
+        """Send one request and follow its redirects.
 
         Args:
             target: Path and query, percent-encoded.
             accept: The content types that will do.
             body: Sent as JSON.
             method: The HTTP method; default: ``POST`` with a body, otherwise ``GET``.
-            check: Called for each piece of the response; may raise to stop.
 
         Raises:
-            TransportError: there was no whole response, or it broke a limit.
+            TransportError: there was no complete response, or it was too large.
         """
-        deadline = self._clock() + self.longest
-        with closing(self._followed(self._request(target, accept, body, method))) as response:
-            pieces = _inflated(response, self._largest)
-            return Received(
-                response.status,
-                self._whole(pieces, response.status, deadline, check),
-                response.headers.get("content-type", ""),
-                response.headers.get("retry-after"),
+        response = self._followed(self._request(target, accept, body, method))
+        if len(response.body) > self._largest:
+            raise TransportError(
+                "INVALID_RESPONSE",
+                f"the response has more than {self._largest / 1e6:,.0f} MB when inflated",
+                status=response.status,
             )
+        return response
 
     def _request(self, target: str, accept: str, body: Body | None, method: str) -> Request:
         if not _is_target(target):
@@ -123,26 +79,6 @@ class Sender:
         method = method or ("GET" if content is None else "POST")
         return Request(method, self._url + target, headers, self._authorization, content)
 
-    def _whole(
-        self, pieces: Iterable[bytes], status: int, deadline: float, check: Callable[[], None]
-    ) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        for part in pieces:
-            size += len(part)
-            if size > self._largest:
-                raise TransportError(
-                    "INVALID_RESPONSE",
-                    f"the response has more than {self._largest / 1e6:,.0f} MB when inflated",
-                    status=status,
-                )
-            if self._clock() > deadline + size / SLOWEST_RATE:
-                message = f"no complete response within {self.longest:g} s"
-                raise TransportError("TIMEOUT", message, status=status)
-            parts.append(part)
-            check()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
     # ── redirects ──
 
     def _followed(self, request: Request) -> Response:
@@ -153,7 +89,6 @@ class Sender:
             if response.status not in _REDIRECTING or location is None:
                 self._refuse_sign_in(request, response)
                 return response
-            response.close()
             following = _redirected(request, response.status, location)
             self._refuse_unsafe(request, following, response.status)
             request = following
@@ -177,7 +112,6 @@ class Sender:
     def _refuse_sign_in(self, request: Request, response: Response) -> None:
         """Another server's 401 says nothing about the token, because that server never saw it."""
         if self._authorization and not request.authorization and response.status in (401, 403):
-            response.close()
             raise _no_redirect(
                 f"the server redirects to {_place(request.url)}, which responds with HTTP {response.status}",
                 response.status,
@@ -229,36 +163,3 @@ def _is_upgrade(url: str, following: str) -> bool:
 def _place(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-# ── compression ──
-
-
-def _inflated(response: Response, largest: int) -> Iterator[bytes]:
-    """The body as it arrives, inflated if it is gzip, in pieces of not much more than ``largest`` bytes."""
-    if response.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip"):
-        yield from response.body
-        return
-    inflater, empty = _inflater(), True
-    try:
-        for part in response.body:
-            while part:
-                empty = False
-                yield inflater.decompress(part, largest + 1)
-                part = inflater.unconsumed_tail or inflater.unused_data
-                if inflater.eof and part:  # gzip allows several compressed members in a row
-                    inflater = _inflater()
-    except zlib.error as error:
-        raise _broken_compression(str(error), response.status) from None
-    if not (inflater.eof or empty):
-        raise _broken_compression("it is cut off", response.status)
-
-
-def _inflater() -> zlib._Decompress:
-    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-
-
-def _broken_compression(reason: str, status: int) -> TransportError:
-    return TransportError(
-        "INVALID_RESPONSE", f"the response's compression is broken ({reason})", status=status
-    )

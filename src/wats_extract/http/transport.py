@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from pyreqwest.exceptions import (
     ConnectTimeoutError,
     DecodeError,
     DetailedPyreqwestError,
+    NetworkError,
     PyreqwestError,
     RequestError,
     RequestPanicError,
@@ -37,6 +39,9 @@ from wats_extract.errors import ConfigurationError
 CONNECT_SECONDS = 15.0
 """The longest wait for a connection: a running server accepts one much sooner than it responds."""
 
+RESPONSE_TIMEOUTS = 5
+"""How many times ``timeout`` a whole response may take; single bytes would otherwise keep it open forever."""
+
 IDLE_SECONDS = 30.0
 """Idle connections are closed after this time: firewalls on the way may drop them silently."""
 
@@ -45,7 +50,9 @@ LONGEST_REASON = 200
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-_HEADERS = ("content-encoding", "content-type", "location", "retry-after")
+_HEADERS = ("content-type", "location", "retry-after")
+_PIECE = 2**20
+"""Bytes of a body that are copied at a time. Smaller buffers stay in the heap and fragment it."""
 _FOREIGN = (PyreqwestError, RuntimeError, ValueError, OSError)
 """What pyreqwest raises: its own errors, and Python's for malformed values, closed clients and forks."""
 
@@ -100,20 +107,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The response to one request, redirects and errors included; its body is still to be read.
+    """The response to one request, which may be a redirect or an error.
 
     Attributes:
         status: The HTTP status.
         headers: The headers that matter here, by lower-case name; of repeated headers the first.
-        body: The body as it arrives, still compressed. Iterating raises :class:`TransportError` if the
-            connection breaks.
-        close: Releases the connection. It can be reused if the body was read to its end.
+        body: The body, inflated. A body above the limit of size is cut off one byte above it.
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Iterable[bytes] = ()
-    close: Callable[[], None] = lambda: None
+    body: bytes = field(default=b"", repr=False)
 
 
 Transport: TypeAlias = Callable[[Request], Response]
@@ -132,6 +136,7 @@ class HttpTransport:
 
     Args:
         timeout: Seconds without a byte after which a request fails.
+        largest: Bytes of a body, inflated, after which the rest is not read.
         connections: The most idle connections to keep.
         ca_file: A private CA's certificate, in PEM.
         proxy: The proxy's URL; may hold a user and a password.
@@ -141,9 +146,15 @@ class HttpTransport:
     """
 
     def __init__(
-        self, *, timeout: float, connections: int, ca_file: Path | None = None, proxy: str = ""
+        self,
+        *,
+        timeout: float,
+        largest: int,
+        connections: int,
+        ca_file: Path | None = None,
+        proxy: str = "",
     ) -> None:
-        self._timeout, self._connections = timeout, connections
+        self._timeout, self._largest, self._connections = timeout, largest, connections
         self._ca_file, self._proxy = ca_file, proxy
         self._private_ca = _certificates(ca_file, ca_file) if ca_file else b""
         self._lock = threading.Lock()
@@ -153,29 +164,29 @@ class HttpTransport:
         self._by_origin: dict[tuple[str, str], SyncClient] = {}
 
     def __call__(self, request: Request) -> Response:
-        """Send a request and wait for the response's head.
+        """Send a request and read the response.
 
         Raises:
-            TransportError: there was no response.
+            TransportError: there was no complete response.
             ConfigurationError: a CA certificate or a proxy cannot be used, or this process was forked from
                 one that had made requests.
         """
-        host = urlsplit(request.url).hostname or ""
+        began = time.monotonic()
         try:
-            exchange = _prepared(self._client(request.url), request)
-            response = exchange.__enter__()
+            with self._prepared(request) as response:
+                return Response(
+                    response.status,
+                    {name: value for name in _HEADERS if (value := response.get_header(name)) is not None},
+                    self._body(response.body_reader),
+                )
         except _FOREIGN as error:
+            host = urlsplit(request.url).hostname or ""
+            seconds = time.monotonic() - began
             # `from None`: messages and frames of the HTTP library may hold the token.
-            raise translated(error, host=host, timeout=self._timeout) from None
-        return Response(
-            response.status,
-            {name: value for name in _HEADERS if (value := response.get_header(name)) is not None},
-            self._chunks(response.body_reader, host),
-            lambda: exchange.__exit__(None, None, None),
-        )
+            raise translated(error, host=host, timeout=self._timeout, seconds=seconds) from None
 
     def close(self) -> None:
-        """Close all connections. Requests that wait for a response fail at once."""
+        """Close all connections. Requests in flight fail at once."""
         with self._lock:
             self._closed = True
             clients = list(self._by_route.values())
@@ -183,12 +194,28 @@ class HttpTransport:
             for client in clients:
                 client.close()
 
-    def _chunks(self, reader: SyncResponseBodyReader, host: str) -> Iterator[bytes]:
-        try:
-            while (chunk := reader.read_chunk()) is not None:
-                yield chunk.to_bytes()
-        except _FOREIGN as error:
-            raise translated(error, host=host, timeout=self._timeout) from None
+    def _prepared(self, request: Request) -> SyncStreamRequest:
+        builder = self._client(request.url).request(request.method, request.url).headers(request.headers)
+        if request.authorization:
+            builder = builder.header("Authorization", request.authorization, is_sensitive=True)
+        if request.body is not None:
+            builder = builder.body_bytes(request.body)
+        # Up to this limit pyreqwest reads the body together with the head. Only that can be ended by closing
+        # the client; what is read later blocks until it times out.
+        return builder.streamed_read_buffer_limit(self._largest + 1).build_streamed()
+
+    def _body(self, reader: SyncResponseBodyReader) -> bytes:
+        """The body as far as it was read with the head: all of it, or one byte above the limit of size."""
+        parts: list[bytes] = []
+        left = self._largest + 1
+        while left:
+            asked = min(left, _PIECE)
+            part = reader.read(asked)
+            parts.append(part.to_bytes() if part else b"")
+            left -= len(parts[-1])
+            if len(parts[-1]) < asked:  # only at the end; a further read would release the GIL for nothing
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     # ── one client per scheme and proxy ──
 
@@ -217,9 +244,8 @@ class HttpTransport:
     def _built(self, scheme: str, proxy: str) -> SyncClient:
         builder = (
             SyncClientBuilder()
-            .default_headers({"Accept-Encoding": "gzip"})
             .user_agent("wats-extract")
-            .gzip(False)  # inflated by the caller, whose size limit is exact
+            .gzip(True)
             .brotli(False)
             .zstd(False)
             .deflate(False)
@@ -227,6 +253,7 @@ class HttpTransport:
             .referer(False)
             .read_timeout(timedelta(seconds=self._timeout))
             .connect_timeout(timedelta(seconds=min(self._timeout, CONNECT_SECONDS)))
+            .timeout(timedelta(seconds=RESPONSE_TIMEOUTS * self._timeout))
             .pool_idle_timeout(timedelta(seconds=IDLE_SECONDS))
             .pool_max_idle_per_host(self._connections)
             .no_proxy()
@@ -252,13 +279,14 @@ class HttpTransport:
             raise _forked() from None
 
 
-def translated(error: Exception, *, host: str, timeout: float) -> TransportError:
+def translated(error: Exception, *, host: str, timeout: float, seconds: float) -> TransportError:
     """The error for one of pyreqwest's.
 
     Args:
         error: What pyreqwest raised.
         host: The server that the request was for.
         timeout: Seconds without a byte that were allowed.
+        seconds: How long the request had taken.
     """
     reason = _reason(error)
     if refused := _refused_certificate(error, host):
@@ -270,12 +298,15 @@ def translated(error: Exception, *, host: str, timeout: float) -> TransportError
         )
     if refused := _refusing_proxy(error):
         return TransportError("CONNECTION_ERROR", f"the proxy refused to connect ({refused})", hint=_PROXY)
+    if _is_broken_compression(error):
+        return TransportError("INVALID_RESPONSE", f"the response's compression is broken ({reason})")
     match error:
-        case ConnectTimeoutError() if "client error (Connect)" in _causes(error):
-            seconds = min(timeout, CONNECT_SECONDS)
-            return TransportError("TIMEOUT", f"no connection within {seconds:g} s")
-        case RequestTimeoutError() | TimeoutError():
+        case ConnectTimeoutError() if _CONNECTING in _causes(error):
+            return TransportError("TIMEOUT", f"no connection within {min(timeout, CONNECT_SECONDS):g} s")
+        case RequestTimeoutError() | TimeoutError() if seconds < RESPONSE_TIMEOUTS * timeout:
             return TransportError("TIMEOUT", f"no response within {timeout:g} s")
+        case RequestTimeoutError() | TimeoutError():
+            return TransportError("TIMEOUT", f"no complete response within {RESPONSE_TIMEOUTS * timeout:g} s")
         case DecodeError():
             return TransportError("CONNECTION_ERROR", f"the response broke off or is not HTTP ({reason})")
         case RequestPanicError():
@@ -284,17 +315,6 @@ def translated(error: Exception, *, host: str, timeout: float) -> TransportError
             return TransportError("CONNECTION_ERROR", f"the connection failed ({reason})")
         case _:
             return TransportError("UNKNOWN_ERROR", f"the request cannot be sent ({reason})")
-
-
-def _prepared(client: SyncClient, request: Request) -> SyncStreamRequest:
-    builder = client.request(request.method, request.url).headers(request.headers)
-    if request.authorization:
-        builder = builder.header("Authorization", request.authorization, is_sensitive=True)
-    if request.body is not None:
-        builder = builder.body_bytes(request.body)
-    # Without a limit of 0, pyreqwest reads 64 kB of the body before it hands over the head: a server that
-    # sends single bytes would hold it up forever.
-    return builder.streamed_read_buffer_limit(0).build_streamed()
 
 
 def _environment_proxy(scheme: str, host: str, netloc: str) -> str:
@@ -338,7 +358,13 @@ def _forked() -> ConfigurationError:
     )
 
 
-# ── what pyreqwest's errors say ──
+# ── what pyreqwest's errors say: the causes are texts of the libraries below it ──
+
+_CONNECTING = "client error (Connect)"
+_IN_BODY = "error decoding response body"
+_IN_TRANSFER = "error reading a body from connection"
+_CERTIFICATE = "invalid peer certificate: "
+_TUNNEL = "tunnel error: "
 
 
 def _causes(error: Exception) -> list[str]:
@@ -354,19 +380,27 @@ def _reason(error: Exception) -> str:
 
 def _refused_certificate(error: Exception, host: str) -> str:
     """Why a certificate was refused, or empty."""
-    for cause in _causes(error):
-        if cause.startswith("invalid peer certificate: "):
-            why = cause.removeprefix("invalid peer certificate: ")
-            if why.startswith("certificate not valid for name"):
-                return f"it is not valid for {host!r}"
-            return "nobody known issued it" if why == "UnknownIssuer" else why[:LONGEST_REASON]
-    return ""
+    why = _cause(error, _CERTIFICATE)
+    if why.startswith("certificate not valid for name"):
+        return f"it is not valid for {host!r}"
+    return "nobody known issued it" if why == "UnknownIssuer" else why[:LONGEST_REASON]
 
 
 def _refusing_proxy(error: Exception) -> str:
     """Why a proxy opened no tunnel, or empty."""
-    for cause in _causes(error):
-        if cause.startswith("tunnel error: "):
-            why = cause.removeprefix("tunnel error: ")
-            return "407 proxy authorization required" if why == "proxy authorization required" else why
-    return ""
+    why = _cause(error, _TUNNEL)
+    return f"407 {why}" if why == "proxy authorization required" else why
+
+
+def _cause(error: Exception, beginning: str) -> str:
+    """What follows the beginning of a cause, or empty."""
+    found = (cause.removeprefix(beginning) for cause in _causes(error) if cause.startswith(beginning))
+    return next(found, "")
+
+
+def _is_broken_compression(error: Exception) -> bool:
+    """Whether the body arrived and could not be inflated."""
+    causes = _causes(error)
+    return (
+        isinstance(error, (DecodeError, NetworkError)) and _IN_BODY in causes and _IN_TRANSFER not in causes
+    )
