@@ -18,7 +18,7 @@ from wats_extract import events
 from wats_extract.errors import Interrupted, RequestBudgetSpent, RequestError, Unreadable
 from wats_extract.flow import Reply
 from wats_extract.http.error_responses import ErrorResponses
-from wats_extract.http.in_flight import InFlight
+from wats_extract.http.in_flight import InFlightRequests
 from wats_extract.http.interruptible import interruptible
 from wats_extract.http.retry import RetryPolicy, retry_after, worth_another_try
 from wats_extract.http.sender import Body, Sender
@@ -128,7 +128,7 @@ class Client:
 
     def useful_threads(self) -> int:
         """How many threads can send requests without waiting for one another."""
-        return self._shared.throttle.places
+        return self._shared.throttle.concurrency
 
     def part(self, *, max_in_flight: int | None = None, keeping: object = None) -> Client:
         """A client that can be stopped by itself and may have a lower limit of concurrent requests.
@@ -366,7 +366,7 @@ class _Shared:
             largest=connection.largest_response,
             transport=transport,
         )
-        self.in_flight = InFlight(
+        self.in_flight = InFlightRequests(
             self.announce,
             clock,
             timeout=connection.timeout,

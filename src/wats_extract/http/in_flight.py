@@ -13,7 +13,7 @@ Announce: TypeAlias = Callable[[str, float], None]
 """Takes the reason for a wait and how many seconds it may last; 0 means that it is over."""
 
 
-class InFlight:
+class InFlightRequests:
     """The requests that wait for their response now. Thread-safe.
 
     Args:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from pyreqwest.client import SyncClient, SyncClientBuilder
@@ -49,10 +49,15 @@ LONGEST_REASON = 200
 """Characters kept of an error message of the HTTP library, which may quote the URL."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""The names of this machine."""
+
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 _HEADERS = ("content-type", "location", "retry-after")
+
 _PIECE = 2**20
 """Bytes of a body that are copied at a time. Smaller buffers stay in the heap and fragment it."""
+
 _FOREIGN = (PyreqwestError, RuntimeError, ValueError, OSError)
 """What pyreqwest raises: its own errors, and Python's for malformed values, closed clients and forks."""
 
@@ -220,26 +225,24 @@ class HttpTransport:
     # ── one client per scheme and proxy ──
 
     def _client(self, url: str) -> SyncClient:
-        parts = urlsplit(url)
-        origin = parts.scheme, parts.netloc
-        client = self._by_origin.get(origin)
-        # An inherited client would wait for threads that the fork left behind, longer than any timeout.
-        if self._process != os.getpid() and self._by_route:
+        """The client for a URL."""
+        if self._by_route and self._process != os.getpid():
+            # An inherited client would wait for threads that the fork left behind, longer than any timeout.
             raise _forked()
-        if client is None:
-            with self._lock:
-                if self._closed:
-                    raise TransportError("CONNECTION_ERROR", "the client is closed")
-                client = self._by_origin[origin] = self._routed(parts.scheme, parts.hostname or "", url)
-        return client
+        parts = urlsplit(url)
+        client = self._by_origin.get((parts.scheme, parts.netloc))
+        return client or self._added(parts)
 
-    def _routed(self, scheme: str, host: str, url: str) -> SyncClient:
-        proxy = self._proxy or _environment_proxy(scheme, host, urlsplit(url).netloc)
-        client = self._by_route.get((scheme, proxy))
-        if client is None:
-            self._process = os.getpid()
-            client = self._by_route[scheme, proxy] = self._built(scheme, proxy)
-        return client
+    def _added(self, parts: SplitResult) -> SyncClient:
+        with self._lock:
+            if self._closed:
+                raise TransportError("CONNECTION_ERROR", "the client is closed")
+            route = parts.scheme, self._proxy or _environment_proxy(parts)
+            if route not in self._by_route:
+                self._process = os.getpid()
+                self._by_route[route] = self._built(*route)
+            client = self._by_origin[parts.scheme, parts.netloc] = self._by_route[route]
+            return client
 
     def _built(self, scheme: str, proxy: str) -> SyncClient:
         builder = (
@@ -266,9 +269,8 @@ class HttpTransport:
         if self._private_ca:
             builder = builder.add_root_certificate_pem(self._private_ca)
         elif scheme == "https" and (named := os.environ.get("SSL_CERT_FILE")):
-            _certificates(
-                Path(named), f"SSL_CERT_FILE ({named})"
-            )  # pyreqwest ignores one that it cannot read
+            # pyreqwest ignores a file that it cannot read.
+            _certificates(Path(named), f"SSL_CERT_FILE ({named})")
         try:
             return builder.build()
         except BuilderError as error:
@@ -317,19 +319,21 @@ def translated(error: Exception, *, host: str, timeout: float, seconds: float) -
             return TransportError("UNKNOWN_ERROR", f"the request cannot be sent ({reason})")
 
 
-def _environment_proxy(scheme: str, host: str, netloc: str) -> str:
-    """The proxy that the environment names for a server, or empty."""
-    if host in LOOPBACK:
+def _environment_proxy(parts: SplitResult) -> str:
+    """The proxy that the environment names for a URL, or empty."""
+    if parts.hostname in LOOPBACK:
         return ""
     proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all") or ""
-    if not proxy or proxy_bypass(netloc.rpartition("@")[2]):
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return ""
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _proxy_builder(proxy: str) -> ProxyBuilder:
     try:
+        if urlsplit(proxy).scheme not in _PROXY_SCHEMES:  # pyreqwest would connect without a proxy
+            raise ValueError(f"its URL should begin with one of {', '.join(_PROXY_SCHEMES)}")
         return ProxyBuilder.all(proxy)
     except ValueError as error:
         raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
