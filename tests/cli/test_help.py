@@ -16,7 +16,7 @@ from wats_extract.cli.command import Command
 
 from .conftest import Desk
 
-HEAVY = {"pyarrow", "duckdb", "pydantic", "polars", "httpx2", "msgspec", "ruamel", "numpy"}
+HEAVY = {"pyarrow", "duckdb", "pydantic", "polars", "pyreqwest", "msgspec", "ruamel", "numpy"}
 """Libraries that take long to import."""
 
 

@@ -128,11 +128,11 @@ def test_the_log_reports_a_long_wait_once() -> None:
 def test_a_wait_that_ends_early_disappears_and_is_not_reported_twice() -> None:
     clock = Clock()
     wait = Wait(clock)
-    assert wait.update(events.Waiting("no answer yet to /api/A", 110.0))
+    assert wait.update(events.Waiting("no response yet from /api/A", 110.0))
     clock.now = 3.0
-    assert str(wait) == "no answer yet to /api/A, next try in 107 s"
+    assert str(wait) == "no response yet from /api/A, next try in 107 s"
     assert not wait.update(events.Waiting("HTTP 429", 41.0))
-    assert not wait.update(events.Waiting("no answer yet to /api/A", 0))
+    assert not wait.update(events.Waiting("no response yet from /api/A", 0))
     assert str(wait) == ""
     assert not wait.update(events.Waiting("HTTP 429", 41.0)), "a longer wait was reported already"
     assert str(wait) == "HTTP 429, next try in 41 s"

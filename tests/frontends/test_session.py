@@ -47,7 +47,7 @@ def test_importing_the_package_does_not_import_its_dependencies() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    heavy = {"duckdb", "polars", "pyarrow", "pydantic", "httpx2", "rich", "altair"}
+    heavy = {"duckdb", "polars", "pyarrow", "pydantic", "pyreqwest", "rich", "altair"}
     assert not heavy & set(loaded)
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+from tests.http.fakes import mock
 
 from wats_extract.cursor import Cursor
 from wats_extract.flow import Chunk, Known, Result, Row, Selection, Window
@@ -104,7 +105,7 @@ class Listing:
         """A client of this server that waits in simulated time only."""
         time = Time()
         connection = Connection("http://wats.test", "dG9rZW4=", requests_per_minute=None, **limits)
-        return Client(connection, transport=httpx2.MockTransport(self), stopping=time, clock=time)
+        return Client(connection, transport=mock(self), stopping=time, clock=time)
 
 
 _PLACES: dict[str, Callable[[Report], Any]] = {

@@ -16,6 +16,7 @@ import httpx2
 import pyarrow as pa
 import pytest
 from tests.conftest import TOKEN
+from tests.http.fakes import mock
 from tests.readers.simulated import Listing, Time, outcomes, read_keys, reading, reports, rows
 
 from wats_extract.errors import (
@@ -129,7 +130,7 @@ class Server:
         limits = {"requests_per_minute": None, "max_in_flight": 4, **limits}
         client = Client(
             Connection("http://wats.test", TOKEN, **limits),
-            transport=httpx2.MockTransport(self),
+            transport=mock(self),
             stopping=time,
             clock=time,
         )

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.http.fakes import mock
 from tests.readers.simulated import Listing, Report, in_order, reading, reports, rows
 
 from wats_extract import events
@@ -103,7 +104,7 @@ def test_the_number_of_requests_is_close_to_the_number_of_pages(count: int) -> N
         return [Row(str(number), number, number) for number in json.loads(body)]
 
     connection = Connection("http://wats.test", requests_per_minute=None)
-    with Client(connection, transport=httpx2.MockTransport(answer)) as client:
+    with Client(connection, transport=mock(answer)) as client:
         found = keyset.pages(HEADERS, client, Selection(), cursor=None, rows=numbers_only, query={})
         assert [row.version for row in every(found)] == list(range(1, count + 1))
     assert len(asked) <= math.ceil(count / 10_000) + 2

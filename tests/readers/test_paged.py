@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import httpx2
 import pytest
 from tests.conftest import TOKEN
+from tests.http.fakes import mock
 from tests.readers.simulated import Listing, Time, outcomes, read_keys, reading, reports
 
 from wats_extract.errors import RequestBudgetSpent, TokenRefused, TooManyFailures
@@ -186,7 +186,7 @@ def test_an_error_is_raised_after_the_pages_before_it() -> None:
     server = Listing(reports(range(60)))
     client = Client(
         Connection("http://wats.test", max_requests=2, requests_per_minute=None),
-        transport=httpx2.MockTransport(server),
+        transport=mock(server),
     )
     chunks: list[Chunk] = []
     with pytest.raises(RequestBudgetSpent):

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.http.fakes import mock
 from tests.readers.simulated import Time, reading
 
 from wats_extract.cursor import StartCursor
@@ -107,7 +108,7 @@ def pages(
 ) -> Iterator[Page]:
     time = Time()
     connection = Connection("http://wats.test", requests_per_minute=None)
-    transport = httpx2.MockTransport(server)
+    transport = mock(server)
     with Client(connection, transport=transport, stopping=time, clock=time) as client:
         where = reading("uut_reports", client, Selection(**selection), cursor=cursor)
         yield from TimeWindows("App/UutReport", cap=cap, now=lambda: now).pages(*where, read, {})
