@@ -153,7 +153,7 @@ def test_a_route_leaves_neither_its_host_nor_the_api() -> None:
 
 
 @pytest.mark.parametrize("route", ["/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx"])
-def test_a_route_arrives_as_it_is(server: Any, route: str) -> None:
+def test_a_route_arrives_as_it_is(server: Server, route: str) -> None:
     app, url = server()
     transport = HttpTransport(timeout=1, largest=1000, connections=1)
     try:
@@ -170,7 +170,7 @@ def test_a_route_arrives_as_it_is(server: Any, route: str) -> None:
         *("/api/../x", "/api/%2e%2E/x", "/api/.", "/api/x/%2e", "/api\\..\\x", "/api/x#y", "/api/ü", "/\x00"),
     ],
 )
-def test_what_is_no_route_is_not_sent(server: Any, route: str) -> None:
+def test_what_is_no_route_is_not_sent(server: Server, route: str) -> None:
     app, url = server()
     transport = HttpTransport(timeout=1, largest=1000, connections=1)
     try:
