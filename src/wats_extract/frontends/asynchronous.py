@@ -53,9 +53,9 @@ class AsyncMethods(ABC):
     async def afetch(self, resource: str, keys: Iterable[str], **how: Any) -> Fetched:
         """The same as :meth:`fetch`, for asyncio: it works in a thread.
 
-        Several calls at the same time share the connection's request budget. Cancelling the task stops the
-        work: waits end at once, no request follows, and requests in flight end by the connection's
-        ``timeout``.
+        Routes, keys and memory are those of :meth:`fetch`. Several calls at the same time share the
+        connection's request budget. Cancelling the task stops the work: waits end at once, no request follows,
+        and requests in flight end by the connection's ``timeout``.
 
         Args:
             resource: The resource's name; ``wats-extract resources`` lists them.
@@ -79,7 +79,8 @@ class AsyncMethods(ABC):
     ) -> AsyncGenerator[Result[dict[str, Any]]]:
         """The same as :meth:`fetch_each`, for asyncio: a thread waits for each outcome.
 
-        Cancelling works as for :meth:`afetch`.
+        Routes, keys, memory and the request budget are those of :meth:`fetch_each`. Cancelling works as for
+        :meth:`afetch`.
 
         Args:
             resource: The resource's name; ``wats-extract resources`` lists them.

@@ -286,9 +286,9 @@ class Wats(AsyncMethods):
     ) -> Generator[Result[dict[str, Any]]]:
         """Fetch items by key as decoded JSON, one outcome per key, in the order of the keys.
 
-        Routes, keys and requests are those of :meth:`fetch`, with one difference: reports and units are not
-        looked up in their list first, which saves one request per 40 or 20 keys. Keys that the caller does
-        not consume are not requested.
+        Routes, keys, requests and the request budget are those of :meth:`fetch`, with one difference: reports
+        and units are not looked up in their list first, which saves one request per 40 or 20 keys. Keys that
+        the caller does not consume are not requested.
 
         Memory is a few dozen items, however many keys there are. If a list is read instead (see
         :meth:`fetch`), it is 100,000 keys and their rows.
