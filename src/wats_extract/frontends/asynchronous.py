@@ -54,8 +54,8 @@ class AsyncMethods(ABC):
         """The same as :meth:`fetch`, for asyncio: it works in a thread.
 
         Routes, keys and memory are those of :meth:`fetch`. Several calls at the same time share the
-        connection's request budget. Cancelling the task stops the work: waits end at once, no request follows,
-        and requests in flight end by the connection's ``timeout``.
+        connection's request budget. Cancelling the task stops the work: waits end at once, no request
+        follows, and requests in flight end by the connection's ``timeout``.
 
         Args:
             resource: The resource's name; ``wats-extract resources`` lists them.
