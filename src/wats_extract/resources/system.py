@@ -99,7 +99,7 @@ VERSION = Resource(
 
 LEVELS = Resource(
     name="levels",
-    summary="levels of the organisation",
+    summary="levels of the organization",
     route="App/Levels",
     reader=PagedReader(Snapshot("App/Levels"), FlatShredder(_LEVELS)),
     tables=(_LEVELS,),

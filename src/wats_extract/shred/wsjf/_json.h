@@ -51,6 +51,9 @@ typedef struct {
 
 /* Reads the rest of a string that started at `begin`, with escapes and multi-byte characters. */
 INTERNAL bool json_read_rest_of_string(JsonReader *reader, const char *begin, JsonString *string);
+/* Whether a byte is ASCII that stands for itself within a string. */
+extern INTERNAL const bool JSON_PLAIN[256];
+
 INTERNAL bool json_read_decimal(JsonReader *reader, JsonDecimal *decimal);
 INTERNAL bool json_read_int32(JsonReader *reader, int32_t *value);
 INTERNAL bool json_read_bool(JsonReader *reader, bool *value);
@@ -101,7 +104,7 @@ json_accept_literal(JsonReader *reader, const char *literal, size_t size)
     return true;
 }
 
-/* Reads a string. Inline for plain ASCII, since strings are most of a document. */
+/* Reads a string. The common case, plain ASCII, is inline. */
 static inline bool
 json_read_string(JsonReader *reader, JsonString *string)
 {
@@ -109,7 +112,7 @@ json_read_string(JsonReader *reader, JsonString *string)
         return false;
     }
     const char *begin = reader->at, *at = begin, *end = reader->end;
-    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x80 && *at != '"' && *at != '\\') {
+    while (at < end && JSON_PLAIN[(unsigned char)*at]) {
         at++;
     }
     reader->at = at;
