@@ -253,6 +253,11 @@ def filled(values: Sequence[Any]) -> Iterable[tuple[int, Any]]:
     return [(row, value) for row, value in enumerate(values) if value is not None]
 
 
+def rows_with_any(fields: Iterable[str], records: Sequence[Any]) -> list[int]:
+    """Return the numbers of the records in which at least one of some fields is not null."""
+    return sorted({row for field in fields for row, _ in filled(field_of(field)(records))})
+
+
 def _split(path: str) -> Path:
     field, _, within = path.partition(".")
     return field, within

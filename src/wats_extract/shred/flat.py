@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import Row
-from wats_extract.shred.columns import Layout, TableBuilder, field_of, filled
+from wats_extract.shred.columns import Layout, TableBuilder, field_of, rows_with_any
 from wats_extract.shred.records import BYTE_ORDER_MARK, REFUSED, Record, is_unicode, loads, pieces, read
 from wats_extract.tables import TIMESTAMP, Column, Table
 
@@ -239,8 +239,7 @@ class _LayoutTree:
         """Add records without placed columns, and the child rows of the few that have some."""
         builders[self.layout.table.name].records += records
         fields = {field.partition(".")[0] for child, _ in self.children for field in child.fields}
-        parents = {row for field in fields for row, _ in filled(field_of(field)(records))}
-        for row in sorted(parents):
+        for row in rows_with_any(fields, records):
             self._add_children(builders, records[row], (owner(records[row]),))
 
     def add(

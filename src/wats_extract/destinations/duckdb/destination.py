@@ -24,9 +24,6 @@ As long as a file is open, DuckDB keeps metadata of each row group that it has w
 In a newly opened file it reads such metadata on demand and does not keep it.
 """
 
-_SCAN_ROWS = 10_000
-"""Rows per batch of a scan."""
-
 
 class DuckDB:
     """A DuckDB file as a destination.
@@ -163,37 +160,20 @@ class DuckDB:
 
     def read(self, table: Table, **equal: str) -> pa.Table:
         """Return the rows whose columns equal the given texts, ordered by key."""
-        present = self._present().get(table.name)
-        if present is None:
+        if not self._file.is_open:
             return table.schema.empty_table()
-        query = self._schema.select(table, table.schema.names, present, equal=equal)
-        with self._file.explaining(f"cannot read table {table.name}"):
-            found: pa.Table = self._file.connection.sql(query, params=list(equal.values())).to_arrow_table()
-            return found.cast(table.schema)
+        with self._file.reader(f"cannot read table {table.name}") as connection:
+            return self._schema.read(connection, table, equal)
 
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
-        present = self._present().get(table.name)
-        if present is None:
-            return
-        query = self._schema.scan(table, columns, present)
-        with self._file.reader(f"cannot read table {table.name}") as connection:
-            batches: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(_SCAN_ROWS)
-            yield from batches
+        if self._file.is_open:
+            with self._file.reader(f"cannot read table {table.name}") as connection:
+                yield from self._schema.scan(connection, table, columns)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""
-        present = self._present()
-        with self._file.explaining("cannot count the rows"):
-            return {table.name: self._rows_of(table) for table in tables if table.name in present}
-
-    def _rows_of(self, table: Table) -> int:
-        # fetchall: DuckDB 2 runs no other relation while a result is not fetched to its end
-        return int(self._file.connection.execute(self._schema.count(table)).fetchall()[0][0])
-
-    def _present(self) -> dict[str, dict[str, str]]:
-        """The existing tables; none if a read-only open found no file."""
         if not self._file.is_open:
             return {}
-        with self._file.explaining("cannot read the catalog"):
-            return self._schema.columns(self._file.connection)
+        with self._file.reader("cannot count the rows") as connection:
+            return self._schema.count(connection, tables)

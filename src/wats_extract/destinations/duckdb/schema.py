@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import duckdb
@@ -24,6 +24,10 @@ _TYPES = {
     pa.binary(): "BLOB",
 }
 """As DuckDB's catalog spells them, so that they can be compared with it."""
+
+
+_SCAN_ROWS = 10_000
+"""Rows per batch of a scan."""
 
 
 class Schema:
@@ -82,6 +86,39 @@ class Schema:
                     hint="restore the column's type, or load into another file or schema",
                 )
 
+    # ── read ────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, connection: duckdb.DuckDBPyConnection, table: Table, equal: Mapping[str, str]) -> pa.Table:
+        """The rows whose columns equal the given texts, ordered by key. A missing table is empty."""
+        present = self.columns(connection).get(table.name)
+        if present is None:
+            return table.schema.empty_table()
+        columns = ", ".join(_selected(field, present) for field in table.schema)
+        where = " AND ".join(["true", *(f"{quoted(name)} = ?" for name in equal)])
+        order = ", ".join(quoted(name) for name in table.key) or "ALL"
+        query = f"SELECT {columns} FROM {self._table(table)} WHERE {where} ORDER BY {order}"  # noqa: S608
+        found: pa.Table = connection.sql(query, params=list(equal.values())).to_arrow_table()
+        return found.cast(table.schema)
+
+    def scan(
+        self, connection: duckdb.DuckDBPyConnection, table: Table, names: Iterable[str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, in no order. A missing table is empty."""
+        present = self.columns(connection).get(table.name)
+        if present is not None:
+            columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
+            query = f"SELECT {columns} FROM {self._table(table)}"  # noqa: S608
+            yield from connection.sql(query).to_arrow_reader(_SCAN_ROWS)
+
+    def count(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
+        """The number of rows by table name, without missing tables."""
+        present = self.columns(connection)
+        return {table.name: self._rows_of(connection, table) for table in tables if table.name in present}
+
+    def _rows_of(self, connection: duckdb.DuckDBPyConnection, table: Table) -> int:
+        # fetchall: DuckDB 2 runs no other relation while a result is not fetched to its end
+        return int(connection.execute(f"SELECT count(*) FROM {self._table(table)}").fetchall()[0][0])  # noqa: S608
+
     # ── statements ──────────────────────────────────────────────────────────────────────────────
 
     def insert(self, table: Table) -> str:
@@ -113,31 +150,10 @@ class Schema:
             f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL"
         )
 
-    def select(
-        self, table: Table, names: Iterable[str], present: Mapping[str, str], *, equal: Iterable[str] = ()
-    ) -> str:
-        """Some columns of the rows whose ``equal`` columns have given values, ordered by key.
-
-        A column that an older version created the table without is null.
-        """
-        columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
-        where = " AND ".join(["true", *(f"{quoted(name)} = ?" for name in equal)])
-        order = ", ".join(quoted(name) for name in table.key) or "ALL"
-        return f"SELECT {columns} FROM {self._table(table)} WHERE {where} ORDER BY {order}"  # noqa: S608
-
-    def scan(self, table: Table, names: Iterable[str], present: Mapping[str, str]) -> str:
-        """Some columns of all rows, in no order."""
-        columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
-        return f"SELECT {columns} FROM {self._table(table)}"  # noqa: S608
-
     def any_row(self, table: Table, equal: Iterable[str]) -> str:
         """One row whose ``equal`` columns have given values, if there is one."""
         same = " AND ".join(f"{quoted(name)} = ?" for name in equal)
         return f"SELECT 1 FROM {self._table(table)} WHERE {same} LIMIT 1"  # noqa: S608
-
-    def count(self, table: Table) -> str:
-        """The number of rows."""
-        return f"SELECT count(*) FROM {self._table(table)}"  # noqa: S608
 
     def _table(self, table: Table) -> str:
         return f"{self._qualified}.{quoted(table.name)}"
