@@ -1,4 +1,4 @@
-"""The throttle over hours of simulated time: a table of figures, and a picture.
+"""The rate limiter over hours of simulated time: a table of figures, and a picture.
 
 ``python -m benchmarks.throttle`` takes a minute or two, prints the table and writes ``docs/throttle.svg``.
 """
@@ -54,25 +54,30 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("500 a minute, sliding", title="500 a minute allowed"),
-    Scenario("500 in each minute of the clock", {"counting": "fixed"}),
+    Scenario("500 per minute, sliding", title="allows 500 per minute"),
+    Scenario("500 per minute of the clock", {"counting": "fixed"}),
     Scenario("up to 0.45 s on the way", {"way": 0.45}),
     Scenario("two processes", processes=2),
     Scenario("four processes", processes=4),
-    Scenario("allows only 300, says 429", {"per_minute": 300}, best=300, title="allows 300, told 500"),
     Scenario(
-        "4 at once, beyond that slower, no limit",
+        "allows only 300, responds with 429",
+        {"per_minute": 300},
+        best=300,
+        title="allows 300, configured 500",
+    ),
+    Scenario(
+        "slower beyond 4 concurrent requests, no limit",
         {"per_minute": None, "capacity": 4, "way": 0.02},
         budget=None,
         best=4 * 60 / 0.1046,
         hours=0.5,
     ),
     Scenario(
-        "2 at once of 0.4 s, beyond that slower",
+        "slower beyond 2 concurrent requests of 0.4 s",
         {"capacity": 2, "way": 0.02, "seconds": 0.4},
         best=2 * 60 / 0.418,
         hours=1,
-        title="works on 2 at once",
+        title="slower beyond 2 requests",
     ),
     Scenario(
         "8 times as slow for ten minutes",
@@ -92,7 +97,7 @@ class Seen:
 
     scenario: Scenario
     server: Server
-    places: list[tuple[float, int]]
+    concurrency: list[tuple[float, int]]
 
     def row(self) -> tuple[str, ...]:
         """Its line of the table."""
@@ -104,7 +109,7 @@ class Seen:
             used,
             f"{server.refused:.2%}",
             f"{server.most_in_a_minute:,}",
-            f"{mean(places for _, places in self.places):.1f}",
+            f"{mean(concurrency for _, concurrency in self.concurrency):.1f}",
             f"{median(seconds for _, seconds in server.answers):.2f} s",
         )
 
@@ -112,14 +117,14 @@ class Seen:
         """What the picture shows of each half minute."""
         asked = _by_span([(instant, 1.0) for instant, _ in self.server.arrivals], span)
         seconds = _by_span(self.server.answers, span)
-        places = _by_span([(instant, float(number)) for instant, number in self.places], span)
+        concurrency = _by_span([(instant, float(number)) for instant, number in self.concurrency], span)
         last = 0.0
         for number in range(int(self.scenario.hours * 3600 / span)):
-            last = mean(places[number]) if places[number] else last
+            last = mean(concurrency[number]) if concurrency[number] else last
             minute = [each for near in range(number - 1, number + 1) for each in asked[near]]
             at = {"minutes": number * span / 60, "scenario": self.scenario.title}
-            yield {**at, "what": "requests in a minute", "value": float(len(minute))}
-            yield {**at, "what": "places", "value": last}
+            yield {**at, "what": "requests per minute", "value": float(len(minute))}
+            yield {**at, "what": "concurrency", "value": last}
             if seconds[number]:
                 yield {**at, "what": "response time, s", "value": median(seconds[number])}
 
@@ -146,20 +151,20 @@ def simulate(scenario: Scenario, folder: Path) -> Seen:
         for _ in range(scenario.processes)
     ]
     until = scenario.hours * 3600
-    simulation.run(10 * scenario.processes, partial(_work, server, throttles, seen.places, until))
+    simulation.run(10 * scenario.processes, partial(_work, server, throttles, seen.concurrency, until))
     return seen
 
 
 def _work(
-    server: Server, throttles: list[Throttle], places: list[tuple[float, int]], until: float, number: int
+    server: Server, throttles: list[Throttle], concurrency: list[tuple[float, int]], until: float, number: int
 ) -> None:
     throttle = throttles[number % len(throttles)]
-    note: Callable[[], None] = lambda: places.append((server.simulation.now, throttle.concurrency))  # noqa: E731
+    note: Callable[[], None] = lambda: concurrency.append((server.simulation.now, throttle.concurrency))  # noqa: E731
     persistent(server, throttle, until=until, then=note)
 
 
 def picture(seen: Sequence[Seen]) -> alt.VConcatChart:
-    """Requests, places and response times of the scenarios that have a title, over an hour."""
+    """Requests, concurrency and response times over an hour, of the scenarios that have a title."""
     points = [
         point for each in seen if each.scenario.title for point in each.points() if point["minutes"] <= 60
     ]
@@ -167,8 +172,8 @@ def picture(seen: Sequence[Seen]) -> alt.VConcatChart:
     titles = [each.scenario.title for each in seen if each.scenario.title]
     rows = []
     for what, colour in (
-        ("requests in a minute", "#1f77b4"),
-        ("places", "#2ca02c"),
+        ("requests per minute", "#1f77b4"),
+        ("concurrency", "#2ca02c"),
         ("response time, s", "#d62728"),
     ):
         charts = [
@@ -190,12 +195,12 @@ def picture(seen: Sequence[Seen]) -> alt.VConcatChart:
 
 
 def _domain(what: str) -> list[float]:
-    return {"requests in a minute": [0, 550], "places": [0, 10.5]}.get(what, [0, 1.2])
+    return {"requests per minute": [0, 550], "concurrency": [0, 10.5]}.get(what, [0, 1.2])
 
 
 def table(seen: Sequence[Seen]) -> str:
     """The figures as a table of Markdown."""
-    head = ("server", "hours", "used", "refused", "most in a minute", "places", "response time")
+    head = ("server", "hours", "used", "refused", "most in a minute", "concurrency", "response time")
     lines = [head, ("---", *["--:"] * (len(head) - 1)), *(each.row() for each in seen)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
