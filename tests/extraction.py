@@ -72,7 +72,7 @@ class Extraction:
         self,
         *,
         full_refresh: bool = False,
-        filter: Json | None = None,
+        filter: Json | None = None,  # noqa: A002 - the name in the pipeline file
         **selection: Any,
     ) -> Job:
         """The job of one run.
