@@ -19,6 +19,8 @@ from wats_extract.fake.server import serve
 
 TOKEN = "bWFya2VyLXRva2Vu"
 
+DESTINATIONS = ("duckdb", "parquet")
+
 Server: TypeAlias = Callable[..., tuple[App, str]]
 """Starts an embedded server and returns it with its address; see the fixture `server`."""
 
@@ -70,3 +72,9 @@ def command_line(tmp_path: Path) -> Iterator[CommandLine]:
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all clients that a test creates retry at once."""
     monkeypatch.setattr("wats_extract.http.client.RetryPolicy", lambda: IMPATIENT)
+
+
+@pytest.fixture(params=DESTINATIONS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The type of a destination; the test runs once for each."""
+    return str(request.param)

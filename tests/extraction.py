@@ -28,8 +28,6 @@ from wats_extract.resources.catalogue import RESOURCES
 
 Rows = list[dict[str, Any]]
 
-DESTINATIONS = ("duckdb", "parquet")
-
 
 @dataclass
 class Extraction:
@@ -72,17 +70,19 @@ class Extraction:
         self,
         *,
         full_refresh: bool = False,
-        filter: Json | None = None,  # noqa: A002
+        filter: Json | str = "",  # noqa: A002 - the name in the pipeline file
         **selection: Any,
     ) -> Job:
         """The job of one run.
 
         Args:
             full_refresh: Whether to read everything again.
-            filter: Values by column, for resources that take a WATS filter.
+            filter: OData text, or values by column for resources that take a WATS filter.
             selection: Further fields of `Selection`.
         """
-        if filter is not None:
+        if isinstance(filter, str):
+            selection["filter"] = filter
+        else:
             selection["asked"] = asked(filter, RESOURCES[self.names[0]].filters)
         select = Selection(options=self.options, **selection)
         fingerprint = str(sorted((name, str(value)) for name, value in selection.items() if name != "limit"))

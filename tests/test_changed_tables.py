@@ -10,7 +10,7 @@ import pytest
 
 from tests.command_line import CommandLine
 from tests.conftest import Server
-from tests.extraction import DESTINATIONS, Extraction, assert_same, expected_tables
+from tests.extraction import Extraction, assert_same, expected_tables
 from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Commit
 from wats_extract.pipeline.loading import load
@@ -54,7 +54,6 @@ def test_after_only_reports_were_deleted_their_steps_are_not_loaded_twice(
     assert_same(extraction, tables)
 
 
-@pytest.mark.parametrize("kind", DESTINATIONS)
 def test_a_cursor_that_is_not_json_is_named_and_can_be_cleared(kind: str, command_line: CommandLine) -> None:
     place = command_line.folder / ("wats.duckdb" if kind == "duckdb" else "wats")
     file = command_line.pipeline(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.command_line import SECRET, CommandLine
 from tests.conftest import TOKEN, Server
-from tests.extraction import DESTINATIONS, Extraction, assert_same, expected_tables
+from tests.extraction import Extraction, assert_same, expected_tables
 from tests.failing import FailingServer
 from tests.retrying import IMPATIENT
 from wats_extract.fake.faults import KINDS, Faults
@@ -37,7 +37,6 @@ def test_one_request_in_five_fails_in_one_way(fault: str, server: Server, tmp_pa
     assert_same(extraction, expected_tables(plant))
 
 
-@pytest.mark.parametrize("kind", DESTINATIONS)
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_one_request_in_five_fails_in_any_way(kind: str, seed: int, server: Server, tmp_path: Path) -> None:
     plant = Plant(REPORTS)

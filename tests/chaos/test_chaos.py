@@ -8,18 +8,12 @@ import pytest
 
 from tests.chaos import scenarios
 from tests.chaos.figures import BEGIN, END, Figures
-from tests.chaos.trial import KINDS
 from wats_extract.fake.faults import KINDS as FAULTS
 
 STEPS = {
     "duckdb": ("wrote steps", "booked _wats_state", "committed"),
     "parquet": ("staged", "journaled", "renamed 3", "indexed"),
 }
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

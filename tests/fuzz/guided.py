@@ -1,4 +1,4 @@
-"""One target under atheris: ``python -m tests.fuzz.guided TARGET [option of libFuzzer]… [folder]…``."""
+"""Fuzz one target with atheris: ``python -m tests.fuzz.guided TARGET [LIBFUZZER OPTION]… [FOLDER]…``."""
 
 from __future__ import annotations
 

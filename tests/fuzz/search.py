@@ -1,10 +1,11 @@
-"""``make fuzz``: search for inputs that break a target, guided by coverage where atheris can be installed.
+"""``make fuzz``: search for input that breaks a target.
 
 ::
 
     python -m tests.fuzz.search [--seconds 30] [TARGET]…
 
-Without atheris (it has wheels for Linux and some Pythons), hypothesis makes the inputs.
+Atheris guides the search by coverage. It has wheels only for Linux and some versions of Python; without it,
+hypothesis generates the input.
 """
 
 from __future__ import annotations
@@ -80,27 +81,27 @@ INPUTS = {name: _inputs(name) for name in TARGETS}
 
 
 def main() -> int:
-    """Search each target for a while; 1 where something was found."""
-    parser = argparse.ArgumentParser(description="Fuzz the parts that read what others wrote.")
+    """Search each target for a while; 1 if something was found."""
+    parser = argparse.ArgumentParser(description="Fuzz the functions that parse untrusted input.")
     parser.add_argument(
-        "targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all by default"
+        "targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(TARGETS)}; all by default"
     )
-    parser.add_argument("--seconds", type=int, default=30, help="for each target")
-    asked = parser.parse_args()
-    unknown = set(asked.targets) - set(TARGETS)
+    parser.add_argument("--seconds", type=int, default=30, help="seconds per target")
+    given = parser.parse_args()
+    unknown = set(given.targets) - set(TARGETS)
     if unknown:
         parser.error(f"there is no target {sorted(unknown)[0]!r}")
     guided = importlib.util.find_spec("atheris") is not None
     if not guided:
-        print("atheris is not installed: hypothesis makes the inputs, without a look at coverage")
+        print("atheris is not installed: hypothesis generates the input, not guided by coverage")
     found = 0
-    for name in asked.targets or TARGETS:
-        found += not (_guided if guided else _unguided)(name, asked.seconds)
+    for name in given.targets or TARGETS:
+        found += not (_guided if guided else _unguided)(name, given.seconds)
     return 1 if found else 0
 
 
 def _guided(name: str, seconds: int) -> bool:
-    """Let atheris search, in a process of its own, for it ends with the process."""
+    """Search with atheris, in a child process, because atheris ends its process."""
     with tempfile.TemporaryDirectory() as folder:
         for number, seed in enumerate(seeds(name)):
             Path(folder, str(number)).write_bytes(seed)
@@ -116,11 +117,11 @@ def _guided(name: str, seconds: int) -> bool:
         ]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
     count = re.search(r"number_of_executed_units: (\d+)", done.stderr)
-    return _told(name, int(count[1]) if count else 0, done.stderr[-5000:] if done.returncode else "")
+    return _report(name, int(count[1]) if count else 0, done.stderr[-5000:] if done.returncode else "")
 
 
 def _unguided(name: str, seconds: int) -> bool:
-    """Let hypothesis make inputs until the time is over."""
+    """Search with hypothesis."""
     tried = 0
     problem = ""
 
@@ -135,12 +136,12 @@ def _unguided(name: str, seconds: int) -> bool:
     while time.monotonic() < end and not problem:
         try:
             search()
-        except Exception as error:  # whatever a target lets pass is what is looked for
+        except Exception as error:  # a target handles all errors that are promised
             problem = f"{type(error).__name__}: {error}\n" + "\n".join(getattr(error, "__notes__", ()))
-    return _told(name, tried, problem)
+    return _report(name, tried, problem)
 
 
-def _told(name: str, tried: int, problem: str) -> bool:
+def _report(name: str, tried: int, problem: str) -> bool:
     print(f"{name}: {tried:,} inputs, {'nothing found' if not problem else 'FOUND:'}")
     if problem:
         print(problem)

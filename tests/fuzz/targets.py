@@ -1,4 +1,4 @@
-"""What is fuzzed: functions that take any bytes, and let nothing pass but the errors that are promised."""
+"""Fuzzing targets: functions that take any bytes and raise an error only if the library breaks a promise."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from wats_extract.shred.wsjf.shredding import Document, WsjfOptions, decode, shr
 from wats_extract.tables import TIMESTAMP
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
-PATIENCE = 20.0
-"""Seconds that nothing may take, however odd it is (and however slow the machine)."""
+TIME_LIMIT = 20.0
+"""Seconds that no input may take, even on a slow machine."""
 
 FILTERS = RESOURCES["report_headers"].filters
 EVERYTHING = WsjfOptions(attachments="content", keep_raw=True)
@@ -40,7 +40,7 @@ UUID = "x"
 
 
 def document(data: bytes) -> None:
-    """A report is read, or refused; where the quick way reads it, the patient way reads the same."""
+    """A report is shredded or refused. Where the fast path reads it, the tolerant path reads the same."""
     with suppress(RecordError, Unreadable):
         tables = shred([decode(UUID, 7, data)], EVERYTHING)
         for table, batch in tables.items():
@@ -50,8 +50,8 @@ def document(data: bytes) -> None:
                 assert isinstance(json.loads(text), dict)
         with suppress(*REFUSED):
             wsjf.REPORT_DECODER.decode(data)
-            patient = Document(UUID, 7, fit(loads(data, exact=True), wsjf.Report), data)
-            again = shred([patient], EVERYTHING)
+            tolerant = Document(UUID, 7, fit(loads(data, exact=True), wsjf.Report), data)
+            again = shred([tolerant], EVERYTHING)
             assert {t.name: _plain(b) for t, b in tables.items()} == {
                 t.name: _plain(b) for t, b in again.items()
             }
@@ -59,13 +59,13 @@ def document(data: bytes) -> None:
 
 def _plain(batch: Any) -> str:
     rows = batch.to_pylist()
-    for row in rows:  # the quick way keeps the blanks of a tree as they are
+    for row in rows:  # the fast path keeps white space inside of it
         row.pop("properties", None)
     return repr(rows)
 
 
 def page(data: bytes) -> None:
-    """A page is rows and problems, or unreadable; each row is shredded, or refused."""
+    """A page has rows and problems or is unreadable; each row is shredded or refused."""
     for name in ("report_headers", "assets", "users", "processes"):
         shredder = getattr(RESOURCES[name].reader, "shredder", None)
         assert isinstance(shredder, FlatShredder)
@@ -84,7 +84,7 @@ def page(data: bytes) -> None:
 
 
 def filter_text(data: bytes) -> None:
-    """A filter is written so that the server reads what was meant; any text is read, or refused."""
+    """Filters are written so that the server parses the same value. Any OData text is accepted or refused."""
     text = data.decode("utf-8", "replace")
     with suppress(ODataError):
         parse_filter(text, server.HEADER).matches(dict.fromkeys(server.HEADER.fields))
@@ -107,23 +107,23 @@ def filter_text(data: bytes) -> None:
 
 
 def pipeline_file(data: bytes) -> None:
-    """A file is a pipeline, or is refused, soon, with a line for each problem."""
+    """A file is a pipeline or is refused in time, with one line per problem."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fuzzed.yaml"
         path.write_bytes(data)
         started = time.monotonic()
-        said = f"{path}: "
+        message = f"{path}: "
         try:
             loading.load(path, catalogue=RESOURCES, environ={"NAME": "value"}, now=NOW)
         except PipelineFileError as error:
-            said = error.message
-        assert time.monotonic() - started < PATIENCE
-        assert all(line.startswith(f"{path}:") for line in said.splitlines()), said
-        said.encode("utf-8")
+            message = error.message
+        assert time.monotonic() - started < TIME_LIMIT
+        assert all(line.startswith(f"{path}:") for line in message.splitlines()), message
+        message.encode("utf-8")
 
 
 def moment(data: bytes) -> None:
-    """A text is an instant, or none; a whole column of it says the same."""
+    """A text is a timestamp or is refused. A column of texts gives the same result as a single one."""
     text = data.decode("utf-8", "replace")
     with suppress(ConfigurationError):
         assert readable_instant(text, now=NOW).tzinfo is UTC
@@ -150,7 +150,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
 
 
 def seeds(name: str) -> list[bytes]:
-    """Something to begin with."""
+    """Inputs to start from."""
     return [each if isinstance(each, bytes) else each.encode("utf-8") for each in _SEEDS[name]()]
 
 
