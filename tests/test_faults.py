@@ -55,8 +55,8 @@ GOOD = 45
 OUTAGES = [
     ("503", 5, "unreachable", "out of reach: HTTP 503"),
     ("html", 5, "unreachable", "out of reach"),
-    ("drop", 5, "unreachable", "out of reach: no connection, or it broke"),
-    ("stall", 5, "unreachable", "out of reach: no answer within"),
+    ("drop", 5, "unreachable", "out of reach: the connection failed"),
+    ("stall", 5, "unreachable", "out of reach: no response within"),
     ("401", 2, "refused", "HTTP 401"),
 ]
 

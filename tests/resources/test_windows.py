@@ -17,10 +17,10 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import TOKEN
-from tests.every_resource import ASKED
+from tests.every_resource import SETTINGS
 
 import wats_extract as wx
 from wats_extract.fake.app import App
@@ -30,6 +30,8 @@ from wats_extract.flow import Everything, Keys, Numbers, Selection, Times, Windo
 from wats_extract.resources.catalogue import RESOURCES
 
 REPORTS = 70
+EXAMPLES = min(6, max(1, settings.default.max_examples // 25))
+"""Each example reads up to 200 windows in other processes, so there are fewer than in other property tests."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def workers() -> Iterator[ProcessPoolExecutor]:
 
 def asked(name: str) -> dict[str, Any]:
     internal = {"internal": True} if RESOURCES[name].internal else {}
-    return {**internal, **ASKED.get(name, {})}
+    return {**internal, **SETTINGS.get(name, {})}
 
 
 def connected(url: str) -> wx.Wats:
@@ -70,9 +72,7 @@ def streamed(url: str, name: str, table: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", RESOURCES)
-@settings(
-    max_examples=2, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=EXAMPLES, database=None)
 @given(data=st.data())
 def test_all_windows_together_equal_the_stream(
     name: str, url: str, workers: ProcessPoolExecutor, data: st.DataObject
