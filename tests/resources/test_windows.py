@@ -31,7 +31,7 @@ from wats_extract.resources.catalogue import RESOURCES
 
 REPORTS = 70
 EXAMPLES = min(6, max(1, settings.default.max_examples // 25))
-"""Each example reads up to 200 windows in other processes, so there are fewer than in other property tests."""
+"""Each example reads up to 200 windows in other processes, so there are few of them."""
 
 
 @pytest.fixture(scope="module")
