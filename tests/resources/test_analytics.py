@@ -218,7 +218,7 @@ def test_measurements_equal_those_of_the_documents_despite_the_servers_cap(
     assert (report.status, report.failures) == ("succeeded", 0), report.message
     assert landed(extraction) == (held := measured(app, (RAIL, OTHER_RAIL)))
     assert sum(map(len, held.values())) > 3 * 50
-    assert all(window["complete"] for window in extraction.table("_wats_windows"))
+    assert all(row["complete"] for row in extraction.coverage())
     app.plant.grow(120)
     assert extraction.run(filter=QUESTION).status == "succeeded"
     assert landed(extraction) == measured(app, (RAIL, OTHER_RAIL))
