@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PIPELINE := pipelines/reports.yaml
+NATIVE := src/build_steps.py $(wildcard src/wats_extract/shred/wsjf/*.[ch])
 
 # Interpreters to try; `make demo PYTHON=/path/to/python3` names another one.
 PYTHON :=
 CANDIDATES := $(strip $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-all chaos lint fuzz bench format docs notebook constraints clean
+.PHONY: help demo test test-long test-all chaos lint fuzz sanitize bench format docs notebook constraints clean
 
 help:
 	@echo "make demo         extract from the embedded demo server into data/wats.duckdb, and query it"
@@ -21,6 +22,7 @@ help:
 	@echo "make lint         ruff, mypy and import-linter only"
 	@echo "make chaos        kill and disturb real extractions; writes the figures in docs/reliability.md (10 minutes)"
 	@echo "make fuzz         search for input that breaks a parser; SECONDS=30 per target"
+	@echo "make sanitize     run the native module under AddressSanitizer and UBSan (two minutes)"
 	@echo "make bench        measure speed and memory, also of other tools (20 minutes); QUICK=1 takes two minutes"
 	@echo "make format       fix style with ruff"
 	@echo "make docs         generate docs/resources.md and docs/tables.md from the declarations"
@@ -47,6 +49,8 @@ test-long: $(VENV)/.installed-for-tests
 	@$(BIN)/python -m tests.chaos
 	@echo "Fuzzing each target for $(FUZZ_SECONDS) seconds"
 	@$(BIN)/python -m tests.fuzz.search --seconds $(FUZZ_SECONDS)
+	@echo "Running the native module under sanitizers"
+	@$(BIN)/python -m tests.shred.sanitize --seconds $(FUZZ_SECONDS)
 	@echo "Running the long tests, and the property tests with more examples"
 	@$(BIN)/pytest --quiet --numprocesses auto -m "long or hypothesis" --hypothesis-profile=thorough
 
@@ -70,6 +74,9 @@ fuzz: $(VENV)/.installed-for-tests
 	@$(BIN)/python -m tests.fuzz.search --seconds $(SECONDS)
 	@echo "Testing shredding and parsing with more examples"
 	@$(BIN)/pytest --quiet --numprocesses auto --hypothesis-profile=thorough tests/shred tests/fuzz
+
+sanitize: $(VENV)/.installed-for-tests
+	@$(BIN)/python -m tests.shred.sanitize --seconds $(SECONDS)
 
 # ---------------------------------------------------------------- everything else
 
@@ -107,7 +114,7 @@ $(VENV)/.made:
 	echo "Install it, or say where it is: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; \
 	exit 1
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt src/wats_extract/shred/wsjf/_steps.c
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt $(NATIVE)
 	@echo "Installing wats-extract into $(VENV)"
 	@$(INSTALL) pip
 	@$(INSTALL) --build-constraint constraints.txt -e .
@@ -125,7 +132,7 @@ constraints: $(VENV)/.made
 	@rm -rf $(VENV)/fresh
 	@$(BIN)/python -m venv $(VENV)/fresh
 	@$(VENV)/fresh/bin/python -m pip install -qq --upgrade pip
-	@$(VENV)/fresh/bin/python -m pip install -qq -e '.[notebook]' --group test --group lint hatchling editables setuptools
+	@$(VENV)/fresh/bin/python -m pip install -qq -e '.[notebook]' --group test --group lint editables
 	@{ sed '/^[^#]/,$$d' constraints.txt; \
 		$(VENV)/fresh/bin/python -m pip freeze --all --exclude-editable; \
 		sed -n '/^# Elsewhere/,$$p' constraints.txt; \

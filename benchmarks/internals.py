@@ -22,7 +22,9 @@ from wats_extract.flow import Commit, Destination, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.shared_budget import SharedBudget
 from wats_extract.http.throttle import Throttle
-from wats_extract.http.transport import Answer
+from wats_extract.http.transport import Request as HttpRequest
+from wats_extract.http.transport import Response as HttpResponse
+from wats_extract.http.transport import Transport
 from wats_extract.readers.by_key import SHREDDED_TOGETHER
 from wats_extract.resources.reports import REPORT_HEADERS, REPORTS
 from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred
@@ -33,12 +35,13 @@ __all__ = [
     "REPORT_HEADERS",
     "SHREDDED_TOGETHER",
     "TIMESTAMP",
-    "Answer",
     "Client",
     "Commit",
     "Connection",
     "Destination",
     "DuckDB",
+    "HttpRequest",
+    "HttpResponse",
     "Job",
     "Parquet",
     "Plant",
@@ -47,6 +50,7 @@ __all__ = [
     "Task",
     "Throttle",
     "Tolerance",
+    "Transport",
     "WsjfOptions",
     "decode",
     "execute",

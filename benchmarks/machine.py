@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.environments import REQUIREMENTS
 from benchmarks.measure import ROOT
 
-OURS = ("duckdb", "pyarrow", "msgspec", "httpx2", "polars")
+OURS = ("duckdb", "pyarrow", "msgspec", "pyreqwest", "polars")
 
 
 def described() -> Mapping[str, str]:

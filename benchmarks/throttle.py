@@ -159,7 +159,7 @@ def _work(
     server: Server, throttles: list[Throttle], places: list[tuple[float, int]], until: float, number: int
 ) -> None:
     throttle = throttles[number % len(throttles)]
-    note: Callable[[], None] = lambda: places.append((server.simulation.now, throttle.places))  # noqa: E731
+    note: Callable[[], None] = lambda: places.append((server.simulation.now, throttle.concurrency))  # noqa: E731
     persistent(server, throttle, until=until, then=note)
 
 

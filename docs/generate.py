@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wats_extract.pipeline.loading import OPTIONS, ResourceConfig, takes_time
+from wats_extract.pipeline.model import ResourceConfig
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import OPTIONS, takes_time
 from wats_extract.state.tables import BOOKKEEPING
 from wats_extract.tables import EXTRA, STAMPS, Column, Table
 
@@ -133,7 +134,7 @@ def _columns(columns: tuple[Column, ...], *, key: tuple[str, ...]) -> Iterator[s
 
 def resources() -> str:
     """The capability matrix."""
-    options = {name: ResourceConfig.model_fields[name].description or "" for name in ("expand", *OPTIONS)}
+    options = {name: ResourceConfig.model_fields[name].description or "" for name in OPTIONS}
     return "".join(
         [
             RESOURCES_HEAD,
@@ -177,7 +178,8 @@ def _takes(resource: Resource) -> Iterator[str]:
         yield "**`filter`**" if resource.required else "`filter`"
     if resource.expand:
         yield "`expand`"
-    yield from (f"`{name}`" for name in OPTIONS if name in resource.options and name != "internal")
+    named = ("expand", "internal")
+    yield from (f"`{name}`" for name in OPTIONS if name in resource.options and name not in named)
 
 
 def _resource(resource: Resource) -> Iterator[str]:

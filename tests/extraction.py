@@ -121,11 +121,6 @@ class Extraction:
         keys = [column for column in frame.columns if column.endswith(("uuid", "_index", "key"))][:3]
         return sorted(rows, key=lambda row: tuple(str(row[key]).rjust(40) for key in keys))
 
-    def coverage(self) -> Rows:
-        """The ranges that were read: ``range_start``, ``range_end``, ``rows``, ``cap`` and ``complete``."""
-        rows = self.table("_wats_windows")
-        return [row | {"range_start": row["from"], "range_end": row["to"]} for row in rows]
-
     def frame(self, name: str) -> pl.DataFrame:
         """A table, read as other programs read it."""
         if self.kind == "parquet":

@@ -21,6 +21,8 @@ from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import PipelineFileError, RequestError
 from wats_extract.flow import Commit, Destination
 from wats_extract.http.client import Client, Connection
+from wats_extract.http.sender import Sender
+from wats_extract.http.transport import HttpTransport, Request, Response, Transport, TransportError
 from wats_extract.pipeline.loading import load
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.tables import Column, Table
@@ -133,11 +135,50 @@ def test_a_key_stays_one_segment_of_its_url(resource: str, key: str, server: Ser
         assert all(unquote(segment) not in ("..", ".") for segment in request.path.split("/"))
 
 
-@pytest.mark.parametrize("route", ["/evil.test/x", "@evil.test", "http://evil.test/x", "..%2F..%2Fx"])
-def test_a_route_stays_on_its_host_and_below_api(server: Server, route: str) -> None:
+def sender(url: str, transport: Transport) -> Sender:
+    return Sender(url, token="t", largest=1000, transport=transport)
+
+
+def test_a_route_leaves_neither_its_host_nor_the_api() -> None:
+    sent: list[str] = []
+
+    def answer(request: Request) -> Response:
+        sent.append(request.url)
+        return Response(200)
+
+    routes = ("/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx")
+    for route in routes:
+        sender("https://wats.test", answer).send(route, accept="application/json")
+    assert sent == [f"https://wats.test{route}" for route in routes]
+
+
+@pytest.mark.parametrize("route", ["/api//evil.test/x", "/api/@evil.test", "/api/..%2F..%2Fx"])
+def test_a_route_arrives_as_it_is(server: Server, route: str) -> None:
     app, url = server()
-    get(url, route)
-    assert [request.path for request in app.requests] == [f"/api/{route}"]
+    transport = HttpTransport(timeout=1, largest=1000, connections=1)
+    try:
+        sender(url, transport).send(route, accept="application/json")
+    finally:
+        transport.close()
+    assert [request.path for request in app.requests] == [route]
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        *("/api/x HTTP/1.1\r\nHost: evil.test", "/api/x\n", "http://evil.test/x", "@evil.test", ""),
+        *("/api/../x", "/api/%2e%2E/x", "/api/.", "/api/x/%2e", "/api\\..\\x", "/api/x#y", "/api/ü", "/\x00"),
+    ],
+)
+def test_what_is_no_route_is_not_sent(server: Server, route: str) -> None:
+    app, url = server()
+    transport = HttpTransport(timeout=1, largest=1000, connections=1)
+    try:
+        with pytest.raises(TransportError):
+            sender(url, transport).send(route, accept="application/json")
+    finally:
+        transport.close()
+    assert not app.requests
 
 
 @pytest.mark.parametrize("route", ["x HTTP/1.1\r\nHost: evil.test", "x\n", "x y"])

@@ -83,7 +83,7 @@ def test_a_run_ends_at_a_commit(
     process = command_line.fork("run", file, "--json")
     ended = interrupt(command_line, process, number, when=lambda: app.total >= enough)
     assert ended.code == code
-    assert "the next run goes on from there" in ended.err
+    assert "the next run resumes from there" in ended.err
     summary = json.loads(ended.out)
     assert summary["status"] == "interrupted"
     assert summary["resources"]["reports"]["items"] == count_reports(command_line) >= 10

@@ -1,4 +1,4 @@
-"""Secrets are found however they are spelled, and nothing else is taken for one."""
+"""Masking finds secrets in every encoding, and leaves other texts alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ECHOES = {
     "plain": lambda secret: secret,
     "URL": lambda secret: quote(secret, safe=""),
     "URL twice": lambda secret: quote(quote(secret, safe=""), safe=""),
-    "every letter in the URL": lambda secret: "".join(f"%{ord(letter):02X}" for letter in secret),
+    "every character in the URL": lambda secret: "".join(f"%{ord(letter):02X}" for letter in secret),
     "JSON": json.dumps,
     "JSON in JSON": lambda secret: json.dumps(json.dumps(secret)),
     "JSON of .NET": lambda secret: secret.replace("+", "\\u002B").replace("/", "\\/").replace("&", "\\u0026"),
@@ -38,21 +38,21 @@ ECHOES = {
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 @given(secret=SECRETS, before=st.sampled_from(["", "a", "Basic ", '"']))
 @settings(database=None, deadline=None, max_examples=40)
-def test_every_spelling_is_found(echo, secret: str, before: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_encoding_is_masked(echo, secret: str, before: str) -> None:  # type: ignore[no-untyped-def]
     masked = Mask(secret)(f"{before}{echo(secret)} end")
     assert "***" in masked
     assert secret not in masked
     middle = echo(secret)[6:-6]
-    assert len(middle) < 8 or middle not in masked  # a few letters may stand anywhere
+    assert len(middle) < 8 or middle not in masked  # a few characters may match by chance
 
 
-def test_what_a_token_is_base64_of_is_found_too() -> None:
+def test_the_text_behind_a_base64_token_is_masked_too() -> None:
     token = base64.b64encode(b"robot:pass+word").decode()
     assert Mask(token)("you are robot:pass+word") == "you are ***"
     assert Mask(token.rstrip("="))("you are robot:pass%2Bword") == "you are ***"
 
 
-def test_without_its_padding_it_is_found() -> None:
+def test_base64_without_padding_is_masked() -> None:
     assert Mask(SECRET)(f"<{SECRET.rstrip('=')}>") == "<***>"
     assert Mask("========")("a ======== b") == "a *** b"
 
@@ -63,7 +63,7 @@ def test_several_secrets_and_none() -> None:
         assert nothing("anything") == "anything"
 
 
-def test_a_short_secret_is_found_as_it_is_and_not_guessed() -> None:
+def test_a_short_secret_is_masked_verbatim_only() -> None:
     mask = Mask("demo")
     assert mask("the demo%20of it") == "the ***%20of it"
     assert mask(base64.b64encode(b"demo").decode()) == base64.b64encode(b"demo").decode()
@@ -71,15 +71,15 @@ def test_a_short_secret_is_found_as_it_is_and_not_guessed() -> None:
 
 @given(st.text(max_size=60))
 @settings(database=None, max_examples=60)
-def test_other_texts_stay_as_they_are(text: str) -> None:
+def test_other_texts_are_unchanged(text: str) -> None:
     assert Mask(SECRET, "another secret")(text) == text
 
 
-def test_it_shows_nothing_itself() -> None:
+def test_the_repr_of_a_mask_shows_no_secret() -> None:
     assert SECRET not in repr(Mask(SECRET)) + str(Mask(SECRET))
 
 
-def test_the_credentials_of_an_address() -> None:
+def test_the_credentials_in_a_url() -> None:
     assert credentials("http://me:a%20b@proxy:3128") == ("a b", "me:a b")
     assert credentials("http://proxy:3128") == credentials("") == ()
 
@@ -95,6 +95,6 @@ def test_the_credentials_of_an_address() -> None:
         ("Gdańsk \N{SLICE OF PIZZA} 日本", "Gdańsk \N{SLICE OF PIZZA} 日本"),
     ],
 )
-def test_no_text_commands_a_terminal(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert harmless(text) == shown
     assert harmless(shown) == shown

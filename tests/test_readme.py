@@ -1,4 +1,4 @@
-"""The README's promises to a newcomer: short, and its code runs as written."""
+"""The README is short, and its code runs as written."""
 
 import os
 import re
@@ -18,10 +18,10 @@ SMALL = "demo?reports=80"
 
 
 def code(heading: str, language: str) -> str:
-    """The first block of code in this language under a heading."""
+    """Return the first code block in this language under a heading."""
     _, _, section = README.partition(f"\n## {heading}\n")
     found = re.search(rf"^```{language}\n(.*?)^```$", section.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
-    assert found, f"no {language} under {heading}"
+    assert found, f"no {language} code under {heading!r}"
     return found[1]
 
 
@@ -47,7 +47,7 @@ def test_readme_is_short() -> None:
     assert len(README.splitlines()) < 150
 
 
-def test_command_line(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_commands_run_as_written(tmp_path: Path, environ: dict[str, str]) -> None:
     said = {}
     for program, *arguments in COMMANDS:
         assert program == "wats-extract"
@@ -58,22 +58,22 @@ def test_command_line(tmp_path: Path, environ: dict[str, str]) -> None:
     assert '"status": "succeeded"' in said["run pipelines/reports.yaml --json --quiet"]
 
 
-def test_ten_lines_each() -> None:
+def test_code_blocks_are_short() -> None:
     assert len(COMMANDS) <= 10
     assert len([line for line in code("Python", "python").splitlines() if line]) <= 12
 
 
-def test_python(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_python_code_runs_as_written(tmp_path: Path, environ: dict[str, str]) -> None:
     shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
 
     said = python(["-c", code("Python", "python")], tmp_path, environ)
 
-    assert "Output power" in said  # the step that fails most in the demo
+    assert "Output power" in said  # the most frequent failing step of the demo data
     assert "succeeded 80 new reports" in said
 
 
-def test_first_look(tmp_path: Path, environ: dict[str, str]) -> None:
-    """What `make demo` does, and what stands beside it for those without make."""
+def test_first_look_without_make(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Run the commands of `make demo`, which the README also gives for machines without make."""
     lines = [shlex.split(line) for line in code("First look", "sh").splitlines()]
     assert ["make", "demo"] in [line[:2] for line in lines]
     assert ["make", "test"] in [line[:2] for line in lines]
@@ -87,7 +87,7 @@ def test_first_look(tmp_path: Path, environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["pipelines/reports.yaml", "docs/examples/look.py", "constraints.txt"])
-def test_by_hand_and_on_windows(name: str) -> None:
+def test_first_look_names_files_that_exist_also_for_windows(name: str) -> None:
     assert (ROOT / name).is_file()
     assert name in README
     assert name.replace("/", "\\") in code("First look", "bat")

@@ -1,7 +1,7 @@
-"""The declarations against the vendor's specification: routes, what is asked, columns and their types.
+"""Compares the resources with the vendor's specification: routes, parameters, columns and types.
 
-The specification is no part of this project; where it is absent these tests are skipped. What departs from it
-stands in a table here, with the reason.
+The specification is not part of this project. Without it these tests are skipped. Tables in this module list
+every deviation, with its reason.
 """
 
 from __future__ import annotations
@@ -35,38 +35,41 @@ Json = dict[str, Any]
 
 PUBLIC = {name: resource for name, resource in RESOURCES.items() if not resource.internal}
 
-# ── what departs from the specification, and why ────────────────────────────────────────────────
+# ── deviations from the specification ───────────────────────────────────────────────────────────
 
 UNDECLARED_PARAMETERS = {
-    ("/api/product/query", "$orderby"): 'the description names $filter and $top, "such as"; where a server '
-    "ignores the order, the reader says so and stops",
+    (
+        "/api/product/query",
+        "$orderby",
+    ): "the description names $filter and $top only as examples; if a server "
+    "ignores the order, the reader raises an error",
 }
-"""Parameters that are sent and not declared."""
+"""Query parameters that requests send and the specification does not declare."""
 
 UNDECLARED_FIELDS = {
-    ("/api/app/teststepanalysis", "run"): "the description of the route speaks of it, the schema lacks it",
+    ("/api/app/teststepanalysis", "run"): "the description of the route mentions it, but the schema lacks it",
     ("/api/app/dynamicyield", "run"): "clients of WATS send it, as they do to TestStepAnalysis",
 }
-"""Fields of a question that are sent and not declared."""
+"""Fields of a request body that requests send and the specification does not declare."""
 
 DIFFERENT = {
-    ("tickets", "tickets: history"): "in ticket_histories; where the list has it too, it lands in _extra",
-    ("tickets", "tickets: update"): "is there to write tickets",
-    ("ticket_histories", "ticket_histories: update"): "is there to write tickets",
-    ("package_files", "package_files.package_file_id"): "a text there, a uuid in what clients of WATS read",
+    ("tickets", "tickets: history"): "a table of ticket_histories; if the list has it too, it goes to _extra",
+    ("tickets", "tickets: update"): "exists only to write tickets",
+    ("ticket_histories", "ticket_histories: update"): "exists only to write tickets",
+    ("package_files", "package_files.package_file_id"): "a string there, but clients of WATS read a uuid",
 }
-"""Where a resource's columns are not just the fields of the specification."""
+"""Differences between a resource's columns and the fields of the specification."""
 
 CAPTURED = {
     "reports": "the vendor's own WSJF samples and schema, which other tests read",
-    "processes": "a capture of a real server's answer",
-    "wsxf_reports": "the document is kept as it is; nothing is assumed of it",
-    "report_attachments": "files are kept as they are; their list is in the header's schema",
+    "processes": "a captured response of a real server",
+    "wsxf_reports": "the document is stored unchanged, so its content is not assumed",
+    "report_attachments": "files are stored unchanged; the schema of the header row describes their list",
 }
-"""Answers that the specification calls an ``object``, and what proves them."""
+"""The evidence for responses that the specification only calls an ``object``."""
 
 WRITTEN = {"units": "Virinco.WATS.Web.Dashboard.Models.Mes.Production.Public.Unit"}
-"""The schemas by which an item is written, where the specification is silent on how it is read."""
+"""The schemas for writing an item, if the specification has none for reading it."""
 
 
 # ── the specification ───────────────────────────────────────────────────────────────────────────
@@ -80,7 +83,7 @@ class Spec:
 
     @cached_property
     def routes(self) -> dict[tuple[str, str], Json]:
-        """Operations by method and route, the names in it left out."""
+        """The operations by method and route, without parameter names."""
         return {
             (method.upper(), bare(path)): operation
             for path, methods in self.document["paths"].items()
@@ -88,22 +91,22 @@ class Spec:
         }
 
     def operation(self, resource: Resource) -> Json:
-        """What a resource's route is said to do."""
+        """The operation of a resource's route."""
         return self.routes[resource.method, bare(f"/api/{resource.route}")]
 
-    def asked(self, request: Request) -> str:
-        """The route of a request; a path in words goes before one with something in it."""
-        fits = [
+    def route_of(self, request: Request) -> str:
+        """The route of a request. A fixed path takes precedence over a path with parameters."""
+        matches = [
             route
             for method, route in self.routes
             if method == request.method
             and re.fullmatch(re.escape(route).replace(r"\{\}", "[^/]+"), request.path.lower())
         ]
-        assert fits, f"{request.method} {request.path} is not in the specification"
-        return min(fits, key=lambda route: route.count("{}"))
+        assert matches, f"{request.method} {request.path} is not in the specification"
+        return min(matches, key=lambda route: route.count("{}"))
 
     def parameters(self, operation: Json, *, required: bool = False) -> set[str]:
-        """The parameters of a route, in lower case; those of OData stand in its description."""
+        """The query parameters of a route, in lower case. The description names the OData parameters."""
         declared = [each for each in operation.get("parameters", ()) if each["in"] == "query"]
         if required:
             return {each["name"].lower() for each in declared if each.get("required")}
@@ -111,7 +114,7 @@ class Spec:
         return {each["name"].lower() for each in declared} | set(re.findall(r"\$[a-z]+\b", text))
 
     def resolved(self, schema: Json) -> Json:
-        """A schema, in place of a reference to it."""
+        """The schema that a reference leads to."""
         while "$ref" in schema:
             found: Any = self.document
             for name in schema["$ref"].removeprefix("#/").split("/"):
@@ -119,18 +122,18 @@ class Spec:
             schema = found
         return schema
 
-    def answer(self, operation: Json) -> Json:
-        """The schema of what is answered, of one record where it is a list."""
+    def response(self, operation: Json) -> Json:
+        """The schema of the response; for a list the schema of one record."""
         schema = self.resolved(operation["responses"]["200"]["content"]["application/json"]["schema"])
         return self.resolved(schema["items"]) if schema["type"] == "array" else schema
 
     def properties(self, schema: Json) -> dict[str, Json]:
-        """The fields of an object, by their names in lower case."""
+        """The fields of an object, by name in lower case."""
         found = schema.get("properties", {})
         return {name.lower(): self.resolved(each) for name, each in found.items()}
 
     def body(self, operation: Json) -> set[str]:
-        """The fields of the question that a route takes, in lower case."""
+        """The fields of the request body of a route, in lower case."""
         content = self.resolved(operation.get("requestBody", {})).get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
         return set(self.properties(self.resolved(schema)))
@@ -138,35 +141,35 @@ class Spec:
 
 @dataclass(frozen=True)
 class Sent:
-    """A request, and what the specification says of its route; names are in lower case."""
+    """A request and its operation in the specification. Names are in lower case."""
 
     spec: Spec
     request: Request
 
     @cached_property
     def route(self) -> str:
-        """Without what varies."""
-        return self.spec.asked(self.request)
+        """The route, without parameter names."""
+        return self.spec.route_of(self.request)
 
     @cached_property
     def operation(self) -> Json:
-        """What the route is said to do."""
+        """The operation of the route."""
         return self.spec.routes[self.request.method, self.route]
 
     @cached_property
     def parameters(self) -> dict[str, str]:
-        """What was asked in the query."""
+        """The query parameters."""
         found = parse_qsl(self.request.query, keep_blank_values=True)
         return {name.lower(): value for name, value in found}
 
     @cached_property
     def body(self) -> set[str]:
-        """What was asked in the body."""
+        """The fields of the body."""
         return {name.lower() for name in json.loads(self.request.body or b"{}")}
 
 
 def bare(path: str) -> str:
-    """A route without the names in it, in lower case: the server does not care."""
+    """A route without parameter names, in lower case, because the server ignores case."""
     return re.sub(r"\{\w+\}", "{}", path).lower()
 
 
@@ -183,39 +186,39 @@ def test_every_route_is_in_the_specification(spec: Spec, name: str) -> None:
     assert spec.operation(PUBLIC[name])
 
 
-def test_what_is_not_public_says_so() -> None:
+def test_internal_resources_are_declared_internal() -> None:
     assert {name for name, each in RESOURCES.items() if each.route.lower().startswith("internal/")} == {
         name for name, each in RESOURCES.items() if each.internal
     }
 
 
-# ── what is asked ───────────────────────────────────────────────────────────────────────────────
+# ── requests ────────────────────────────────────────────────────────────────────────────────────
 
 
 class Recorder(App):
-    """An embedded server that keeps what it was asked, bodies and all."""
+    """An embedded server that keeps all requests, with their bodies."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.asked: list[Request] = []
+        self.received: list[Request] = []
 
     def answering(self, request: Request) -> AbstractContextManager[Response]:
-        """Answer a request, and keep it."""
-        self.asked.append(request)
+        """Respond to a request, and keep it."""
+        self.received.append(request)
         return super().answering(request)
 
 
 @pytest.fixture(scope="module")
 def sent(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> list[Sent]:
-    """All that one run of every public resource asks."""
+    """All requests of one run with every public resource."""
     app = Recorder(Plant(40), token=TOKEN)
     with pytest.MonkeyPatch.context() as patch, serve(app) as running:
         patch.setenv("WATS_TOKEN", TOKEN)
         wx.run(pipeline(tmp_path_factory.mktemp("sent"), running.url, PUBLIC))
-    return [Sent(spec, request) for request in app.asked]
+    return [Sent(spec, request) for request in app.received]
 
 
-def test_only_public_routes_are_asked(sent: list[Sent]) -> None:
+def test_a_run_requests_every_public_route(sent: list[Sent]) -> None:
     assert {each.route for each in sent} >= {bare(f"/api/{each.route}") for each in PUBLIC.values()}
 
 
@@ -239,14 +242,14 @@ def test_every_required_parameter_is_sent(sent: list[Sent]) -> None:
     } == set()
 
 
-def test_reports_are_ordered_by_what_they_can_be(sent: list[Sent]) -> None:
-    asked = [each.parameters for each in sent if each.route == "/api/report/query/header"]
-    orders = {order.split()[0] for each in asked for order in each.get("$orderby", "start").split(",")}
+def test_reports_are_sorted_by_allowed_fields(sent: list[Sent]) -> None:
+    queries = [each.parameters for each in sent if each.route == "/api/report/query/header"]
+    orders = {order.split()[0] for each in queries for order in each.get("$orderby", "start").split(",")}
 
     assert orders <= {"start", "uuid", "serialNumber", "timeStamp"}
 
 
-def test_every_field_of_a_question_is_in_the_specification(sent: list[Sent]) -> None:
+def test_every_body_field_is_in_the_specification(sent: list[Sent]) -> None:
     found = {
         (each.route, name)
         for each in sent
@@ -258,7 +261,7 @@ def test_every_field_of_a_question_is_in_the_specification(sent: list[Sent]) -> 
 
 
 @pytest.mark.parametrize("name", [name for name, each in PUBLIC.items() if each.filtered_by == "fields"])
-def test_every_field_of_a_filter_is_in_the_specification(spec: Spec, name: str) -> None:
+def test_every_filter_field_is_in_the_specification(spec: Spec, name: str) -> None:
     resource = PUBLIC[name]
     operation = spec.operation(resource)
     route = bare(f"/api/{resource.route}")
@@ -269,7 +272,7 @@ def test_every_field_of_a_filter_is_in_the_specification(spec: Spec, name: str) 
 
 
 @pytest.mark.parametrize("name", [name for name, each in PUBLIC.items() if each.dimensions])
-def test_dimensions_and_counts_are_those_of_the_description(spec: Spec, name: str) -> None:
+def test_dimensions_and_kpis_match_the_description(spec: Spec, name: str) -> None:
     resource = PUBLIC[name]
     description = spec.operation(resource)["description"]
     dimensions, counts = (
@@ -281,12 +284,12 @@ def test_dimensions_and_counts_are_those_of_the_description(spec: Spec, name: st
     assert {column.source for column in resource.table.columns if column.source} - dimensions <= counts
 
 
-# ── what is answered ────────────────────────────────────────────────────────────────────────────
+# ── responses ───────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_what_the_specification_leaves_open_is_marked(spec: Spec, name: str) -> None:
-    schema = spec.answer(spec.operation(PUBLIC[name]))
+def test_undocumented_responses_are_marked_unproven(spec: Spec, name: str) -> None:
+    schema = spec.response(spec.operation(PUBLIC[name]))
     described = bool(spec.properties(schema)) or schema["type"] == "string"
 
     assert described or PUBLIC[name].unproven or name in CAPTURED
@@ -294,29 +297,29 @@ def test_what_the_specification_leaves_open_is_marked(spec: Spec, name: str) -> 
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_columns_are_the_fields_of_the_specification(spec: Spec, name: str) -> None:
+def test_columns_match_the_specification(spec: Spec, name: str) -> None:
     resource = PUBLIC[name]
-    schema = spec.answer(spec.operation(resource))
+    schema = spec.response(spec.operation(resource))
     if name in WRITTEN:
         schema = spec.document["components"]["schemas"][WRITTEN[name]]
     fields = spec.properties(schema)
     if not fields:
-        pytest.skip("the specification does not say what is answered")
-    shredder = rows_of(resource)
+        pytest.skip("the specification has no schema of the response")
+    shredder = shredder_of(resource)
 
     assert set(differences(spec, fields, shredder.table, shredder.children)) == {
         field for where, field in DIFFERENT if where == name
     }
 
 
-def rows_of(resource: Resource) -> FlatShredder:
-    """What makes the rows of a resource."""
+def shredder_of(resource: Resource) -> FlatShredder:
+    """The shredder that makes the rows of a resource."""
     shredder: Any = resource.reader.shredder  # type: ignore[attr-defined]
     return shredder if isinstance(shredder, FlatShredder) else shredder.fetched
 
 
 def differences(spec: Spec, fields: Json, table: Table, children: Sequence[Child]) -> Iterator[str]:
-    """The columns without a field or with another type, and the fields without a column or a table."""
+    """Yields columns without a field or of another type, and fields without a column or a table."""
     columns = {source.lower(): each for each in table.columns for source in each.source.split()}
     lists = {name.lower() for child in children for name in child.fields}
     for name, column in columns.items():
@@ -332,8 +335,8 @@ def differences(spec: Spec, fields: Json, table: Table, children: Sequence[Child
 
 
 def agrees(column: Column, field: Json) -> bool:
-    """Whether a column has the type that a field is said to have."""
-    said = field.get("type"), field.get("format")
+    """Whether a column has the type of a field."""
+    specified = field.get("type"), field.get("format")
     types = {
         ("string", "date-time"): TIMESTAMP,
         ("integer", "int32"): pa.int32(),
@@ -343,6 +346,6 @@ def agrees(column: Column, field: Json) -> bool:
     }
     if field.get("type") in ("array", "object"):
         return column.kind == "json"
-    return column.type == types.get(said, pa.string()) and (said == ("string", "uuid")) == (
+    return column.type == types.get(specified, pa.string()) and (specified == ("string", "uuid")) == (
         column.kind == "uuid"
     )

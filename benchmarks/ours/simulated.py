@@ -1,9 +1,8 @@
-"""Extracts full reports from a server in the same process, so that the client is the bottleneck.
+"""Extracts full reports of a server that is simulated within the process, so that the client is the limit.
 
 ``python -m benchmarks.ours.simulated REPORTS FOLDER``
 
-Instead of a network, there is a function that decompresses a prepared document. Everything else is the same
-as in a run.
+Of a request, only inflating its response is left. Everything after that is as in a run.
 """
 
 import gzip
@@ -11,57 +10,48 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.internals import (
     REPORTS,
-    Answer,
     Client,
     Connection,
     DuckDB,
+    HttpRequest,
+    HttpResponse,
     Job,
     Selection,
     Task,
     Tolerance,
+    Transport,
     execute,
 )
 from benchmarks.server import App, Reports, Request
 
 MAX_IN_FLIGHT = 10
+URL = "http://127.0.0.1"
 
 
-class SimulatedTransport:
-    """Replaces the client's transport and responds at once."""
+def transport(app: App) -> Transport:
+    """A transport that responds at once."""
 
-    longest = 600.0
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    def ask(self, url: str, **_: Any) -> Answer:
-        """The server's response, decompressed."""
-        path, _, query = url.partition("?")
-        request = Request(path, query, {"accept-encoding": "gzip"})
-        _, body, headers = self._app.respond(request)
+    def send(request: HttpRequest) -> HttpResponse:
+        path, _, query = request.url.removeprefix(URL).partition("?")
+        _, body, headers = app.respond(Request(path, query, {"accept-encoding": "gzip"}))
         body = gzip.decompress(body) if headers else body
-        return Answer(200, body, "application/json", None, lambda: None)
+        return HttpResponse(200, {"content-type": "application/json"}, body)
 
-    def close(self) -> None:
-        """Nothing is open."""
+    return send
 
 
 def main() -> None:
     app = App(Reports(int(sys.argv[1])), requests_per_minute=None, latency=0.0)
-    connection = Connection(
-        "http://127.0.0.1", token="benchmark", requests_per_minute=None, max_in_flight=MAX_IN_FLIGHT
-    )
+    connection = Connection(URL, token="benchmark", requests_per_minute=None, max_in_flight=MAX_IN_FLIGHT)
     none = Tolerance.parse(0)
     destination = DuckDB(Path(sys.argv[2]) / "wats.duckdb")
     job = Job(
         "benchmark", [Task(REPORTS, Selection())], destination, max_failures=none, stop_at_failures=none
     )
-    with Client(connection) as client:
-        client._wire = SimulatedTransport(app)
+    with Client(connection, transport=transport(app)) as client:
         began = time.perf_counter()
         done = execute(job, client)
         seconds = time.perf_counter() - began

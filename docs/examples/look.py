@@ -1,6 +1,6 @@
-"""A short look at what ``wats-extract run pipelines/reports.yaml`` landed.
+"""First-pass yield and failing steps from the tables of ``wats-extract run pipelines/reports.yaml``.
 
-Run it in the folder that has ``data/wats.duckdb``, or name the file: ``python docs/examples/look.py FILE``.
+Run it in the folder that contains ``data/wats.duckdb``, or give a path to that file as argument.
 """
 
 import sys
@@ -11,8 +11,8 @@ YIELD = """
     SELECT part_number, process_name, count(*) AS units,
            round(100 * avg((result = 'Passed')::int), 1) AS "first-pass yield, %"
     FROM report_headers
-    WHERE report_type = 'UUT' AND run = 1          -- the first test of a unit in this operation
-    GROUP BY ALL HAVING units >= 100               -- fewer say little
+    WHERE report_type = 'UUT' AND run = 1          -- only the first test of a unit in an operation
+    GROUP BY ALL HAVING units >= 100               -- small groups are not significant
     ORDER BY ALL
 """
 

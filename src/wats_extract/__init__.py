@@ -6,7 +6,7 @@ Names are loaded when they are first used, so that ``import wats_extract`` stays
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from wats_extract.version import __version__
+from wats_extract.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from wats_extract.engine.fetching import Fetched
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from wats_extract.errors import KeyFailed, WatsExtractError
     from wats_extract.flow import Failure, Result, Success, collect_failures, collect_successes, partition
     from wats_extract.frontends.pipelines import backfill, plan, retry, run, verify
-    from wats_extract.frontends.session import Stream, Wats, connect, demo
+    from wats_extract.frontends.session import Wats, connect, demo
+    from wats_extract.frontends.streaming import Stream
 
 _HOMES = {
     "Failure": "flow",
@@ -25,7 +26,7 @@ _HOMES = {
     "Plan": "engine.planning",
     "Result": "flow",
     "RunReport": "engine.job",
-    "Stream": "frontends.session",
+    "Stream": "frontends.streaming",
     "Success": "flow",
     "VerifyReport": "engine.verifying",
     "Wats": "frontends.session",
@@ -54,7 +55,6 @@ __all__ = [
     "VerifyReport",
     "Wats",
     "WatsExtractError",
-    "__version__",
     "backfill",
     "collect_failures",
     "collect_successes",

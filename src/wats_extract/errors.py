@@ -1,27 +1,27 @@
-"""Every error that this package raises.
+"""Errors that this package raises, with the exit codes of the command line.
 
 ::
 
-    WatsExtractError
-    ├── ConfigurationError        exit 2   the file, the command line or the environment is wrong
-    │   └── PipelineFileError              … with file, line and key path of every problem
-    ├── RequestError              exit 5   a request that stays without a usable answer
-    │   ├── TokenRefused          exit 2   401: the token is missing, wrong or expired
-    │   ├── ServerUnreachable     exit 5   nobody answers, after all patience
-    │   └── KeysetRefused                  400 to a ``timeStamp`` comparison: read by windows instead
-    ├── PagingError               exit 1   the server's pages contradict each other
-    ├── KeyFailed                          a key of a batch with ``fail_fast`` failed
-    ├── RecordError                        a record does not fit its tables (becomes a failure)
-    ├── Unreadable                         an answer is cut off, or not JSON at all (worth another try)
-    ├── Incomplete                exit 4   stopped cleanly before the end; the next run goes on
-    │   ├── RequestBudgetSpent             ``max_requests`` is reached
-    │   └── TooManyFailures                ``stop_at_failures`` is reached
-    ├── DestinationError          exit 1   the destination refuses; what was committed stays
-    ├── PipelineLocked            exit 6   another process runs this pipeline
-    └── Interrupted               exit 130 or 143
+    WatsExtractError              exit 1           base class of all errors
+    ├── ConfigurationError        exit 2           the pipeline file, command line or environment is wrong
+    │   └── PipelineFileError     exit 2           lists file, line and key path of every problem
+    ├── RequestError              exit 2 or 5      a request failed after all retries
+    │   ├── TokenRefused          exit 2           HTTP 401: the token is missing, wrong or expired
+    │   ├── ServerUnreachable     exit 5           no response after all retries
+    │   └── KeysetRefused         exit 2           HTTP 400 to a filter on ``timeStamp``
+    ├── PagingError               exit 1           the server's pages contradict each other
+    ├── KeyFailed                 exit 1           a key failed in a batch with ``fail_fast``
+    ├── RecordError               exit 1           a record does not fit its tables; becomes a failure
+    ├── Unreadable                exit 1           a response is truncated or malformed; it is retried
+    ├── Incomplete                exit 4           stopped early and cleanly; the next run resumes
+    │   ├── RequestBudgetSpent    exit 4           ``max_requests`` is reached
+    │   └── TooManyFailures       exit 4           ``stop_at_failures`` is reached
+    ├── DestinationError          exit 1           the destination cannot be opened, read or written
+    ├── PipelineLocked            exit 6           another process runs this pipeline
+    └── Interrupted               exit 130 or 143  Ctrl-C or SIGTERM
 
-An *error* stops something. What is only recorded, while the run goes on, is a
-:class:`wats_extract.flow.Failure`.
+An *error* is raised and stops something. A *failure* (:class:`wats_extract.flow.Failure`) is recorded in
+``_wats_failures`` while the run continues.
 """
 
 from __future__ import annotations
@@ -31,13 +31,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wats_extract.flow import Failure
 
+_PERMANENT = frozenset({"UNAUTHORIZED", "FORBIDDEN", "NOT_FOUND"})
+"""Error codes that stay the same until the user changes the file or the token."""
+
 
 class WatsExtractError(Exception):
-    """The root of the tree.
+    """Base class of all errors that this package raises.
 
     Attributes:
-        exit_code: What the command line exits with when this error ends a command.
-        hint: What the reader can do next; empty where the message says it all.
+        exit_code: The exit code of a command that this error ends.
+        message: What happened and where.
+        hint: What the user can do next, or an empty string.
     """
 
     exit_code: int = 1
@@ -52,26 +56,29 @@ class WatsExtractError(Exception):
 
 
 class ConfigurationError(WatsExtractError):
-    """The file, the command line or the environment is wrong; nothing was asked of the server."""
+    """The pipeline file, the command line or the environment is wrong; no data was requested."""
 
     exit_code = 2
 
 
 class PipelineFileError(ConfigurationError):
-    """A pipeline file has problems; the message names file, line and key path of each."""
+    """The pipeline file has problems; the message lists file, line and key path of each."""
 
 
 class RequestError(WatsExtractError):
-    """A request stays without a usable answer, after every retry that was worth it.
+    """A request failed, and retries did not help or were pointless.
 
     Attributes:
-        code: One of the error codes of ``_wats_failures`` (``NOT_FOUND``, ``TIMEOUT``, …).
-        http_status: The status of the last answer, or ``None`` when there was none.
-        url: What was asked, without host and without secrets.
-        attempts: How many requests were sent for it.
-        payload: The first 2 kB of the last answer's body.
-        retry_after: Seconds that the server asked to wait, or ``None``.
+        exit_code: 2 if the file or the token must change first, 5 if a later attempt may succeed.
+        code: An error code of ``_wats_failures`` (``NOT_FOUND``, ``TIMEOUT``, …).
+        http_status: The status of the last response, or ``None`` without a response.
+        url: Route and query, without host and without secrets.
+        attempts: How many times the request was sent.
+        payload: The first 2 kB of the last response's body.
+        retry_after: The server's ``Retry-After`` in seconds, or ``None``.
     """
+
+    exit_code = 5
 
     def __init__(
         self,
@@ -92,35 +99,37 @@ class RequestError(WatsExtractError):
         self.attempts = attempts
         self.payload = payload
         self.retry_after = retry_after
-
-    @property
-    def exit_code(self) -> int:  # type: ignore[override]
-        """2 where the file or the token must change first, 5 where a later try may succeed."""
-        final = self.code in {"UNAUTHORIZED", "FORBIDDEN", "NOT_FOUND"} or self.http_status == 400
-        return 2 if final else 5
+        if code in _PERMANENT or http_status == 400:
+            self.exit_code = 2
 
 
 class TokenRefused(RequestError):
-    """The server answered 401: the token is missing, wrong or expired."""
+    """HTTP 401: the token is missing, wrong or expired."""
+
+    exit_code = 2
 
 
 class ServerUnreachable(RequestError):
-    """Nobody answers, after all patience; what was committed stays."""
+    """The server did not respond after all retries; committed data is kept."""
+
+    exit_code = 5
 
 
 class KeysetRefused(RequestError):
-    """The server does not compare ``timeStamp`` in ``$filter``; windows on ``start`` serve instead."""
+    """HTTP 400 to a ``$filter`` on ``timeStamp``; readers fall back to time windows on ``start``."""
+
+    exit_code = 2
 
 
 class PagingError(WatsExtractError):
-    """The server's pages contradict each other (no order, no progress), so completeness cannot be proven."""
+    """The server's pages contradict each other (wrong order, no progress), so completeness is unproven."""
 
 
 class KeyFailed(WatsExtractError):
-    """A key of a batch with ``fail_fast`` failed; nothing more is asked for.
+    """A key failed in a batch with ``fail_fast``; no further key is requested.
 
     Attributes:
-        failure: What became of it.
+        failure: The failure of that key.
     """
 
     def __init__(self, failure: Failure) -> None:
@@ -131,33 +140,29 @@ class KeyFailed(WatsExtractError):
 
 
 class RecordError(WatsExtractError):
-    """A record does not fit its tables; the run records it as a failure and goes on."""
+    """A record does not fit its tables; the run records a failure and continues."""
 
 
 class Unreadable(WatsExtractError):
-    """An answer is cut off, or is not the format asked for; the client asks again."""
+    """A response is truncated or not in the requested format; the client retries the request."""
 
 
 class Incomplete(WatsExtractError):
-    """The run stopped cleanly before the end; what was committed stays and the next run goes on."""
+    """The run stopped early and cleanly; committed data is kept and the next run resumes."""
 
     exit_code = 4
 
 
 class RequestBudgetSpent(Incomplete):
-    """``max_requests`` is reached."""
+    """The run has sent as many requests as ``max_requests`` allows."""
 
 
 class TooManyFailures(Incomplete):
-    """``stop_at_failures`` is reached: so many recent items fail that something else must be wrong."""
+    """Too many recent items failed (``stop_at_failures``), so the cause is probably not the items."""
 
 
 class DestinationError(WatsExtractError):
-    """The destination cannot be opened, read or written; what was committed stays."""
-
-
-class CommitsLost(DestinationError):
-    """Commits that waited to become durable are lost for want of memory, and would not be once more."""
+    """The destination cannot be opened, read or written; committed data is kept."""
 
 
 class PipelineLocked(WatsExtractError):
@@ -167,6 +172,10 @@ class PipelineLocked(WatsExtractError):
 
 
 class Interrupted(WatsExtractError):
-    """Ctrl-C (exit 130) or SIGTERM (exit 143); what was committed stays."""
+    """Ctrl-C (exit 130) or SIGTERM (exit 143) stopped the run; committed data is kept.
+
+    Attributes:
+        exit_code: 130, unless the command line sets 143 for SIGTERM.
+    """
 
     exit_code = 130

@@ -1,4 +1,9 @@
-"""What a run reports while it goes; the progress bar, the log and ``--json`` are listeners."""
+"""Progress events of a run. Progress bars, log lines and tests listen to them.
+
+A run sends ``RunStarted``, then for each resource ``ResourceStarted``, the events of its items and commits,
+and ``ResourceEnded``. ``Waiting`` and ``Noted`` may come at any time. Events only report: a listener cannot
+change what a run does.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,13 @@ from wats_extract.flow import Failure
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins."""
+    """A run has started; its row is in ``_wats_runs``.
+
+    Attributes:
+        run_id: The run's id.
+        pipeline: The pipeline's name.
+        resources: The resources that the run will read, in this order.
+    """
 
     run_id: str
     pipeline: str
@@ -20,14 +31,24 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class ResourceStarted:
-    """A resource is next."""
+    """The run has started to read a resource.
+
+    Attributes:
+        resource: The resource's name.
+    """
 
     resource: str
 
 
 @dataclass(frozen=True, slots=True)
 class ItemsListed:
-    """So many more items are known to be waiting; ``final`` when there will be no more."""
+    """The server has listed more items to fetch.
+
+    Attributes:
+        resource: The resource's name.
+        items: How many items were added to the list.
+        final: Whether the list is complete now.
+    """
 
     resource: str
     items: int
@@ -36,7 +57,12 @@ class ItemsListed:
 
 @dataclass(frozen=True, slots=True)
 class ItemsFetched:
-    """So many more items were fetched (not yet committed)."""
+    """More items were fetched; they are not committed yet.
+
+    Attributes:
+        resource: The resource's name.
+        items: How many items were fetched.
+    """
 
     resource: str
     items: int
@@ -44,7 +70,14 @@ class ItemsFetched:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A chunk is durable: items that landed, rows by table, failures recorded."""
+    """A commit is durable.
+
+    Attributes:
+        resource: The resource's name.
+        items: How many items the commit loaded.
+        rows: Rows by table.
+        failures: How many failures the commit recorded.
+    """
 
     resource: str
     items: int
@@ -54,14 +87,23 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class ItemFailed:
-    """An item was given up; the run goes on."""
+    """An item failed after all retries; the run continues.
+
+    Attributes:
+        failure: The failure, which names resource, key and reason.
+    """
 
     failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A request waits: for what, and for how many seconds at most; 0 when that wait is over earlier."""
+    """A request, or a lock, has to wait.
+
+    Attributes:
+        reason: The reason in a user's words, without a full stop.
+        seconds: The longest time that the wait can take; 0 if a wait with this reason has ended early.
+    """
 
     reason: str
     seconds: float
@@ -69,14 +111,22 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something that the user should know and that stops nothing."""
+    """A notice for the user; the run continues.
+
+    Attributes:
+        message: The notice, one line.
+    """
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceEnded:
-    """A resource is through, or was stopped."""
+    """The run has finished a resource, or stopped in it.
+
+    Attributes:
+        resource: The resource's name.
+    """
 
     resource: str
 
@@ -93,8 +143,8 @@ Event: TypeAlias = (
     | ResourceEnded
 )
 Listener: TypeAlias = Callable[[Event], None]
-"""Called from any thread; must be quick and must not raise."""
+"""A function that receives events from any thread. It must return quickly and must not raise."""
 
 
 def nobody(event: Event) -> None:
-    """A listener that ignores everything."""
+    """Ignore an event: the default listener."""

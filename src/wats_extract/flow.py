@@ -1,50 +1,50 @@
-"""The values that travel, and the protocols between the rooms: the whole design on one page.
+"""The values that pass between the packages: the whole design on one page.
 
 ::
 
-    server ─get→ Reply ─read→ Page ─shred→ Chunk ─write→ staged ─commit(cursor)→ tables + _wats_…
-           client      reader      shredder      destination        destination
+    plan ─Window→ get ─Reply→ read ─Page→ shred ─Chunk→ commit(cursor) → tables + _wats_state + …
+    reader        client      reader      shredder      destination
 
-*Read* turns a resource into pages, *shred* turns records into Arrow rows and failures, and a
-:class:`Chunk` is what becomes durable at once: rows, failures and cursor together, or none of them.
+*Plan* divides a resource into windows, *read* turns a window into pages, *shred* turns records into Arrow
+rows and failures. A :class:`Chunk` becomes durable as a whole: rows, failures and cursor together, or none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import pyarrow as pa
 
+from wats_extract.cursor import Cursor
 from wats_extract.tables import Rows, Table
+
+if TYPE_CHECKING:
+    from wats_extract.events import Listener
+    from wats_extract.state.lock import Sighting
 
 T = TypeVar("T")
 
 
-Cursor: TypeAlias = dict[str, Any]
-"""The position within one resource: a small JSON object, such as ``{"time_stamp": 123456}``."""
-
-
 Asked: TypeAlias = Mapping[str, tuple[str, ...]]
-"""What a statistic is asked by: a field of the WATS filter → its values."""
+"""The fields of a WATS filter, each with its values."""
 
 
-# ── schemas ─────────────────────────────────────────────────────────────────────────────────────
-
-
-# ── what goes wrong, item by item ───────────────────────────────────────────────────────────────
+# ── results, item by item ───────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Success(Generic[T]):
-    """An item that was extracted: its key and its value.
+    """An item that was extracted, with its value.
 
     Attributes:
-        ok: ``True``, which tells it from a ``Failure``.
+        key: The item's key.
+        value: The item, usually its decoded JSON.
+        ok: ``True``; a ``Failure`` has ``False``.
     """
 
     key: str
@@ -54,20 +54,20 @@ class Success(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An item that could not be extracted; it becomes a row of ``_wats_failures`` and the run goes on.
+    """An item that could not be extracted. It becomes a row of ``_wats_failures``, and the run goes on.
 
     Attributes:
         resource: The resource, such as ``reports``.
         key: The item's key, such as a report's uuid.
-        stage: ``fetch``, ``shred`` or ``write``.
+        stage: ``fetch`` or ``shred``.
         error_code: ``NOT_FOUND``, ``TIMEOUT``, ``API_ERROR``, ``INVALID_RECORD``, ….
-        message: What happened, in a sentence.
+        message: What happened, in one sentence.
         hint: What to do about it.
-        http_status: The last answer's status, or ``None``.
-        url: What was asked, without host and without secrets.
-        attempts: Requests that were sent for it.
-        payload: The first 2 kB of what could not be read.
-        ok: ``False``, which tells it from a ``Success``.
+        http_status: The status of the last response, or ``None``.
+        url: Path and query of the request, without host and secrets.
+        attempts: The number of requests sent for the item.
+        payload: The first 2 kB of the response or record that could not be read.
+        ok: ``False``; a ``Success`` has ``True``.
     """
 
     resource: str
@@ -84,13 +84,13 @@ class Failure:
 
     @property
     def details(self) -> dict[str, Any]:
-        """What is known beside code and message: where it was asked for, how often, and what came."""
+        """The request, its attempts and its response, by name."""
         names = ("resource", "key", "stage", "http_status", "url", "attempts", "payload")
         return {name: getattr(self, name) for name in names}
 
     @property
     def suggestions(self) -> list[str]:
-        """What to do about it: the hint, where there is one."""
+        """What to do about it: the hint, if there is one."""
         return [self.hint] if self.hint else []
 
 
@@ -98,17 +98,17 @@ Result: TypeAlias = Success[T] | Failure
 
 
 def collect_successes(results: Iterable[Result[T]]) -> list[T]:
-    """The values of those that succeeded, in their order."""
+    """The values of all successes, in order."""
     return [result.value for result in results if result.ok]
 
 
 def collect_failures(results: Iterable[Result[T]]) -> list[Failure]:
-    """Those that failed, in their order."""
+    """All failures, in order."""
     return [result for result in results if not result.ok]
 
 
 def partition(results: Iterable[Result[T]]) -> tuple[list[T], list[Failure]]:
-    """The values of those that succeeded and those that failed; ``results`` may be a generator."""
+    """The values of all successes, and all failures. ``results`` may be a generator."""
     values: list[T] = []
     failures: list[Failure] = []
     for result in results:
@@ -119,12 +119,12 @@ def partition(results: Iterable[Result[T]]) -> tuple[list[T], list[Failure]]:
     return values, failures
 
 
-# ── what travels ────────────────────────────────────────────────────────────────────────────────
+# ── windows and chunks ────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer of the server, body already inflated."""
+    """One HTTP response, with its body already inflated."""
 
     status: int
     body: bytes = field(repr=False)
@@ -133,14 +133,14 @@ class Reply:
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One record of a page, read or not; there are many, so it is no dataclass, which takes longer to make.
+    """One record of a page, decoded or not. A ``Struct`` is faster to create than a dataclass.
 
     Attributes:
-        key: What identifies it, or the place it was found at where it has no key.
-        version: Its cursor field, or ``None`` where it has none.
-        record: The typed record, or ``None`` where it does not fit.
+        key: The record's key, or its place on the page if it has none.
+        version: The value of its cursor field, or ``None`` if it has none.
+        record: The typed record, or ``None`` if it does not fit its type.
         problem: Why it does not fit.
-        raw: The text that does not fit.
+        raw: The text of a record that does not fit.
     """
 
     key: str
@@ -152,15 +152,15 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which part of a resource is asked for, and in which detail.
+    """Which part of a resource to read, and in which detail.
 
     Attributes:
-        since: Reports that start at or after this instant.
-        until: Reports that start before this instant.
+        since: Only reports that start at or after this instant.
+        until: Only reports that start before this instant.
         filter: An OData ``$filter`` text, or empty.
         options: The resource's own options by name, such as ``expand``, ``chunk_size``, ``charts``.
-        asked: The fields of the WATS filter, for resources that are asked by it and not by OData.
-        limit: Items after which to stop, in the order of the cursor; ``None`` for all.
+        asked: The fields of the WATS filter, for resources that take it instead of OData.
+        limit: The number of items to stop after, in the order of the cursor; ``None`` for all.
     """
 
     since: datetime | None = None
@@ -171,42 +171,96 @@ class Selection:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A stretch of a list that was read; it becomes a row of ``_wats_windows``.
+class Everything(msgspec.Struct, frozen=True):
+    """A window without bounds: everything in the selection, from the window's cursor on."""
 
-    Attributes:
-        begin: The first instant in it, as text.
-        end: The first instant after it.
-        rows: What the server gave of it.
-        cap: The most rows that it gives in one answer, as far as is known.
-        complete: Whether that is all that there is.
+
+class Numbers(msgspec.Struct, frozen=True):
+    """The rows whose number (such as ``timeStamp``) is greater than ``after`` and at most ``upto``.
+
+    ``None`` leaves that side open.
     """
 
+    after: int | None = None
+    upto: int | None = None
+
+
+class Times(msgspec.Struct, frozen=True):
+    """The rows from ``begin`` on and before ``end``; ``None`` leaves that side open."""
+
+    begin: datetime | None = None
+    end: datetime | None = None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """Some keys, in the order in which they are read."""
+
+    keys: tuple[str, ...]
+
+
+Bounds: TypeAlias = Everything | Numbers | Times | Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a resource that one worker reads, in any process and on any machine.
+
+    A window is a small value that pickles. The windows of one plan are disjoint, and together they cover
+    the selection.
+
+    Attributes:
+        resource: The resource's name; a worker looks the declaration up by it.
+        selection: Which rows, and in which detail.
+        bounds: Which part of them: a range of numbers, a range of time, or some keys.
+        cursor: Where an earlier reading ended, ``None`` for the beginning.
+    """
+
+    resource: str
+    selection: Selection
+    bounds: Bounds = field(default_factory=Everything)
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """A range that was read; it becomes a row of ``_wats_coverage``.
+
+    Attributes:
+        field: What the range is a range of: ``time_stamp`` or ``start``.
+        begin: The first position in it, as text; empty where the range has no lower bound.
+        end: The position that it reaches: the last one for ``time_stamp``, the first one after it for
+            ``start``.
+        rows: The number of rows that the server returned for it.
+        cap: The most rows that the server returns in one response, as far as is known; ``None`` if unknown.
+        complete: Whether these are all rows there are.
+    """
+
+    field: str
     begin: str
     end: str
     rows: int
-    cap: int
+    cap: int | None
     complete: bool
 
     @property
     def key(self) -> str:
-        """What it is called in ``_wats_failures``."""
+        """The key of a failure about this range, in ``_wats_failures``."""
         return f"{self.begin}/{self.end}"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What is committed at once.
+    """What is committed together.
 
     Attributes:
-        label: A name that follows from resource and cursor range; a repeated commit has the same one.
+        label: A name derived from resource and cursor range; a repeated commit has the same label.
         rows: Shredded batches by table (schema: ``Table.shredded_schema``).
         landed: The items in it: key → version (``None`` where the resource has no version).
-        failures: The items that did not make it.
+        failures: The items that could not be fetched or shredded.
         cursor: The position after this chunk, or ``None`` if it does not move.
-        healed: Keys beside those landed whose open failures are over.
-        window: What it covers, where it is all that the server gave of a stretch.
+        healed: Keys beside those in ``landed`` whose open failures are resolved.
+        coverage: The range that this chunk covers, for resources that are read range by range.
+        acknowledge: The routes of queue items to delete on the server once the chunk is durable.
     """
 
     label: str
@@ -215,18 +269,19 @@ class Chunk:
     failures: Sequence[Failure] = ()
     cursor: Cursor | None = None
     healed: Sequence[str] = ()
-    window: Window | None = None
+    coverage: Coverage | None = None
+    acknowledge: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What earlier runs know of items, so that a reader need not ask for them again.
+    """What earlier runs loaded, so that a reader can skip it.
 
     Attributes:
-        landed: Which of some keys have landed, and in which version; those of other versions than from the
-            least to the largest that are given may be left out.
-        failed: The keys with an open failure; they are left to ``retry`` until they change on the server.
-        skip: Whether items that have landed in the same version are left out (a full pass reads them all).
+        landed: Returns which of some keys are loaded, with their versions. With a range of versions, keys
+            whose version lies outside the range may be missing from the result.
+        failed: The keys with an open failure. They are left to ``retry`` until they change on the server.
+        skip: Whether to skip items that are loaded in the same version (a full pass reads all of them).
     """
 
     landed: Callable[[Sequence[str], tuple[int, int] | None], Mapping[str, int | None]] = (
@@ -241,18 +296,22 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a destination makes durable at once, or not at all.
+    """Rows, cursor and failures that a destination makes durable together, or not at all.
 
     Attributes:
-        label: The chunk's label, safe as a file name.
-        rows: Stamped rows by table (schema: ``Table.schema``). Every table of the resource is named,
-            also when it has no rows, so that earlier rows of ``replaced`` items go from all of them.
-        landed: The items in it, key → version.
-        replaced: Keys among ``landed`` whose earlier rows go (by ``Table.owner``).
-        book: Rows of bookkeeping tables as dictionaries; a row replaces the one with the same key.
-        sweep_before: Remove rows of these tables with an earlier ``_wats_extracted_at`` (the end of a
-            ``replace`` pass); ``None`` removes nothing.
-        kept: Keys whose rows are not swept, because the pass could not read them.
+        label: The name of the commit. A repeated commit has the same label. The Parquet destination names its
+            files after it.
+        rows: Stamped rows by table (schema: ``Table.schema``). The earlier rows of replaced items are deleted
+            from these tables, so every table of the resource is listed, even one without rows. The first
+            one with an owner column is the main table: it has a row for every item.
+        landed: The items in this commit: key → version.
+        replaced: The items of ``landed`` whose earlier rows are deleted, matched by ``Table.owner``.
+        book: Rows of bookkeeping tables, as dictionaries. Each row replaces the row with the same key.
+        sweep_before: Deletes the rows of these tables whose ``_wats_extracted_at`` is earlier, at the end of
+            a full pass. ``None`` deletes nothing.
+        kept: Keys of items whose rows are not swept, because the pass could not read these items.
+        upsert: Whether items of ``landed`` that the main table has are replaced too. The destination looks
+            them up within the commit, so rows that another process has committed in the meantime count.
     """
 
     label: str
@@ -262,84 +321,89 @@ class Commit:
     book: Mapping[Table, Sequence[Mapping[str, Any]]]
     sweep_before: datetime | None = None
     kept: frozenset[str] = frozenset()
+    upsert: bool = False
 
 
 class Destination(Protocol):
-    """Where tables land. Opened and closed by one thread; commits come one at a time.
+    """Where tables are loaded. One thread opens and closes it and makes the commits, one at a time.
 
     Raises:
-        DestinationError: from every method, with a message that says what and where.
+        DestinationError: from every method; the message names the place and the operation.
     """
 
     while_waiting: Callable[[str, float], None]
-    """Called a few times a second while it waits for somebody else, with the reason and the seconds that it
-    waits at most; may raise to stop."""
+    """Called a few times per second while the destination waits for another process, with the reason and the
+    remaining seconds until it gives up. May raise to stop the wait."""
 
     @property
     def place(self) -> str:
         """Where the tables are, for messages: a path or a URL without secrets."""
 
-    def lock_path(self, pipeline: str) -> Path:
-        """The file whose lock keeps a second run of the same pipeline out."""
+    def exclusive(
+        self,
+        pipeline: str,
+        *,
+        check: Callable[[], None] = lambda: None,
+        listen: Listener = lambda event: None,
+    ) -> AbstractContextManager[None]:
+        """Keep every other run of the pipeline out for the duration of the ``with`` block.
+
+        May be entered before :meth:`open`. Within the block, each commit first checks that no other process
+        has taken over.
+
+        Args:
+            pipeline: The name of the pipeline.
+            check: Called several times per second while it is unclear whether another machine still runs
+                the pipeline. May raise to stop the wait.
+            listen: Receives an event when such a wait begins and ends.
+
+        Raises:
+            PipelineLocked: Another process runs the pipeline. Also raised by commits within the block.
+        """
+
+    def holder(self, pipeline: str) -> Sighting | None:
+        """Which process runs the pipeline, or ``None``. May be called without :meth:`open`."""
 
     def open(self, *, read_only: bool = False) -> None:
-        """Open it, finish or undo what a crash left behind, and sweep stale staging.
+        """Open the destination, finish or undo an interrupted commit, and delete stale staging files.
 
-        With ``read_only`` nothing is created or swept; a destination that does not exist yet answers
-        every question with nothing.
+        With ``read_only`` nothing is created or deleted, and a destination that does not exist yet is empty.
         """
 
     def close(self) -> None:
-        """Close it. Nothing that was not committed stays."""
+        """Close the destination."""
 
     def prepare(self, tables: Iterable[Table]) -> None:
-        """Create the tables that are missing, with their declared types; check those that exist."""
+        """Create missing tables, add missing columns, and check the types of existing columns."""
 
     def landed(
-        self,
-        table: Table,
-        keys: Sequence[str],
-        *,
-        versions: tuple[int, int] | None = None,
-        waiting: bool = False,
+        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
     ) -> dict[str, int | None]:
-        """Which of ``keys`` have a row in ``table`` (by its owner column), with its version.
+        """Return which of ``keys`` have a row in ``table`` (by its owner column): key → latest version.
 
-        May be asked from another thread while a commit goes on, unless those that wait are asked for.
+        Sees durable rows only. May be called from another thread during a commit.
 
         Args:
             table: The table.
-            keys: Some keys of items.
-            versions: The least and the largest that matter: keys of which only others have landed may be
-                left out, which spares reading a large table.
-            waiting: Also those whose commit waits.
+            keys: Keys of items.
+            versions: The lowest and the highest version of interest. Keys with other versions only may be
+                missing from the result, which avoids reading a large table.
         """
 
-    def commit(self, commit: Commit, *, may_wait: bool = False) -> bool:
-        """Make it durable, all or nothing; the same commit twice leaves the same tables.
+    def commit(self, commit: Commit) -> None:
+        """Make a commit durable before returning: all of it or, after an error, nothing.
 
-        With ``may_wait`` it may become durable together with commits after it, which is cheaper: with the
-        next that may not wait, by :meth:`settle`, or when there are enough. After an error nothing waits any
-        more: what has waited is gone, unless it became durable before.
-
-        Returns:
-            Whether it is durable, with all that has waited; else it waits.
-
-        Raises:
-            CommitsLost: those that have waited are lost, and would not be if they were made once more.
+        The same commit twice leaves the same tables.
         """
-
-    def settle(self) -> None:
-        """Make durable what waits, if anything does."""
 
     def read(self, table: Table, **equal: str) -> pa.Table:
-        """All rows of a (bookkeeping) table, those whose columns equal the given texts."""
+        """Return the rows of a (bookkeeping) table whose columns equal the given texts."""
 
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of all rows, in no order, batch by batch; nothing where there is no such table."""
+        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
-        """Rows by table name; tables that do not exist are left out."""
+        """Count rows by table name. Missing tables are left out."""
 
 
 USUAL_CAPS = frozenset({1_000, 10_000, 100_000})

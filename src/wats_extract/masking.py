@@ -1,4 +1,4 @@
-"""What a text must not hold when it is shown or kept: secrets, by value, and commands to a terminal."""
+"""Remove secrets and terminal control characters from texts that are shown or stored."""
 
 from __future__ import annotations
 
@@ -8,33 +8,36 @@ from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 MASK = "***"
+"""What replaces a secret."""
 
 SHORTEST = 8
-"""Characters from which a secret's other spellings are looked for; less is found in too many places."""
-
+"""The shortest secret, in characters, that is masked in base64 too; a shorter one would match by chance."""
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Letters that make a terminal do something, or text run the other way: only line breaks and tabs may."""
+"""Characters that control a terminal or reverse the direction of text; line breaks and tabs are harmless."""
 
 
 class Mask:
-    """Replaces secrets in a text. Its ``repr`` shows none.
+    """Replaces secrets in texts by ``***``. Its ``repr`` shows none of them.
 
-    Found are: the secret itself, each of its characters plain or escaped as JSON, a URL or HTML do (``%2B``,
-    ``&#43;``); base64 of it, also inside of something longer; and what it is base64 of.
+    It finds the secret itself, with any of its characters escaped as in JSON, URLs or HTML (``%2B``,
+    ``&#43;``); its base64, also as a part of a longer text's base64; and the text whose base64 it is.
 
     Args:
-        secrets: Empty ones are left out.
+        secrets: The secrets; empty ones are ignored.
+
+    Attributes:
+        longest: The length of the longest secret.
     """
 
     def __init__(self, *secrets: str) -> None:
         spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
         longest_first = sorted(spellings, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_escaped, longest_first)), re.IGNORECASE)
+        self._pattern = re.compile("|".join(map(_pattern, longest_first)), re.IGNORECASE)
         self.longest = max(map(len, secrets), default=0)
 
     def __call__(self, text: str) -> str:
-        """The text without the secrets."""
+        """The text with its secrets replaced."""
         return self._pattern.sub(MASK, text) if self.longest else text
 
     def __repr__(self) -> str:
@@ -42,12 +45,12 @@ class Mask:
 
 
 def harmless(text: str) -> str:
-    """The text with its control characters spelled out."""
+    """The text with its control characters escaped, as in ``ascii()``."""
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def credentials(address: str) -> tuple[str, ...]:
-    """What nobody may see of a web address: its password, alone and with the user as headers have them."""
+    """The secrets in a URL: its password, alone and as ``user:password``, which headers send in base64."""
     parts = urlsplit(address)
     password = unquote(parts.password or "")
     return (password, f"{unquote(parts.username or '')}:{password}") if password else ()
@@ -56,22 +59,22 @@ def credentials(address: str) -> tuple[str, ...]:
 def _spellings(secret: str) -> Iterator[str]:
     yield secret
     if len(secret) >= SHORTEST:
-        for packed in (*_within_base64(secret.encode()), _unpacked(secret)):
-            if len(packed) >= SHORTEST:
-                yield packed
-                yield packed.translate({ord("+"): "-", ord("/"): "_"})
+        for encoded in (*_within_base64(secret.encode()), _decoded(secret)):
+            if len(encoded) >= SHORTEST:
+                yield encoded
+                yield encoded.translate({ord("+"): "-", ord("/"): "_"})
 
 
 def _within_base64(secret: bytes) -> Iterator[str]:
-    """What all base64 of texts with the secret in them have in common, by where in the text it begins."""
+    """The base64 that every text with the secret in it has in common, for each of the three alignments."""
     for before in range(3):
-        packed = b64encode(bytes(before) + secret).decode()
+        encoded = b64encode(bytes(before) + secret).decode()
         first, end = -(-8 * before // 6), 8 * (before + len(secret)) // 6
-        yield packed[first:end]
+        yield encoded[first:end]
 
 
-def _unpacked(secret: str) -> str:
-    """The text that the secret is base64 of, such as ``user:password``, or nothing."""
+def _decoded(secret: str) -> str:
+    """The text whose base64 the secret is, such as ``user:password``; empty if there is none."""
     try:
         text = b64decode(secret.rstrip("=") + "=" * (-len(secret.rstrip("=")) % 4), validate=True).decode(
             "ascii"
@@ -81,15 +84,15 @@ def _unpacked(secret: str) -> str:
     return text if text.isprintable() else ""
 
 
-def _escaped(text: str) -> str:
+def _pattern(text: str) -> str:
     body = text.rstrip("=")
-    padding = "".join(f"(?:{_letter(letter)})?" for letter in text[len(body) :])
-    return "".join(map(_letter, body or text)) + (padding if body else "")
+    padding = "".join(f"(?:{_character(character)})?" for character in text[len(body) :])
+    return "".join(map(_character, body or text)) + (padding if body else "")
 
 
-def _letter(letter: str) -> str:
-    code = ord(letter)
-    backslash = "" if letter.isalnum() else r"\\*"
-    return (
-        rf"(?:{backslash}{re.escape(letter)}|\\+u{code:04x}|%(?:25)*{code:02x}|&#(?:0*{code}|x0*{code:x});)"
-    )
+def _character(character: str) -> str:
+    """A pattern for a character: itself, or escaped as in JSON, URLs or HTML."""
+    code = ord(character)
+    backslash = "" if character.isalnum() else r"\\*"
+    plain, json = f"{backslash}{re.escape(character)}", rf"\\+u{code:04x}"
+    return rf"(?:{plain}|{json}|%(?:25)*{code:02x}|&#(?:0*{code}|x0*{code:x});)"

@@ -18,7 +18,8 @@ from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.run import execute
 from wats_extract.flow import Destination
 from wats_extract.pipeline.job import Overrides, job_of
-from wats_extract.pipeline.loading import Pipeline, load
+from wats_extract.pipeline.loading import load
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import open_client
 from wats_extract.resources.catalogue import RESOURCES
 
@@ -40,10 +41,8 @@ def kill_at(step: str, number: int) -> Callable[[str], None]:
 def destination(pipeline: Pipeline, on_step: Callable[[str], None]) -> Destination:
     """The pipeline's destination, which reports each step of a commit."""
     config = pipeline.destination
-    if (
-        config.type == "duckdb"
-    ):  # few remembered rows, so that the file is closed and opened again during a run
-        return DuckDB(config.path, remembered_rows=5_000, on_step=on_step)
+    if config.type == "duckdb":  # few rows, so that the file is closed and opened again during a run
+        return DuckDB(config.path, reopen_rows=5_000, on_step=on_step)
     return Parquet(config.path, on_step=on_step)
 
 

@@ -11,8 +11,8 @@ from tests.chaos.figures import BEGIN, END, Figures
 from wats_extract.fake.faults import KINDS as FAULTS
 
 STEPS = {
-    "duckdb": ("landed steps", "booked _wats_state", "committed"),
-    "parquet": ("staged", "journalled", "renamed 3", "indexed"),
+    "duckdb": ("wrote steps", "booked _wats_state", "committed"),
+    "parquet": ("staged", "journaled", "renamed 3", "indexed"),
 }
 
 

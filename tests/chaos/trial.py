@@ -192,7 +192,7 @@ class Trial:
         assert took < PROMPT, f"it took {took:.1f} s to end"
         assert ended.code == 128 + number
         assert ended.report["status"] == "interrupted"
-        assert "next run goes on" in ended.err, ended.err
+        assert "next run resumes" in ended.err, ended.err
         self.figures.add("interrupts survived", f"{self.kind}, {number.name}")
         self.check()
         return True

@@ -1,21 +1,23 @@
-"""The commands beside ``run``, as users and schedulers see them."""
+"""plan, verify, backfill and state, as users and schedulers see them."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import duckdb
 
 from wats_extract.fake.app import App
+from wats_extract.fake.faults import Faults
 
 from .conftest import Desk, Serving
 
 
 def last_object(out: str) -> dict[str, Any]:
     assert out.count("\n") == 1
-    told: dict[str, Any] = json.loads(out)
-    return told
+    result: dict[str, Any] = json.loads(out)
+    return result
 
 
 def rows(desk: Desk, query: str) -> list[Any]:
@@ -26,7 +28,7 @@ def rows(desk: Desk, query: str) -> list[Any]:
 # ── plan ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_plan_says_what_the_run_does_then(desk: Desk, serving: Serving) -> None:
+def test_plan_predicts_the_requests_of_the_run(desk: Desk, serving: Serving) -> None:
     serving(20)
     file = desk.pipeline(
         source=", requests_per_minute: 6000", resources="[{name: products}, {name: reports}]"
@@ -37,30 +39,30 @@ def test_plan_says_what_the_run_does_then(desk: Desk, serving: Serving) -> None:
     assert "reports    the beginning          20" in said.out
     assert "at 6,000 requests per minute" in said.out
     assert not (desk.folder / "data").exists()
-    told = last_object(desk.wats("plan", file, "--json").out)
-    assert told["resources"]["reports"]["new"] == 20
+    result = last_object(desk.wats("plan", file, "--json").out)
+    assert result["resources"]["reports"]["new"] == 20
     run = last_object(desk.wats("run", file, "--json").out)
-    assert run["resources"]["reports"]["requests"] == told["resources"]["reports"]["requests"]
+    assert run["resources"]["reports"]["requests"] == result["resources"]["reports"]["requests"]
     assert last_object(desk.wats("plan", file, "--json").out)["resources"]["reports"]["new"] == 0
 
 
 # ── verify ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_verify_finds_losses_and_repairs_them(desk: Desk, serving: Serving) -> None:
+def test_verify_finds_a_missing_report_and_repairs_it(desk: Desk, serving: Serving) -> None:
     app = serving(20)
     file = desk.pipeline()
     desk.wats("run", file, "-q")
     equal = desk.wats("verify", file)
     assert equal.code == 0
-    assert equal.out.startswith("✓ What the server has and what has landed are equal.\n")
+    assert equal.out.startswith("✓ The server and the destination are equal.\n")
 
     lost = app.plant.uuids()[4]
     rows(desk, f"delete from reports where uuid = '{lost}'")
     different = desk.wats("verify", file)
     assert different.code == 3
-    assert different.out.startswith("✗ What the server has and what has landed differ.\n")
-    assert f"missing   {lost}" in different.out
+    assert different.out.startswith("✗ The server and the destination differ.\n")
+    assert f"missing      {lost}" in different.out
     assert f"wats-extract verify {file} --repair" in different.out
     quiet = desk.wats("verify", file, "-q", "--only", "reports")
     assert (quiet.code, quiet.out) == (3, "")
@@ -68,14 +70,14 @@ def test_verify_finds_losses_and_repairs_them(desk: Desk, serving: Serving) -> N
 
     repaired = desk.wats("verify", file, "--repair")
     assert repaired.code == 0
-    assert repaired.out.startswith("✓ Now what the server has and what has landed are equal.\n")
-    assert "Repaired: 1 item landed (run " in repaired.out
-    told = last_object(desk.wats("verify", file, "--json").out)
-    assert (told["status"], told["resources"]["reports"]["missing"]) == ("equal", 0)
+    assert repaired.out.startswith("✓ The server and the destination are equal now.\n")
+    assert "Repaired: 1 item loaded (run " in repaired.out
+    result = last_object(desk.wats("verify", file, "--json").out)
+    assert (result["status"], result["resources"]["reports"]["missing"]) == ("equal", 0)
     assert rows(desk, "select count(*), count(distinct uuid) from reports") == [(20, 20)]
 
 
-def test_verify_names_what_was_deleted_on_the_server(desk: Desk, serving: Serving) -> None:
+def test_verify_reports_what_was_deleted_on_the_server_as_extra(desk: Desk, serving: Serving) -> None:
     app = serving(20)
     file = desk.pipeline()
     desk.wats("run", file, "-q")
@@ -83,33 +85,41 @@ def test_verify_names_what_was_deleted_on_the_server(desk: Desk, serving: Servin
     app.plant.delete(gone)
     app.plant.grow(2)
     said = desk.wats("verify", file, "--repair", "--json")
-    assert said.code == 3, "what is extra stays"
-    told = last_object(said.out)
-    assert told["resources"]["reports"]["keys"]["extra"] == [gone]
-    assert told["repair"]["resources"]["reports"]["items"] == told["resources"]["reports"]["new"] == 2
+    assert said.code == 3, "extra reports stay"
+    result = last_object(said.out)
+    assert result["resources"]["reports"]["keys"]["extra"] == [gone]
+    assert result["repair"]["resources"]["reports"]["items"] == result["resources"]["reports"]["new"] == 2
 
 
-def test_verify_4_and_what_it_cannot_compare(desk: Desk, serving: Serving) -> None:
+def test_verify_mentions_open_failures(desk: Desk, serving: Serving) -> None:
+    serving(20, faults=Faults(broken=1, broken_kinds=["404"]))
+    file = desk.pipeline()
+    assert desk.wats("run", file, "-q").code == 3
+    said = desk.wats("verify", file)
+    assert said.out.startswith("✓ The server and the destination are equal, apart from 1 open failure.\n")
+
+
+def test_verify_stops_early_with_exit_4_and_leaves_out_other_resources(desk: Desk, serving: Serving) -> None:
     serving(20)
     spent = desk.wats("verify", desk.pipeline(source=", max_requests: 1"))
     assert spent.code == 4
-    assert "Stopped: max_requests (1) is reached" in spent.err
+    assert "Stopped: max_requests (1)" in spent.err
     nothing = desk.wats("verify", desk.pipeline(resources="[{name: products}]"))
     assert nothing.code == 0
-    assert nothing.out.startswith("There is nothing to compare")
+    assert nothing.out.startswith("Nothing to compare")
 
 
 # ── backfill ────────────────────────────────────────────────────────────────────────────────────
 
 
 def middle(app: App) -> tuple[str, list[str]]:
-    """A moment with half of the reports before it, and their uuids."""
+    """A time with half of the reports before it, and the uuids of those reports."""
     headers = sorted(app.plant.headers(), key=lambda header: header["start"])
     moment = headers[len(headers) // 2]["start"]
     return moment, [header["uuid"] for header in headers if header["start"] < moment]
 
 
-def test_backfill_has_a_cursor_of_its_own_and_goes_on(desk: Desk, serving: Serving) -> None:
+def test_backfill_has_its_own_cursor_and_resumes(desk: Desk, serving: Serving) -> None:
     app = serving(40)
     moment, older = middle(app)
     new = f"[{{name: reports, since: '{moment}', chunk_size: 5}}]"
@@ -132,27 +142,30 @@ def test_backfill_has_a_cursor_of_its_own_and_goes_on(desk: Desk, serving: Servi
     assert rows(desk, "select count(*), count(distinct uuid) from reports") == [(40, 40)]
     assert rows(desk, "select cursor from _wats_state where selection not like '%backfill%'") == forward
     again = desk.wats(*words)
-    assert (again.code, again.out.splitlines()[0]) == (0, "Done: there was nothing new.")
+    assert (again.code, again.out.splitlines()[0]) == (0, "Done: nothing new.")
     assert last_object(desk.wats(*words, "--json").out)["requests"] <= 2
     commands = rows(desk, "select distinct command from _wats_runs order by 1")
     assert commands == [("backfill",), ("run",)]
 
 
-def test_backfill_fetches_nothing_that_has_landed(desk: Desk, serving: Serving) -> None:
+def test_backfill_does_not_fetch_loaded_reports_again(desk: Desk, serving: Serving) -> None:
     serving(20)
     file = desk.pipeline()
     desk.wats("run", file, "-q")
-    told = last_object(desk.wats("backfill", file, "--from", "2000-01-01", "--to", "now", "--json").out)
-    assert [each["items"] for each in told["resources"].values()] == [0, 0]
+    result = last_object(desk.wats("backfill", file, "--from", "2000-01-01", "--to", "now", "--json").out)
+    assert [each["items"] for each in result["resources"].values()] == [0, 0]
 
 
-def test_backfill_refuses_what_makes_no_sense(desk: Desk, serving: Serving) -> None:
+def test_backfill_refuses_a_wrong_range(desk: Desk, serving: Serving) -> None:
     serving(20)
     file = desk.pipeline(resources="[{name: products}, {name: reports}]")
     for words, complaint in (
-        (["--from", "2026-01-01", "--to", "2025-01-01"], "--to (2025-01-01) should be later than --from"),
+        (["--from", "2026-01-01", "--to", "2025-01-01"], "--to (2025-01-01)"),
         (["--from", "2025-01-01", "--to", "soon"], "soon"),
-        (["--from", "2025-01-01", "--to", "now", "--only", "products"], "products has no start"),
+        (
+            ["--from", "2025-01-01", "--to", "now", "--only", "products"],
+            "products cannot be selected by time",
+        ),
         (["--from", "2025-01-01"], "--to"),
     ):
         said = desk.wats("backfill", file, *words)
@@ -192,8 +205,6 @@ def test_state_shows_sets_clears_exports_and_imports(desk: Desk, serving: Servin
 
 
 def test_state_asks_before_it_changes(desk: Desk, serving: Serving) -> None:
-    import subprocess
-
     serving(20)
     file = desk.pipeline()
     desk.wats("run", file, "-q")
@@ -210,7 +221,7 @@ def test_state_asks_before_it_changes(desk: Desk, serving: Serving) -> None:
     assert desk.wats("state", file, "export").out != before
 
 
-def test_state_refuses_what_is_no_cursor(desk: Desk, serving: Serving) -> None:
+def test_state_refuses_what_is_not_a_cursor(desk: Desk, serving: Serving) -> None:
     serving(20)
     file = desk.pipeline()
     (desk.folder / "odd.json").write_text('{"cursors": [{"resource": "reports"}]}', encoding="utf-8")
@@ -220,10 +231,11 @@ def test_state_refuses_what_is_no_cursor(desk: Desk, serving: Serving) -> None:
         (["set", "reports", "{"], "the cursor is not JSON"),
         (["set", "reports", '{"time_stamp": "x"}'], "time_stamp is a whole number"),
         (["set", "products", '{"time_stamp": 1}'], "the pipeline has no such resource"),
-        (["import", "odd.json"], "not what wats-extract state FILE export writes"),
+        (["import", "odd.json"], "not an export of wats-extract state FILE export"),
         (["import", "nowhere.json"], "nowhere.json cannot be read"),
         (["shwo"], "'show'"),
     ):
         said = desk.wats("state", file, *words, "--yes")
         assert said.code == 2, said
-        assert complaint in said.err
+        [message] = [line for line in said.err.splitlines() if line.startswith("Error: ")]
+        assert complaint in message

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import re
-import sys
+import struct
 import threading
 import time
 
@@ -16,16 +16,13 @@ from wats_extract.flow import Failure
 
 from .conftest import Desk, Serving
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a pty is POSIX's")
+fcntl = pytest.importorskip("fcntl", reason="Windows has no pseudo-terminals")
+pty = pytest.importorskip("pty")
+termios = pytest.importorskip("termios")
 
 
 def on_terminal(desk: Desk, *args: str, width: int = 100) -> tuple[int, str, str]:
-    """Run a command whose stderr is a terminal: its exit code, stdout, and what the terminal got."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
+    """Run a command with a terminal as stderr; return its exit code, stdout and the terminal's output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     process = desk.start(*args, stderr=theirs, stdin=theirs)
@@ -34,7 +31,7 @@ def on_terminal(desk: Desk, *args: str, width: int = 100) -> tuple[int, str, str
     try:
         while part := os.read(ours, 65536):
             seen += part
-    except OSError:  # Linux says so when the other side is closed
+    except OSError:  # Linux raises it when the other side is closed
         pass
     finally:
         os.close(ours)
@@ -42,7 +39,7 @@ def on_terminal(desk: Desk, *args: str, width: int = 100) -> tuple[int, str, str
     return process.returncode, out, seen.decode()
 
 
-def test_bars_on_a_terminal(desk: Desk, serving: Serving) -> None:
+def test_a_terminal_gets_progress_bars(desk: Desk, serving: Serving) -> None:
     serving(40, latency=0.05)
     code, out, seen = on_terminal(desk, "run", desk.pipeline(source=", max_in_flight: 4"), "--json")
     assert code == 0
@@ -51,10 +48,10 @@ def test_bars_on_a_terminal(desk: Desk, serving: Serving) -> None:
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
     assert re.search(r"reports +━+ +\d+/40\+? +\d+ committed +\d+/s", plain)
     assert "40/40" in plain
-    assert seen.endswith("\x1b[2K") or "\x1b[?25h" in seen, "the cursor is back"
+    assert seen.endswith("\x1b[2K") or "\x1b[?25h" in seen, "the cursor is visible again"
 
 
-def test_the_terminal_says_what_is_waited_for(desk: Desk, serving: Serving) -> None:
+def test_a_terminal_shows_the_reason_of_a_wait(desk: Desk, serving: Serving) -> None:
     app = serving(20, faults=Faults(rate=1, kinds=["429"], retry_after=2))
     mending = threading.Thread(target=mend_after_one_request, args=(app,))
     mending.start()
@@ -71,7 +68,7 @@ def mend_after_one_request(app: App) -> None:
     app.faults.mend()
 
 
-def test_a_narrow_terminal_without_colour(desk: Desk, serving: Serving) -> None:
+def test_a_narrow_terminal_without_colours(desk: Desk, serving: Serving) -> None:
     serving(20)
     desk.env["NO_COLOR"] = "1"
     code, _, seen = on_terminal(desk, "run", desk.pipeline(), width=40)
@@ -80,7 +77,7 @@ def test_a_narrow_terminal_without_colour(desk: Desk, serving: Serving) -> None:
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", seen)
 
 
-def test_a_dumb_terminal_gets_lines(desk: Desk, serving: Serving) -> None:
+def test_a_dumb_terminal_gets_log_lines(desk: Desk, serving: Serving) -> None:
     serving(20)
     desk.env["TERM"] = "dumb"
     _, _, seen = on_terminal(desk, "run", desk.pipeline())
@@ -95,7 +92,7 @@ class Clock:
         return self.now
 
 
-def test_the_log_has_a_line_about_every_ten_seconds() -> None:
+def test_the_log_has_a_progress_line_every_ten_seconds() -> None:
     lines: list[str] = []
     clock = Clock()
     log = Log(lines.append, clock)
@@ -115,7 +112,7 @@ def test_the_log_has_a_line_about_every_ten_seconds() -> None:
     ]
 
 
-def test_the_log_tells_a_long_wait_once() -> None:
+def test_the_log_reports_a_long_wait_once() -> None:
     lines: list[str] = []
     clock = Clock()
     log = Log(lines.append, clock)
@@ -128,14 +125,14 @@ def test_the_log_tells_a_long_wait_once() -> None:
     assert lines == ["HTTP 429, next try in 41 s"]
 
 
-def test_a_wait_that_is_over_earlier_is_no_longer_shown_and_not_told_twice() -> None:
+def test_a_wait_that_ends_early_disappears_and_is_not_reported_twice() -> None:
     clock = Clock()
     wait = Wait(clock)
-    assert wait.begin(events.Waiting("no answer yet to /api/A", 110.0))
+    assert wait.update(events.Waiting("no response yet from /api/A", 110.0))
     clock.now = 3.0
-    assert str(wait) == "no answer yet to /api/A, next try in 107 s"
-    assert not wait.begin(events.Waiting("HTTP 429", 41.0))
-    assert not wait.begin(events.Waiting("no answer yet to /api/A", 0))
+    assert str(wait) == "no response yet from /api/A, next try in 107 s"
+    assert not wait.update(events.Waiting("HTTP 429", 41.0))
+    assert not wait.update(events.Waiting("no response yet from /api/A", 0))
     assert str(wait) == ""
-    assert not wait.begin(events.Waiting("HTTP 429", 41.0)), "there was a line about more than that"
+    assert not wait.update(events.Waiting("HTTP 429", 41.0)), "a longer wait was reported already"
     assert str(wait) == "HTTP 429, next try in 41 s"

@@ -1,4 +1,4 @@
-"""check, status, failures, preview, resources, json-schema, init, demo-server."""
+"""check, status, failures, preview, resources, json-schema, init and demo-server."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def broken(*kinds: str) -> Faults:
 
 
 @pytest.fixture(scope="module")
-def landed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, App]]:
-    """A desk whose pipeline has run; two of twenty reports have failed."""
+def after_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, App]]:
+    """A desk whose pipeline has run, and its server; two of twenty reports have failed."""
     app = App(Plant(20), token=SECRET, faults=broken("404", "garbage"))
-    desk = desk_in(tmp_path_factory.mktemp("landed"))
+    desk = desk_in(tmp_path_factory.mktemp("after_run"))
     with serve(app) as server:
         desk.env["WATS_URL"] = server.url
         assert desk.wats("run", desk.pipeline(), "-q").code == 3
@@ -46,7 +46,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, App
 # ── check ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_check_all_is_well(desk: Desk, serving: Serving) -> None:
+def test_check_passes(desk: Desk, serving: Serving) -> None:
     app = serving(20)
     said = desk.wats("check", desk.pipeline())
     assert (said.code, said.err) == (0, "")
@@ -59,7 +59,7 @@ def test_check_all_is_well(desk: Desk, serving: Serving) -> None:
     assert app.total == 2
 
 
-def test_check_says_what_is_wrong_and_goes_on(desk: Desk, serving: Serving) -> None:
+def test_check_reports_every_problem(desk: Desk, serving: Serving) -> None:
     serving(20)
     desk.env["WATS_TOKEN"] = "b3RoZXItdG9rZW4"
     (desk.folder / "data").write_text("in the way", encoding="utf-8")
@@ -73,55 +73,55 @@ def test_check_without_a_token(desk: Desk) -> None:
     del desk.env["WATS_TOKEN"]
     said = desk.wats("check", desk.pipeline(url="https://example.wats.com"))
     assert said.code == 2
-    assert "there is no token for https://example.wats.com" in said.err
+    assert "token for https://example.wats.com" in said.err
 
 
-def test_check_the_destination_alone_is_wrong(desk: Desk) -> None:
+def test_check_of_a_destination_that_cannot_be_written(desk: Desk) -> None:
     (desk.folder / "data").write_text("in the way", encoding="utf-8")
     desk.env |= {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     said = desk.wats("check", desk.pipeline())
     assert said.code == 1
-    assert said.out.startswith("ok file"), "marks in letters, where the stream has no signs"
+    assert said.out.startswith("ok file"), "letters, because the stream cannot encode ✓"
     assert said.out.splitlines()[-1] == "FAILED destination"
 
 
 # ── status ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_status(landed: tuple[Desk, App]) -> None:
-    desk, _ = landed
+def test_status_shows_runs_cursors_rows_and_failures(after_run: tuple[Desk, App]) -> None:
+    desk, _ = after_run
     out = desk.wats("status", "p.yaml").out
     words = [line.split() for line in out.splitlines()]
-    assert "The last run was complete, but for 2 open failures." in out
+    assert "✓ The last run completed, with 2 open failures." in out
     assert "overlap_from" in out
     assert ["reports", "18"] in words
     assert ["reports", "NOT_FOUND", "1"] in words
 
 
 def test_status_before_the_first_run(desk: Desk) -> None:
-    assert "Nothing has been extracted to data/wats.duckdb yet" in desk.wats("status", desk.pipeline()).out
+    assert "Nothing has been loaded into data/wats.duckdb yet" in desk.wats("status", desk.pipeline()).out
     assert not (desk.folder / "data").exists()
 
 
-def test_a_locked_file_is_told_in_words(desk: Desk) -> None:
+def test_status_while_another_program_has_the_duckdb_file_open(desk: Desk) -> None:
     with duckdb.connect(desk.folder / "wats.duckdb"):
         said = desk.wats("status", desk.pipeline(path="wats.duckdb"))
     assert said.code == 1
-    assert said.err.startswith("Error: wats.duckdb: cannot be opened")
-    assert "close the program that has it open" in said.err
+    assert said.err.startswith("Error: wats.duckdb")
+    assert "close the program" in said.err
 
 
-def test_status_after_a_run_that_stopped(desk: Desk, serving: Serving) -> None:
+def test_status_after_a_run_that_stopped_early(desk: Desk, serving: Serving) -> None:
     serving(20)
     file = desk.pipeline(source=", max_requests: 10", kind="parquet", path="data/wats")
     assert desk.wats("run", file, "-q").code == 4
     out = desk.wats("status", file).out
-    assert "✗ The last run was not complete: incomplete" in out
-    assert "max_requests (10) is reached" in out
+    assert "✗ The last run did not complete: incomplete" in out
+    assert "max_requests (10)" in out
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-def test_status_while_a_run_is_under_way_and_after_it_was_killed(
+def test_status_while_a_run_is_in_progress_and_after_it_was_killed(
     desk: Desk, serving: Serving, kind: str
 ) -> None:
     app = serving(60, latency=0.05)
@@ -133,41 +133,39 @@ def test_status_while_a_run_is_under_way_and_after_it_was_killed(
         time.sleep(0.01)
     said = desk.wats("status", file)
     assert f"process {run.pid} on " in said.out + said.err
-    assert re.search(r"last sign of life \d s ago", said.out + said.err)
+    assert re.search(r"\b\d s ago", said.out + said.err)
     if kind == "duckdb":
         assert said.code == 6
-        assert "Until it ends nobody else can read data/wats.duckdb" in said.err
+        assert "data/wats.duckdb cannot be read until the run ends" in said.err
     else:
         assert said.code == 0
-        assert said.out.splitlines()[1].startswith("- The last run is under way: ")
+        assert said.out.splitlines()[1].startswith("- A run is in progress: ")
     assert run.poll() is None
 
     run.kill()
     run.communicate()
     out = desk.wats("status", file).out
-    assert "The last run was not complete: its process was killed" in out
-    assert "The next run goes on from its last commit." in out
+    assert "The last run did not complete: its process was killed" in out
+    assert "The next run resumes from its last commit." in out
     desk.wats("run", file, "-q")
     lines = desk.wats("status", file).out.splitlines()
-    assert "The last run was complete." in lines[1]
-    assert [line.split()[3:5] for line in lines if " run " in line and "killed" in line] == [
-        ["killed", "the"]
-    ]
+    assert "The last run completed." in lines[1]
+    assert [line.split()[3] for line in lines if " run " in line and "killed" in line] == ["killed"]
 
 
 # ── failures ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_failures_in_three_formats(landed: tuple[Desk, App]) -> None:
-    desk, app = landed
+def test_failures_in_three_formats(after_run: tuple[Desk, App]) -> None:
+    desk, app = after_run
     heading, *rows = desk.wats("failures", "p.yaml").out.splitlines()
     assert heading.split() == ["key", "code", "stage", "attempts", "last", "failed", "(UTC)", "message"]
     assert {row.split()[0] for row in rows} == set(app.faults.broken)
-    told = json.loads(desk.wats("failures", "p.yaml", "--format", "json").out)
-    assert [list(row) for row in told] == [FAILURES.schema.names] * 2
+    result = json.loads(desk.wats("failures", "p.yaml", "--format", "json").out)
+    assert [list(row) for row in result] == [FAILURES.schema.names] * 2
     listed = list(csv.DictReader(io.StringIO(desk.wats("failures", "p.yaml", "--format", "csv").out)))
-    assert [row["error_code"] for row in listed] == [row["error_code"] for row in told]
-    assert listed[0]["last_failed_at"] == told[0]["last_failed_at"]
+    assert [row["error_code"] for row in listed] == [row["error_code"] for row in result]
+    assert listed[0]["last_failed_at"] == result[0]["last_failed_at"]
 
 
 def test_no_failures(desk: Desk) -> None:
@@ -188,25 +186,25 @@ def test_preview(desk: Desk, serving: Serving) -> None:
     assert not (desk.folder / "data").exists()
 
 
-def test_preview_of_nothing_and_of_what_there_is_not(desk: Desk, serving: Serving) -> None:
+def test_preview_of_an_empty_and_of_an_unknown_resource(desk: Desk, serving: Serving) -> None:
     serving(0)
     file = desk.pipeline()
     assert desk.wats("preview", file, "reports").out == "There are no rows.\n"
     assert "did you mean 'reports'" in desk.wats("preview", file, "report").err
 
 
-def test_preview_tells_what_could_not_be_read(desk: Desk, serving: Serving) -> None:
+def test_preview_reports_failures(desk: Desk, serving: Serving) -> None:
     app = serving(1, faults=broken("404"))
     said = desk.wats("preview", desk.pipeline(), "reports")
     assert said.err.startswith(f"Failed: {app.plant.uuid(0)}: HTTP 404")
 
 
-def test_resources_lists_all_by_domain(desk: Desk) -> None:
+def test_resources_are_listed_by_domain(desk: Desk) -> None:
     out = desk.wats("resources").out
     titles, *lines = [line for line in out.splitlines() if line]
     rows = {line.split()[0]: line for line in lines}
     assert titles.split() == ["name", "route", "paging", "cap", "cursor", "key", "tables"]
-    assert [line.split()[0].rstrip(":") for line in lines[:-2]] == [
+    assert [line.split()[0].rstrip(":") for line in lines[:-3]] == [
         name for domain, group in DOMAINS.items() for name in (domain, *(each.name for each in group))
     ]
     assert "GET Report/Query/Header   " in rows["report_headers"]
@@ -217,7 +215,7 @@ def test_resources_lists_all_by_domain(desk: Desk) -> None:
     }
 
 
-def test_resources_describes_one(desk: Desk) -> None:
+def test_resources_shows_all_columns_of_one(desk: Desk) -> None:
     out = desk.wats("resources", "reports").out
     for table in RESOURCES["reports"].tables:
         for column in table.columns:
@@ -227,42 +225,42 @@ def test_resources_describes_one(desk: Desk) -> None:
     assert "list<double>" in out
 
 
-def test_resources_tells_what_one_needs(desk: Desk) -> None:
+def test_resources_shows_all_details_of_one(desk: Desk) -> None:
     said = desk.wats("resources", "measurements").out.partition("\n\n")[0]
     facts = dict(line.split(":", 1) for line in said.splitlines()[1:])
     assert {name: text.strip() for name, text in facts.items()} == {
         "route": "POST /api/App/Measurements",
         "paging": "time windows",
-        "cap": "10,000 in one request",
+        "cap": "10,000 rows per request",
         "key": "measurement_key",
         "cursor": "start",
         "required in filter": "part_number, test_operation, measurement_path",
-        "filter": f"{', '.join(RESOURCES['measurements'].filters)} (the WATS filter)",
+        "filter": f"{', '.join(RESOURCES['measurements'].filters)} (WATS filter)",
         "options": "since, until",
         "unproven": RESOURCES["measurements"].unproven,
     }
     assert "The vendor does not support this route" in desk.wats("resources", "alarms").out
 
 
-def test_resources_for_programs(desk: Desk) -> None:
-    told = json.loads(desk.wats("resources", "--json").out)["resources"]
-    assert list(told) == list(RESOURCES)
-    headers = told["report_headers"]
+def test_resources_as_json(desk: Desk) -> None:
+    result = json.loads(desk.wats("resources", "--json").out)["resources"]
+    assert list(result) == list(RESOURCES)
+    headers = result["report_headers"]
     assert (headers["route"], headers["paging"], headers["cap"]) == (
         "/api/Report/Query/Header",
         "keyset",
         10_000,
     )
     assert headers["tables"]["report_headers"]["columns"]["start"] == "timestamp[us, UTC]"
-    assert (headers["internal"], told["alarms"]["internal"]) == (False, True)
-    assert (headers["incremental"], told["users"]["incremental"]) == (True, False)
-    assert told["measurements"]["required"] == list(RESOURCES["measurements"].required)
+    assert (headers["internal"], result["alarms"]["internal"]) == (False, True)
+    assert (headers["incremental"], result["users"]["incremental"]) == (True, False)
+    assert result["measurements"]["required"] == list(RESOURCES["measurements"].required)
     one = json.loads(desk.wats("resources", "alarms", "--json").out)["resources"]
-    assert one == {"alarms": told["alarms"]}
+    assert one == {"alarms": result["alarms"]}
 
 
 class Screen(io.StringIO):
-    """What somebody looks at."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -277,7 +275,9 @@ class Screen(io.StringIO):
         (200, "name route paging cap cursor key tables"),
     ],
 )
-def test_resources_fit_on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int, titles: str) -> None:
+def test_resources_fit_the_width_of_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, width: int, titles: str
+) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", str(width))
@@ -296,7 +296,7 @@ def test_json_schema(desk: Desk) -> None:
 # ── init ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_init_and_what_it_says_next(desk: Desk) -> None:
+def test_init_writes_a_pipeline_that_runs(desk: Desk) -> None:
     del desk.env["WATS_TOKEN"]
     said = desk.wats("init", "new folder")
     assert said.code == 0
@@ -316,12 +316,12 @@ def test_init_never_overwrites(desk: Desk) -> None:
     said = desk.wats("init")
     assert said.code == 0
     assert pipeline.read_text(encoding="utf-8") == "mine"
-    assert "exists   pipelines/reports.yaml, left as it is".replace("/", os.sep) in said.out
+    assert "kept     pipelines/reports.yaml".replace("/", os.sep) in said.out
     assert (desk.folder / ".gitignore").read_text(encoding="utf-8") == "build/\n"
-    assert "add to it" in said.out
+    assert "so that no token is ever committed" in said.out
 
 
-def test_init_where_it_cannot_write(desk: Desk) -> None:
+def test_init_in_a_folder_that_cannot_be_created(desk: Desk) -> None:
     (desk.folder / "file").write_text("", encoding="utf-8")
     said = desk.wats("init", "file")
     assert (said.code, said.out) == (2, "")
@@ -331,9 +331,9 @@ def test_init_where_it_cannot_write(desk: Desk) -> None:
 # ── demo-server ─────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_demo_server_serves_until_it_is_told_to_stop(desk: Desk, number: signal.Signals) -> None:
+def test_demo_server_runs_until_a_signal(desk: Desk, number: signal.Signals) -> None:
     process = desk.start("demo-server", "--reports", "7", "--token", "abcdefgh", "--page-cap", "5")
     first = process.stdout.readline()
     assert first.startswith("WATS server with 7 reports at http://127.0.0.1:")
@@ -352,32 +352,32 @@ def test_demo_server_on_a_taken_port(desk: Desk, serving: Serving) -> None:
     serving(1)
     said = desk.wats("demo-server", "--port", desk.env["WATS_URL"].rpartition(":")[2])
     assert (said.code, said.out) == (2, "")
-    assert "cannot be used" in said.err
+    assert "Error: cannot listen on port" in said.err
 
 
-def test_demo_server_without_reports_has_none() -> None:
-    """An empty plant is falsy, and was taken for none given."""
+def test_demo_server_with_zero_reports() -> None:
+    """An empty plant is falsy, but must not be replaced by the default one."""
     assert len(App(Plant(0)).plant) == 0
 
 
-def test_demo_server_explains_faults(desk: Desk) -> None:
+def test_demo_server_refuses_an_unknown_fault(desk: Desk) -> None:
     said = desk.wats("demo-server", "--faults", "frequency=1")
     assert said.code == 2
-    assert "there are: rate, kinds" in said.err
+    assert "rate, kinds" in said.err
 
 
 def fetched(url: str, token: str) -> bytes:
     request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
-    with urllib.request.urlopen(request) as answer:
-        body: bytes = answer.read()
+    with urllib.request.urlopen(request) as response:
+        body: bytes = response.read()
         return body
 
 
-def test_the_marker_is_one(desk: Desk, serving: Serving) -> None:
-    """Otherwise the check that no command shows the token would prove nothing."""
+def test_the_secret_is_the_servers_token(desk: Desk, serving: Serving) -> None:
+    """Otherwise the check that no command prints the token would prove nothing."""
     serving(1)
     request = urllib.request.Request(
         f"{desk.env['WATS_URL']}/api/App/Version", headers={"Authorization": f"Basic {SECRET}"}
     )
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 200
+    with urllib.request.urlopen(request) as response:
+        assert response.status == 200

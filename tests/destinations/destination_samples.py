@@ -1,8 +1,8 @@
-"""A small family of tables with every type, commits of it, and the plain-Python model of what they leave.
+"""Tables with columns of every type, commits of them, and an in-memory model of a destination.
 
-Run as a program it is a child process that commits, and dies on the way:
+Run as a program, this is a child process that commits and is killed:
 
-    python destination_samples.py KIND PATH die STEP        one commit, os._exit(9) at that step
+    python destination_samples.py KIND PATH die STEP        one commit, os._exit(9) at this step
     python destination_samples.py KIND PATH many FIRST      commits FIRST, FIRST + 1, … until it is killed
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,7 +54,7 @@ STEPS = Table(
     ),
 )
 CHARTS = Table(
-    "chart series",  # a name that must be quoted
+    "chart series",  # a name that needs quotes in SQL
     key=("report_uuid", "series_index"),
     owner="report_uuid",
     columns=(
@@ -67,12 +68,12 @@ FAMILY = (REPORTS, STEPS, CHARTS)
 ALL = (*FAMILY, *BOOKKEEPING)
 
 Items = Mapping[str, tuple[int, int, int]]
-"""By uuid: version, number of steps, number of charts."""
+"""uuid → version, number of steps, number of charts."""
 
 
 def make(kind: str, path: Path, **options: Any) -> DuckDB | Parquet:
-    if kind == "duckdb":  # it is opened again after nearly each commit
-        return DuckDB(path / "a.duckdb", **({"remembered_rows": 5} | options))
+    if kind == "duckdb":  # so few rows that the file is opened again after nearly every commit
+        return DuckDB(path / "a.duckdb", **({"reopen_rows": 5} | options))
     return Parquet(path / "files", **options)
 
 
@@ -84,7 +85,7 @@ def opened(kind: str, path: Path, **options: Any) -> DuckDB | Parquet:
 
 
 def native(kind: str, path: Path, table: Table) -> pa.Table:
-    """A table as somebody else reads it, without our code."""
+    """Read a table as other programs do, without our code."""
     if kind == "parquet":
         files = sorted((path / "files" / table.name).glob("*.parquet"))
         return pa.concat_tables([pq.ParquetFile(file).read() for file in files])
@@ -139,6 +140,7 @@ def commit_of(
     sweep_before: datetime | None = None,
     kept: Iterable[str] = (),
     book: Mapping[Table, Sequence[Mapping[str, Any]]] | None = None,
+    upsert: bool = False,
 ) -> Commit:
     at = START + timedelta(minutes=minute)
     return Commit(
@@ -149,6 +151,7 @@ def commit_of(
         book={STATE: [state(label)]} if book is None else book,
         sweep_before=sweep_before,
         kept=frozenset(kept),
+        upsert=upsert,
     )
 
 
@@ -157,32 +160,57 @@ def contents(destination: DuckDB | Parquet, tables: Iterable[Table] = (*FAMILY, 
 
 
 class Model:
-    """What a destination must hold, as dictionaries."""
+    """A destination in plain Python: the reference for what commits do to tables."""
 
     def __init__(self) -> None:
-        self.items: dict[str, tuple[tuple[int, int, int], datetime]] = {}
-        self.cursor: str | None = None
+        self.tables: defaultdict[Table, list[dict[str, Any]]] = defaultdict(list)
 
-    def commit(self, commit: Commit, items: Items, minute: int) -> None:
-        at = START + timedelta(minutes=minute)
-        self.items |= {uuid: (item, at) for uuid, item in items.items()}
-        self.cursor = commit.label
-        if commit.sweep_before is not None:
-            self.items = {uuid: one for uuid, one in self.items.items() if one[1] >= commit.sweep_before}
-
-    def contents(self) -> dict[str, Any]:
-        found = {
-            table.name: [
+    def commit(self, commit: Commit) -> None:
+        replaced = set(commit.replaced)
+        if commit.upsert and commit.rows:
+            replaced |= self.landed(next(iter(commit.rows)), list(commit.landed)).keys()
+        for table, incoming in commit.rows.items():
+            rows = pa.Table.from_batches(incoming, table.schema).to_pylist()
+            same = {self._identity(table, row) for row in rows}
+            kept = [
                 row
-                for uuid, (item, at) in sorted(self.items.items())
-                for row in rows_of(table, {uuid: item}, at)
+                for row in self.tables[table]
+                if row[table.owner] not in replaced and self._identity(table, row) not in same
             ]
-            for table in FAMILY
+            self.tables[table] = [row for row in kept + rows if not self._is_swept(table, row, commit)]
+        for table, booked in commit.book.items():
+            by_key = {self._key(table, row): row for row in self.tables[table]}
+            for row in booked:
+                by_key[self._key(table, row)] = {name: row.get(name) for name in table.schema.names}
+            self.tables[table] = list(by_key.values())
+
+    def landed(
+        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
+    ) -> dict[str, int | None]:
+        """``versions`` is a hint, which this one ignores."""
+        rows = [row for row in self.tables[table] if row[table.owner] in keys]
+        rows.sort(key=lambda row: row[table.version] if table.version else 0)
+        return {row[table.owner]: row[table.version] if table.version else None for row in rows}
+
+    def contents(self, tables: Iterable[Table] = (*FAMILY, STATE)) -> dict[str, Any]:
+        return {
+            table.name: sorted(self.tables[table], key=lambda row, table=table: self._key(table, row))
+            for table in tables
         }
-        book = [] if self.cursor is None else [state(self.cursor)]
-        return found | {
-            STATE.name: [{name: row.get(name) for name in STATE.schema.names} for row in book],
-        }
+
+    @staticmethod
+    def _key(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(row[name] for name in table.key)
+
+    def _identity(self, table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return *self._key(table, row), row["_wats_run_id"], row["_wats_extracted_at"]
+
+    @staticmethod
+    def _is_swept(table: Table, row: Mapping[str, Any], commit: Commit) -> bool:
+        before = commit.sweep_before
+        return (
+            before is not None and row["_wats_extracted_at"] < before and row[table.owner] not in commit.kept
+        )
 
 
 # ── the child process ───────────────────────────────────────────────────────────────────────────
@@ -205,14 +233,14 @@ def second_commit() -> Commit:
     return commit_of("p-reports-2", AFTER, replaced=["a"], minute=1)
 
 
-def nth_commit(number: int) -> tuple[Commit, Items]:
-    """Every commit has a new item, and replaces the one of three commits ago."""
+def nth_commit(number: int) -> Commit:
+    """A commit with a new item that also replaces the item of three commits ago."""
     items = {f"item {number}": (number, number % 5, number % 3)}
     replaced = []
     if number >= 3:
         replaced = [f"item {number - 3}"]
         items[replaced[0]] = (number, number % 2, 1)
-    return commit_of(f"{number:06d}", items, replaced=replaced, minute=number), items
+    return commit_of(f"{number:06d}", items, replaced=replaced, minute=number)
 
 
 def dying_at(step: str) -> Callable[[str], None]:
@@ -232,7 +260,7 @@ def main(kind: str, path: str, command: str, argument: str) -> None:
         destination = opened(kind, Path(path))
         print("ready", flush=True)
         for number in range(int(argument), 100_000):
-            destination.commit(nth_commit(number)[0])
+            destination.commit(nth_commit(number))
 
 
 if __name__ == "__main__":

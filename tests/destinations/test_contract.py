@@ -1,14 +1,14 @@
-"""The behaviour that every destination shares."""
+"""The contract of ``Destination``, tested against every destination."""
 
 from __future__ import annotations
 
 import math
+import os
 import random
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ import pyarrow as pa
 import pytest
 from destination_samples import ALL, CHARTS, FAMILY, KINDS, REPORTS, START, STEPS, Model, commit_of, contents
 
-from wats_extract.errors import DestinationError
+from wats_extract.errors import DestinationError, PipelineLocked
 from wats_extract.flow import Commit
-from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE, WINDOWS
+from wats_extract.state.tables import BOOKKEEPING, COVERAGE, FAILURES, RUNS, STATE
 from wats_extract.tables import TIMESTAMP, Column, Table
 
 EVERY_TYPE = Table(
@@ -80,14 +80,14 @@ def commit_types(destination: Any, rows: list[dict[str, Any]]) -> None:
     destination.commit(commit)
 
 
-def test_values_come_back(destination: Any) -> None:
+def test_values_are_read_back(destination: Any) -> None:
     commit_types(destination, every_value())
     found = destination.read(EVERY_TYPE)
     assert found.schema.equals(EVERY_TYPE.schema)
     assert found.to_pylist() == every_value()
 
 
-def test_nan_comes_back(destination: Any) -> None:
+def test_nan_is_read_back(destination: Any) -> None:
     stamps = {"_wats_run_id": "r1", "_wats_extracted_at": START}
     commit_types(destination, [{"id": "nan", "number": math.nan, "numbers": [math.nan]} | stamps])
     (row,) = destination.read(EVERY_TYPE).to_pylist()
@@ -95,7 +95,7 @@ def test_nan_comes_back(destination: Any) -> None:
     assert math.isnan(row["numbers"][0])
 
 
-def test_types_are_the_declared_ones_for_others_too(kind: str, destination: Any, tmp_path: Path) -> None:
+def test_other_programs_see_the_declared_types(kind: str, destination: Any, tmp_path: Path) -> None:
     commit_types(destination, every_value())
     destination.close()
     found = samples.native(kind, tmp_path, EVERY_TYPE)
@@ -118,12 +118,13 @@ def test_an_item_is_replaced_with_all_its_rows(destination: Any) -> None:
     destination.commit(commit_of("1", {"a": (1, 5, 2), "b": (1, 1, 1)}))
     destination.commit(commit_of("2", {"a": (2, 1, 0)}, replaced=["a"], minute=1))
     model = Model()
-    model.commit(commit_of("1", {}), {"a": (1, 5, 2), "b": (1, 1, 1)}, 0)
-    model.commit(commit_of("2", {}), {"a": (2, 1, 0)}, 1)
+    model.commit(commit_of("1", {"a": (1, 5, 2), "b": (1, 1, 1)}))
+    model.commit(commit_of("2", {"a": (2, 1, 0)}, replaced=["a"], minute=1))
     assert contents(destination) == model.contents()
+    assert destination.count(FAMILY) == {"reports": 2, "steps": 2, "chart series": 1}
 
 
-def test_an_item_without_rows_loses_those_it_had(destination: Any) -> None:
+def test_an_item_replaced_by_no_rows_is_deleted(destination: Any) -> None:
     destination.commit(commit_of("1", {"a": (1, 2, 2), "b": (1, 2, 2)}))
     gone = Commit("2", {table: [] for table in FAMILY}, {"a": 2}, frozenset(["a"]), {})
     destination.commit(gone)
@@ -142,7 +143,7 @@ def test_the_same_commit_twice_leaves_the_same_tables(destination: Any) -> None:
     assert contents(destination) == twice
 
 
-def test_a_label_that_comes_again_keeps_other_items(destination: Any) -> None:
+def test_a_repeated_label_keeps_other_items(destination: Any) -> None:
     destination.commit(commit_of("1", {"a": (1, 1, 1), "b": (1, 1, 1)}))
     destination.commit(commit_of("1", {"a": (2, 2, 0)}, replaced=["a"], minute=1))
     assert destination.landed(REPORTS, ["a", "b"]) == {"a": 2, "b": 1}
@@ -160,10 +161,12 @@ def test_fifty_random_commits_equal_the_model(seed: int, destination: Any) -> No
         label = f"p-reports-{chance.choice([number, number, number % 7])}"
         sweep = START + timedelta(minutes=number - 20) if chance.random() < 0.1 else None
         replaced = destination.landed(REPORTS, [*items, "nobody"])
-        assert replaced == {uuid: model.items[uuid][0][0] for uuid in items if uuid in model.items}
-        commit = commit_of(label, items, replaced=replaced, minute=number, sweep_before=sweep)
+        assert replaced == model.landed(REPORTS, list(items))
+        upsert = chance.random() < 0.5
+        named = () if upsert else replaced
+        commit = commit_of(label, items, replaced=named, minute=number, sweep_before=sweep, upsert=upsert)
         destination.commit(commit)
-        model.commit(commit, items, number)
+        model.commit(commit)
         if chance.random() < 0.2:
             destination.commit(commit)
         if chance.random() < 0.1:
@@ -174,7 +177,7 @@ def test_fifty_random_commits_equal_the_model(seed: int, destination: Any) -> No
     assert contents(destination) == model.contents()
 
 
-def test_rows_from_before_are_swept(destination: Any) -> None:
+def test_a_sweep_deletes_earlier_rows(destination: Any) -> None:
     destination.commit(commit_of("1", {"a": (1, 1, 1), "b": (1, 1, 0)}))
     destination.commit(commit_of("2", {"c": (1, 2, 0)}, minute=1))
     last = commit_of("3", {"b": (2, 1, 0)}, replaced=["b"], minute=2)
@@ -184,7 +187,7 @@ def test_rows_from_before_are_swept(destination: Any) -> None:
     assert destination.count(FAMILY) == {"reports": 2, "steps": 3, "chart series": 0}
 
 
-def test_what_is_kept_is_not_swept(destination: Any) -> None:
+def test_a_sweep_keeps_the_named_items(destination: Any) -> None:
     destination.commit(commit_of("1", {"a": (1, 2, 1), "b": (1, 3, 0), "c": (1, 1, 1)}))
     moment = START + timedelta(minutes=1)
     last = commit_of("2", {"c": (2, 4, 0)}, replaced=["c"], minute=2, sweep_before=moment, kept=["a", "z"])
@@ -193,81 +196,74 @@ def test_what_is_kept_is_not_swept(destination: Any) -> None:
     assert destination.count(FAMILY) == {"reports": 2, "steps": 6, "chart series": 1}
 
 
-# ── commits that wait for one another ───────────────────────────────────────────────────────────
+# ── upsert ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_commits_wait_until_one_may_not(destination: Any) -> None:
-    assert not destination.commit(commit_of("1", {"a": (1, 3, 2)}), may_wait=True)
-    assert not destination.commit(commit_of("2", {"b": (2, 1, 1)}), may_wait=True)
-    assert destination.landed(REPORTS, ["a", "b"]) == {}, "durable are none of them"
-    assert destination.landed(REPORTS, ["a", "c"], waiting=True) == {"a": 1}
-    assert destination.commit(commit_of("3", {"a": (3, 1, 0)}, replaced=["a"], minute=1))
-    assert destination.landed(REPORTS, ["a", "b"]) == {"a": 3, "b": 2}
-    assert destination.count(FAMILY) == {"reports": 2, "steps": 2, "chart series": 1}
+def test_an_upsert_replaces_existing_items(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 5, 2), "b": (1, 1, 1)}, upsert=True))
+    destination.commit(commit_of("2", {"a": (2, 1, 0), "c": (1, 1, 1)}, minute=1, upsert=True))
+    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 2, "b": 1, "c": 1}
+    assert destination.count(FAMILY) == {"reports": 3, "steps": 3, "chart series": 2}
 
 
-def test_an_item_that_waits_can_be_replaced(destination: Any) -> None:
-    destination.commit(commit_of("1", {"a": (1, 3, 2), "b": (1, 1, 1)}), may_wait=True)
-    replaced = destination.landed(REPORTS, ["a"], waiting=True)
-    destination.commit(commit_of("2", {"a": (2, 2, 0)}, replaced=list(replaced), minute=1), may_wait=True)
-    destination.settle()
-    assert destination.landed(REPORTS, ["a", "b"]) == {"a": 2, "b": 1}
-    assert destination.count(FAMILY) == {"reports": 2, "steps": 3, "chart series": 1}
+def test_an_upsert_replaces_items_of_a_table_with_several_rows_per_item(destination: Any) -> None:
+    for version in (1, 2):
+        rows = samples.rows_of(STEPS, {"a": (version, 4 - version, 0)}, START + timedelta(minutes=version))
+        tables = {STEPS: samples.batches(STEPS, rows)}
+        destination.commit(Commit(f"{version}", tables, {"a": None}, frozenset(), {}, upsert=True))
+    assert destination.count([STEPS]) == {"steps": 2}
+    assert set(destination.read(STEPS)["value"].to_pylist()) == {2.0, 2 + 1 / 7}
 
 
-def test_what_waits_is_settled_once(kind: str, tmp_path: Path) -> None:
-    steps: list[str] = []
-    destination = samples.opened(kind, tmp_path, on_step=steps.append)
-    destination.settle()
-    assert not destination.commit(samples.first_commit(), may_wait=True)
-    steps.clear()
-    destination.settle()
-    assert steps, "what was to be done"
-    steps.clear()
-    destination.settle()
-    assert not steps
-    destination.close()
-    assert samples.native(kind, tmp_path, REPORTS).num_rows == 3
+def test_an_upsert_without_items_changes_nothing(destination: Any) -> None:
+    destination.commit(commit_of("1", {"a": (1, 5, 2)}))
+    destination.commit(Commit("2", {table: [] for table in FAMILY}, {}, frozenset(), {}, upsert=True))
+    destination.commit(Commit("3", {}, {}, frozenset(), {STATE: [samples.state("3")]}, upsert=True))
+    assert destination.landed(REPORTS, ["a"]) == {"a": 1}
 
 
-def test_what_waits_is_gone_after_close(destination: Any) -> None:
-    destination.commit(commit_of("1", {"a": (1, 1, 1)}), may_wait=True)
-    destination.close()
-    destination.open()
-    destination.settle()
-    assert destination.count(FAMILY) == {"reports": 0, "steps": 0, "chart series": 0}
+# ── one run at a time ───────────────────────────────────────────────────────────────────────────
 
 
-def test_nothing_waits_after_an_error(destination: Any) -> None:
-    destination.commit(commit_of("1", {"a": (1, 1, 1)}), may_wait=True)
-    wrong = replace(broken_commits()["a wrong schema"], landed={"b": 1}, replaced=frozenset())
-    with pytest.raises(DestinationError, match="commit x"):
-        destination.commit(wrong, may_wait=True)
-    destination.settle()
-    assert destination.count(FAMILY) == {"reports": 0, "steps": 0, "chart series": 0}
-    assert destination.commit(commit_of("1", {"a": (1, 1, 1)}))
-    assert destination.count([REPORTS]) == {"reports": 1}
+def test_a_pipeline_runs_once_at_a_time(kind: str, destination: Any, tmp_path: Path) -> None:
+    other = samples.make(kind, tmp_path)
+    assert other.holder("p") is None
+    with destination.exclusive("p"):
+        seen = other.holder("p")
+        assert seen is not None
+        assert seen.holder is not None
+        assert seen.holder.pid == os.getpid()
+        with pytest.raises(PipelineLocked, match=rf"'p': process {os.getpid()} "), other.exclusive("p"):
+            pass
+        with other.exclusive("q"):
+            assert destination.holder("q") is not None
+    assert other.holder("p") is None
+    with other.exclusive("p"):
+        pass
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_commits_that_wait_leave_what_they_would_leave_alone(seed: int, destination: Any) -> None:
-    chance, model = random.Random(seed), Model()
-    for number in range(60):
-        items = {
-            f"item {chance.randrange(60)}": (number, chance.randrange(4), chance.randrange(3))
-            for _ in range(chance.randrange(4))
-        }
-        replaced = destination.landed(REPORTS, list(items), waiting=True)
-        assert replaced == {uuid: model.items[uuid][0][0] for uuid in items if uuid in model.items}
-        label = f"p-reports-{chance.choice([number, number % 7])}"
-        commit = commit_of(label, items, replaced=replaced, minute=number)
-        destination.commit(commit, may_wait=chance.random() < 0.9)
-        model.commit(commit, items, number)
-        if chance.random() < 0.1:
-            destination.settle()
-            assert contents(destination) == model.contents()
-    destination.settle()
-    assert contents(destination) == model.contents()
+def test_a_commit_is_refused_after_another_process_took_over(
+    kind: str, destination: Any, tmp_path: Path
+) -> None:
+    with destination.exclusive("p"):
+        destination.commit(samples.first_commit())
+        before = contents(destination)
+        [holder] = tmp_path.glob("**/*p.lock.holder")
+        holder.write_text('{"pid": 1, "host": "elsewhere", "since": "now", "mark": "x"}')
+        with pytest.raises(PipelineLocked, match=r"took over pipeline 'p'.* process 1 on elsewhere"):
+            destination.commit(samples.second_commit())
+        assert contents(destination) == before
+        holder.unlink()
+    destination.commit(samples.second_commit())
+
+
+def test_the_lock_can_be_held_before_the_destination_exists(kind: str, tmp_path: Path) -> None:
+    destination = samples.make(kind, tmp_path / "new")
+    with destination.exclusive("p"):
+        destination.open()
+        destination.prepare(ALL)
+        destination.commit(samples.first_commit())
+        destination.close()
 
 
 # ── bookkeeping ─────────────────────────────────────────────────────────────────────────────────
@@ -277,13 +273,13 @@ def failure(key: str, status: str, **other: Any) -> dict[str, Any]:
     return {"pipeline": "p", "resource": "reports", "key": key, "status": status, "attempts": 1} | other
 
 
-def test_book_rows_replace_the_row_with_their_key(destination: Any) -> None:
-    window = {"pipeline": "p", "resource": "reports", "from": "1", "to": "2", "complete": True}
+def test_a_bookkeeping_row_replaces_the_row_with_its_key(destination: Any) -> None:
+    window = {"pipeline": "p", "resource": "reports", "field": "start", "range_start": "1", "range_end": "2"}
     first = {
         STATE: [samples.state(1)],
         FAILURES: [failure("x", "open"), failure("y", "open"), failure("z", "open", resource="assets")],
         RUNS: [{"run_id": "r1", "status": "running", "started_at": START}],
-        WINDOWS: [window],
+        COVERAGE: [window | {"complete": True}],
     }
     second = {
         STATE: [samples.state(2), samples.state(3)],
@@ -300,10 +296,10 @@ def test_book_rows_replace_the_row_with_their_key(destination: Any) -> None:
         ("r1", "done", None),
         ("r2", "running", None),
     ]
-    assert destination.read(WINDOWS).to_pylist()[0]["complete"] is True
+    assert destination.read(COVERAGE).to_pylist()[0]["complete"] is True
 
 
-def test_read_finds_the_rows_that_equal(destination: Any) -> None:
+def test_read_filters_by_equality(destination: Any) -> None:
     rows = [failure("x", "open"), failure("y", "resolved"), failure("x", "open", pipeline="other")]
     destination.commit(Commit("1", {}, {}, frozenset(), {FAILURES: rows}))
     found = destination.read(FAILURES, pipeline="p", status="open")
@@ -312,14 +308,14 @@ def test_read_finds_the_rows_that_equal(destination: Any) -> None:
     assert destination.read(FAILURES, pipeline="'; DROP TABLE reports; --").num_rows == 0
 
 
-def test_count_leaves_out_tables_that_are_not_there(destination: Any) -> None:
+def test_missing_tables_are_empty(destination: Any) -> None:
     destination.commit(commit_of("1", {"a": (1, 2, 0)}))
     assert destination.count([STEPS, EVERY_TYPE, CHARTS]) == {"steps": 2, "chart series": 0}
     assert destination.landed(EVERY_TYPE, ["a"]) == {}
     assert destination.read(EVERY_TYPE).num_rows == 0
 
 
-def test_landed_knows_versions(destination: Any) -> None:
+def test_landed_returns_versions(destination: Any) -> None:
     destination.commit(commit_of("1", {f"item {n}": (n, 1, 0) for n in range(2_000)}))
     assert destination.landed(REPORTS, []) == {}
     asked = [f"item {n}" for n in range(1_000, 3_000)]
@@ -327,7 +323,7 @@ def test_landed_knows_versions(destination: Any) -> None:
     assert destination.landed(STEPS, ["item 7", "it's"]) == {"item 7": None}
 
 
-def test_scan_gives_some_columns_of_all_rows(kind: str, destination: Any, tmp_path: Path) -> None:
+def test_scan_reads_some_columns_of_all_rows(kind: str, destination: Any, tmp_path: Path) -> None:
     assert list(destination.scan(EVERY_TYPE, ["id"])) == []
     destination.commit(commit_of("1", {f"item {n}": (n, 1, 0) for n in range(15_000)}))
     destination.commit(commit_of("2", {"item 7": (70, 1, 0)}, replaced={"item 7"}))
@@ -337,7 +333,7 @@ def test_scan_gives_some_columns_of_all_rows(kind: str, destination: Any, tmp_pa
         found: dict[str, int] = {}
         for batch in destination.scan(REPORTS, columns):
             assert batch.num_rows <= 10_240, "bounded memory"
-            assert destination.count([REPORTS]) == {REPORTS.name: 15_000}, "while it goes on"
+            assert destination.count([REPORTS]) == {REPORTS.name: 15_000}, "during the scan"
             found |= dict(zip(*batch.to_pydict().values(), strict=True))
         assert found == {f"item {n}": 70 if n == 7 else n for n in range(15_000)}
         destination.close()
@@ -346,7 +342,7 @@ def test_scan_gives_some_columns_of_all_rows(kind: str, destination: Any, tmp_pa
 # ── open, prepare ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_everything_is_there_after_reopening(kind: str, destination: Any, tmp_path: Path) -> None:
+def test_tables_are_unchanged_after_reopening(kind: str, destination: Any, tmp_path: Path) -> None:
     destination.commit(samples.first_commit())
     before = contents(destination)
     destination.close()
@@ -362,7 +358,7 @@ def test_everything_is_there_after_reopening(kind: str, destination: Any, tmp_pa
     again.close()
 
 
-def test_nothing_to_read_is_no_error_and_creates_nothing(kind: str, tmp_path: Path) -> None:
+def test_opening_a_missing_destination_for_reading_creates_nothing(kind: str, tmp_path: Path) -> None:
     destination = samples.make(kind, tmp_path / "nowhere")
     destination.open(read_only=True)
     assert destination.landed(REPORTS, ["a"]) == {}
@@ -370,14 +366,6 @@ def test_nothing_to_read_is_no_error_and_creates_nothing(kind: str, tmp_path: Pa
     assert destination.count(ALL) == {}
     destination.close()
     assert not (tmp_path / "nowhere").exists()
-
-
-def test_lock_paths_are_beside_the_data_and_differ(kind: str, destination: Any, tmp_path: Path) -> None:
-    one, other = destination.lock_path("one"), destination.lock_path("other")
-    assert one != other
-    assert one.parent.is_dir()
-    assert one.is_relative_to(tmp_path)
-    assert destination.place in str(tmp_path / destination.place)
 
 
 def newer(table: Table, *columns: Column) -> Table:
@@ -398,7 +386,7 @@ def test_a_newer_version_adds_columns(kind: str, destination: Any, tmp_path: Pat
     assert samples.native(kind, tmp_path, grown)["comment"].null_count == 2
 
 
-def test_an_older_version_leaves_new_columns_alone(destination: Any) -> None:
+def test_an_older_version_keeps_new_columns(destination: Any) -> None:
     grown = newer(STEPS, Column("comment", pa.string()))
     destination.prepare([grown])
     destination.prepare([STEPS])
@@ -417,7 +405,7 @@ def test_an_older_version_leaves_new_columns_alone(destination: Any) -> None:
         (newer(Table("steps", ("new",), STEPS.columns, "report_uuid"), Column("new", pa.int32())), "missing"),
     ],
 )
-def test_a_column_that_does_not_fit_is_a_clear_error(changed: Table, message: str, destination: Any) -> None:
+def test_a_column_of_another_type_is_a_clear_error(changed: Table, message: str, destination: Any) -> None:
     destination.commit(samples.first_commit())
     with pytest.raises(DestinationError, match=rf"table steps: column .*{message}.* is needed") as error:
         destination.prepare([newer(REPORTS, Column("more", pa.string())), changed])
@@ -436,22 +424,24 @@ def broken_commits() -> dict[str, Commit]:
     return {
         "a wrong schema": Commit("x", {**good.rows, CHARTS: [wrong]}, {}, frozenset("a"), good.book),
         "no key": Commit("x", {**good.rows, CHARTS: loose(CHARTS, keyless)}, {}, frozenset("a"), good.book),
-        "a wrong book": Commit("x", good.rows, {}, frozenset("a"), {RUNS: [{"run_id": "r", "rows": "many"}]}),
+        "a wrong bookkeeping row": Commit(
+            "x", good.rows, {}, frozenset("a"), {RUNS: [{"run_id": "r", "rows": "many"}]}
+        ),
     }
 
 
 def loose(table: Table, rows: list[dict[str, Any]]) -> list[pa.RecordBatch]:
-    """A batch that breaks the promise that keys are not null."""
+    """A batch with a null in a key column, which its schema does not allow."""
     arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in table.schema]
     return [pa.RecordBatch.from_arrays(arrays, schema=table.schema)]
 
 
-@pytest.mark.parametrize("what", list(broken_commits()))
-def test_a_commit_that_fails_leaves_nothing(what: str, kind: str, destination: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", list(broken_commits()))
+def test_a_failed_commit_changes_nothing(reason: str, kind: str, destination: Any, tmp_path: Path) -> None:
     destination.commit(samples.first_commit())
     before = contents(destination)
     with pytest.raises(DestinationError, match="commit x"):
-        destination.commit(broken_commits()[what])
+        destination.commit(broken_commits()[reason])
     assert contents(destination) == before
     assert not list(tmp_path.glob("**/.*.tmp"))
     destination.commit(samples.second_commit())
@@ -475,7 +465,7 @@ def wait_for_death(process: subprocess.Popen[str]) -> None:
 
 
 def prepared(kind: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tables before and after the second commit; ``path`` is left as it was before."""
+    """Return the tables before and after the second commit, and leave ``path`` as before it."""
     destination = samples.opened(kind, path)
     destination.commit(samples.first_commit())
     before = contents(destination)
@@ -489,7 +479,7 @@ def prepared(kind: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return before, after
 
 
-def test_death_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Path) -> None:
+def test_a_kill_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Path) -> None:
     steps = steps_of_a_commit(kind, tmp_path / "watched")
     assert len(steps) >= 5
     before, after = prepared(kind, tmp_path / "base")
@@ -501,7 +491,7 @@ def test_death_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Path) -> N
         seen = contents(looked)
         looked.close()
         destination = samples.opened(kind, path)
-        decided = step in ("journalled", "indexed", "committed", "closed") or step.startswith("renamed")
+        decided = step in ("journaled", "indexed", "committed", "closed") or step.startswith("renamed")
         assert contents(destination) == seen == (after if decided else before), step
         assert not list(path.glob("**/.*.tmp"))
         destination.commit(samples.second_commit())
@@ -535,7 +525,7 @@ def test_an_interrupt_at_any_step_leaves_all_or_nothing(kind: str, tmp_path: Pat
         destination.close()
 
 
-def test_death_at_any_instant_leaves_whole_commits(kind: str, tmp_path: Path) -> None:
+def test_a_kill_at_any_instant_leaves_whole_commits(kind: str, tmp_path: Path) -> None:
     chance, model, first = random.Random(1), Model(), 0
     for _ in range(4):
         process = samples.child(kind, tmp_path, "many", str(first))
@@ -549,11 +539,11 @@ def test_death_at_any_instant_leaves_whole_commits(kind: str, tmp_path: Path) ->
         destination.close()
         last = int(found[STATE.name][0]["cursor"]) if found[STATE.name] else first - 1
         for number in range(first, last + 1):
-            model.commit(*samples.nth_commit(number), number)
+            model.commit(samples.nth_commit(number))
         assert found == model.contents()
         first = last + 1
     assert first > 0
 
 
-def test_bookkeeping_is_prepared_like_any_table(destination: Any) -> None:
+def test_bookkeeping_tables_are_prepared_like_any_table(destination: Any) -> None:
     assert destination.count(BOOKKEEPING) == {table.name: 0 for table in BOOKKEEPING}

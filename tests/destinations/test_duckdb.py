@@ -1,8 +1,7 @@
-"""What only the DuckDB destination does."""
+"""Behavior of the DuckDB destination that others do not share."""
 
 from __future__ import annotations
 
-import collections
 import sqlite3
 import subprocess
 import sys
@@ -18,8 +17,8 @@ import duckdb
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, commit_of
 
-from wats_extract.destinations.duckdb import ENOUGH_ROWS, DuckDB
-from wats_extract.errors import CommitsLost, DestinationError, Interrupted
+from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.errors import DestinationError, Interrupted
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
 
@@ -46,7 +45,7 @@ def test_a_file_that_another_process_has_open(read_only: bool, tmp_path: Path) -
     DuckDB(path).open()
 
 
-def test_a_file_of_something_else(tmp_path: Path) -> None:
+def test_a_file_of_another_type_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.duckdb"
     text.write_text("not a database, but long enough to have been one", encoding="utf-8")
     foreign = tmp_path / "sqlite.duckdb"
@@ -58,14 +57,14 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
     assert text.read_text(encoding="utf-8").startswith("not a database")
 
 
-def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     refused(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(DestinationError):
         DuckDB(tmp_path / "file" / "a.duckdb").open()
 
 
-def test_commits_that_were_left_for_a_file_that_is_gone(tmp_path: Path) -> None:
+def test_a_write_ahead_log_without_its_file_is_refused(tmp_path: Path) -> None:
     process = samples.child("duckdb", tmp_path, "many", "0")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -83,7 +82,7 @@ def test_commits_that_were_left_for_a_file_that_is_gone(tmp_path: Path) -> None:
     DuckDB(tmp_path / "a.duckdb").open()
 
 
-def test_folders_are_created(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     destination = DuckDB(tmp_path / "a" / "b" / "c.duckdb")
     destination.open()
     destination.close()
@@ -91,7 +90,7 @@ def test_folders_are_created(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("schema", ["wats", 'with "quotes" and spaces'])
-def test_a_schema_may_be_called_like_the_file(schema: str, tmp_path: Path) -> None:
+def test_a_schema_may_have_the_name_of_the_file(schema: str, tmp_path: Path) -> None:
     destination = DuckDB(path=tmp_path / f"{schema}.duckdb", schema=schema)
     destination.open()
     destination.prepare(ALL)
@@ -102,7 +101,7 @@ def test_a_schema_may_be_called_like_the_file(schema: str, tmp_path: Path) -> No
     destination.close()
 
 
-def test_columns_of_users_stay_and_are_null_in_new_rows(tmp_path: Path) -> None:
+def test_columns_added_by_users_are_kept_and_null_in_new_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.duckdb"
     samples.opened("duckdb", tmp_path).close()
     with duckdb.connect(path) as connection:
@@ -123,7 +122,7 @@ def test_key_columns_are_not_null(tmp_path: Path) -> None:
     assert {row[0] for row in described if row[2] == "NO"} == set(STEPS.key)
 
 
-def test_a_table_that_was_dropped_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_dropped_table_is_a_clear_error(tmp_path: Path) -> None:
     samples.opened("duckdb", tmp_path).close()
     with duckdb.connect(tmp_path / "a.duckdb") as connection:
         connection.execute("DROP TABLE steps")
@@ -136,17 +135,7 @@ def test_a_table_that_was_dropped_is_a_clear_error(tmp_path: Path) -> None:
     destination.close()
 
 
-def test_little_memory_is_enough(tmp_path: Path) -> None:
-    destination = samples.opened("duckdb", tmp_path)
-    destination.close()
-    small = DuckDB(tmp_path / "a.duckdb", memory_limit="100MB")
-    small.open()
-    small.commit(commit_of("1", {f"item {n}": (n, 40, 0) for n in range(5_000)}))
-    assert small.count([STEPS]) == {"steps": 200_000}
-    small.close()
-
-
-def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
+def test_spill_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
     destination = samples.opened("duckdb", tmp_path)
     destination.close()
     spilled = tmp_path / "a.duckdb.tmp"
@@ -162,7 +151,7 @@ def test_what_a_killed_process_spilled_is_removed(tmp_path: Path) -> None:
     assert not spilled.exists()
 
 
-def test_what_is_spilled_while_the_file_is_opened_stays(
+def test_spill_files_written_while_the_file_is_opened_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     destination = cast("DuckDB", samples.opened("duckdb", tmp_path))
@@ -171,21 +160,21 @@ def test_what_is_spilled_while_the_file_is_opened_stays(
     spilled.mkdir()
     old, again = spilled / "duckdb_temp_1_0.tmp", spilled / "duckdb_temp_2_0.tmp"
     old.write_bytes(b"of a killed process")
-    again.write_bytes(b"of a killed process with the same number")
-    attached = destination._attached
+    again.write_bytes(b"of a killed process, under a name that is reused")
+    attached = destination._file._attached
 
     def attach(*, read_only: bool) -> duckdb.DuckDBPyConnection:
-        (spilled / "duckdb_temp_2_1.tmp").write_bytes(b"while the log is replayed")
-        again.write_bytes(b"and this one")
+        (spilled / "duckdb_temp_2_1.tmp").write_bytes(b"written while the log is replayed")
+        again.write_bytes(b"written, too")
         return attached(read_only=read_only)
 
-    monkeypatch.setattr(destination, "_attached", attach)
+    monkeypatch.setattr(destination._file, "_attached", attach)
     destination.open()
     assert {file.name for file in spilled.iterdir()} == {"duckdb_temp_2_0.tmp", "duckdb_temp_2_1.tmp"}
     destination.close()
 
 
-def test_keys_that_are_looked_up_are_not_compressed(tmp_path: Path) -> None:
+def test_lookup_keys_are_not_compressed(tmp_path: Path) -> None:
     destination = samples.opened("duckdb", tmp_path)
     destination.commit(commit_of("1", {f"item {n}": (n, 1, 0) for n in range(20_000)}))
     destination.close()
@@ -205,73 +194,62 @@ def test_keys_that_are_looked_up_are_not_compressed(tmp_path: Path) -> None:
     assert ("Uncompressed",) not in found["steps"]
 
 
-# ── what DuckDB knows of rows that were written ──
+# ── opening the file again ──────────────────────────────────────────────────────────────────────
 
 
-def remembering_little(path: Path, on_step: Callable[[str], None] = lambda step: None) -> DuckDB:
-    """A destination that closes its file and opens it again after 40 rows."""
-    return cast("DuckDB", samples.opened("duckdb", path, remembered_rows=40, on_step=on_step))
+def reopening(path: Path, on_step: Callable[[str], None] = lambda step: None) -> DuckDB:
+    """A destination that opens its file again after 40 rows."""
+    return cast("DuckDB", samples.opened("duckdb", path, reopen_rows=40, on_step=on_step))
 
 
 def test_the_file_is_opened_again_after_many_rows(tmp_path: Path) -> None:
     steps: list[str] = []
-    destination = remembering_little(tmp_path, steps.append)
-    assert destination.commit(commit_of("1", {"a": (1, 10, 0)}))
-    assert not destination.commit(commit_of("2", {"b": (1, 40, 0)}, minute=1), may_wait=True)
-    assert "closed" not in steps, "what waits is not durable"
-    assert destination.commit(commit_of("3", {"c": (1, 1, 0)}, minute=2))
-    assert steps.count("closed") == 1
-    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
-    assert destination.commit(commit_of("4", {"d": (1, 1, 0)}, minute=3))
-    assert steps.count("closed") == 1
-    assert destination.count(FAMILY) == {"reports": 4, "steps": 52, "chart series": 0}
+    destination = reopening(tmp_path, steps.append)
+    destination.commit(commit_of("1", {"a": (1, 10, 0)}))
+    assert "closed" not in steps
+    destination.commit(commit_of("2", {"b": (1, 40, 0)}, minute=1))
+    assert steps[-2:] == ["committed", "closed"]
+    assert destination.landed(REPORTS, ["a", "b"]) == {"a": 1, "b": 1}
+    destination.commit(commit_of("3", {"c": (1, 1, 0)}, minute=2))
+    assert steps.count("closed") == 1, "the rows are counted from 0 again"
+    assert destination.count(FAMILY) == {"reports": 3, "steps": 51, "chart series": 0}
     refused(destination.path, read_only=True)
     destination.close()
 
 
-def test_the_file_is_opened_again_after_what_has_waited(tmp_path: Path) -> None:
-    steps: list[str] = []
-    destination = remembering_little(tmp_path, steps.append)
-    assert not destination.commit(commit_of("1", {"a": (1, 50, 0)}), may_wait=True)
-    destination.settle()
-    assert steps[-2:] == ["committed", "closed"]
-    assert destination.landed(REPORTS, ["a"]) == {"a": 1}
-    destination.close()
-
-
 def refused_to_others(path: Path) -> bool:
-    """Whether another process cannot open a file."""
+    """Whether another process fails to open a file."""
     see = "import duckdb, sys; duckdb.connect(sys.argv[1], read_only=True)"
     return bool(
         subprocess.run([sys.executable, "-c", see, path], capture_output=True, check=False).returncode
     )
 
 
-def test_the_file_that_was_opened_again_is_locked(tmp_path: Path) -> None:
-    destination = remembering_little(tmp_path)
+def test_the_file_is_locked_after_it_was_opened_again(tmp_path: Path) -> None:
+    destination = reopening(tmp_path)
     destination.commit(commit_of("1", {"a": (1, 50, 0)}))
     assert refused_to_others(destination.path)
     destination.close()
     assert not refused_to_others(destination.path)
 
 
-def test_the_file_stays_open_while_somebody_reads(tmp_path: Path) -> None:
+def test_the_file_stays_open_during_a_scan(tmp_path: Path) -> None:
     steps: list[str] = []
-    destination = remembering_little(tmp_path, steps.append)
+    destination = reopening(tmp_path, steps.append)
     destination.commit(commit_of("1", {f"item {n}": (n, 0, 0) for n in range(30_000)}))
     steps.clear()
     reading = destination.scan(REPORTS, ["uuid"])
     found = next(reading).num_rows
-    assert destination.commit(commit_of("2", {"a": (1, 50, 0)}, minute=1))
+    destination.commit(commit_of("2", {"a": (1, 50, 0)}, minute=1))
     assert "closed" not in steps
     assert found + sum(batch.num_rows for batch in reading) == 30_000
-    assert destination.commit(commit_of("3", {"b": (1, 1, 0)}, minute=2))
+    destination.commit(commit_of("3", {"b": (1, 1, 0)}, minute=2))
     assert "closed" in steps
     destination.close()
 
 
-def test_keys_are_looked_up_while_the_file_is_opened_again(tmp_path: Path) -> None:
-    destination = remembering_little(tmp_path)
+def test_lookups_wait_while_the_file_is_opened_again(tmp_path: Path) -> None:
+    destination = reopening(tmp_path)
     destination.commit(commit_of("0", {"first": (1, 50, 0)}))
     ended = threading.Event()
     found: set[int] = set()
@@ -292,7 +270,7 @@ def test_keys_are_looked_up_while_the_file_is_opened_again(tmp_path: Path) -> No
 
 
 class AnotherProgram:
-    """Opens the file as soon as it is closed, and keeps it open."""
+    """A program that opens the file as soon as it is closed, and keeps it open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path / "a.duckdb"
@@ -315,9 +293,9 @@ class AnotherProgram:
         self._stack.close()
 
 
-def test_another_program_that_gets_in_is_waited_for(tmp_path: Path) -> None:
+def test_another_program_that_opens_the_file_in_between_is_waited_for(tmp_path: Path) -> None:
     program = AnotherProgram(tmp_path)
-    destination = remembering_little(tmp_path, program.sneak_in)
+    destination = reopening(tmp_path, program.sneak_in)
     waited: list[str] = []
 
     def wait(reason: str, seconds: float) -> None:
@@ -327,7 +305,7 @@ def test_another_program_that_gets_in_is_waited_for(tmp_path: Path) -> None:
             program.leave()
 
     destination.while_waiting = wait
-    assert destination.commit(commit_of("1", {"a": (1, 50, 0)}))
+    destination.commit(commit_of("1", {"a": (1, 50, 0)}))
     assert set(waited) == {f"another program has {destination.path} open"}
     assert len(waited) == 3
     assert destination.count(FAMILY) == {"reports": 1, "steps": 50, "chart series": 0}
@@ -336,7 +314,7 @@ def test_another_program_that_gets_in_is_waited_for(tmp_path: Path) -> None:
 
 def test_waiting_for_another_program_can_be_interrupted(tmp_path: Path) -> None:
     program = AnotherProgram(tmp_path)
-    destination = remembering_little(tmp_path, program.sneak_in)
+    destination = reopening(tmp_path, program.sneak_in)
 
     def stop(reason: str, seconds: float) -> None:
         raise Interrupted(reason)
@@ -351,29 +329,50 @@ def test_waiting_for_another_program_can_be_interrupted(tmp_path: Path) -> None:
     destination.close()
 
 
-# ── commits that wait for one another ──
+# ── memory ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_enough_rows_need_not_wait(tmp_path: Path) -> None:
-    destination = samples.opened("duckdb", tmp_path)
-    half = {f"item {n}": (n, ENOUGH_ROWS // 1_000, 0) for n in range(500)}
-    assert not destination.commit(commit_of("1", half), may_wait=True)
-    rest = {f"another {n}": item for n, item in enumerate(half.values())}
-    assert destination.commit(commit_of("2", rest, minute=1), may_wait=True)
-    assert destination.landed(REPORTS, ["item 1", "another 1"]) == {"item 1": 1, "another 1": 1}
-    destination.close()
-
-
-def test_what_waits_is_lost_where_memory_ends_but_not_twice(tmp_path: Path) -> None:
+def test_a_small_memory_limit_is_enough_for_a_large_commit(tmp_path: Path) -> None:
     samples.opened("duckdb", tmp_path).close()
-    small = DuckDB(tmp_path / "a.duckdb", memory_limit="2500KB")
+    small = DuckDB(tmp_path / "a.duckdb", memory_limit="16MB")
     small.open()
-    commits = [
-        commit_of(str(n), {f"item {n} {k}": (k, 20, 3) for k in range(1_000)}, minute=n) for n in range(9)
-    ]
-    with pytest.raises(CommitsLost, match=r"a\.duckdb: .*Out of Memory"):
-        collections.deque((small.commit(commit, may_wait=True) for commit in commits), maxlen=0)
-    assert small.count(FAMILY) == {"reports": 0, "steps": 0, "chart series": 0}
-    assert all(small.commit(commit, may_wait=True) for commit in commits), "none waits any more"
-    assert small.count(FAMILY) == {"reports": 9_000, "steps": 180_000, "chart series": 27_000}
+    small.commit(commit_of("1", {f"item {n}": (n, 40, 0) for n in range(5_000)}))
+    assert small.count([STEPS]) == {"steps": 200_000}
+    assert memory_limit(small) == "15.2 MiB"
+    small.close()
+
+
+def memory_limit(destination: DuckDB) -> str:
+    found = destination._file.connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    return str(found[0][0])
+
+
+@pytest.mark.parametrize(("items", "error"), [(1_000, "while it commits"), (9_000, "while it writes")])
+def test_a_commit_that_runs_out_of_memory_is_made_again_with_a_raised_limit(
+    items: int, error: str, tmp_path: Path
+) -> None:
+    samples.opened("duckdb", tmp_path).close()
+    steps: list[str] = []
+    small = DuckDB(tmp_path / "a.duckdb", memory_limit="2MB", reopen_rows=10_000, on_step=steps.append)
+    small.open()
+    commit = commit_of("1", {f"item {n}": (n, 20, 3) for n in range(items)})
+    small.commit(commit)
+    wrote = 2 if error == "while it commits" else 1
+    assert steps.count("booked _wats_state") == wrote, f"it runs out of memory {error}"
+    assert steps[-2:] == ["committed", "closed"]
+    assert memory_limit(small) == "1.8 GiB", "the limit stays raised, even when the file is opened again"
+    for _ in range(2):
+        assert small.count(FAMILY) == {"reports": items, "steps": 20 * items, "chart series": 3 * items}
+        small.commit(commit)
+    small.close()
+
+
+def test_a_lookup_that_runs_out_of_memory_is_repeated_with_a_raised_limit(tmp_path: Path) -> None:
+    destination = samples.opened("duckdb", tmp_path)
+    destination.commit(commit_of("1", {f"item {n}": (n, 0, 0) for n in range(50_000)}))
+    destination.close()
+    small = DuckDB(tmp_path / "a.duckdb", memory_limit="1MB")
+    small.open()
+    assert len(small.landed(REPORTS, [f"item {n}" for n in range(50_000)])) == 50_000
+    assert memory_limit(small) == "1.8 GiB"
     small.close()

@@ -1,4 +1,4 @@
-"""What only the Parquet destination does: its files, its journal and its index."""
+"""Behavior of the Parquet destination that others do not share: its files, its journal and its index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import destination_samples as samples
@@ -18,15 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
-from wats_extract.destinations.parquet import folder as parquet_folder
 from wats_extract.destinations.parquet import keys as parquet_keys
-from wats_extract.destinations.parquet import waiting as parquet_waiting
+from wats_extract.destinations.parquet import transactions
 from wats_extract.destinations.parquet.files import GRACE, SCHEMA_FILE
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, Interrupted
 from wats_extract.flow import Commit
 from wats_extract.state.tables import STATE
-from wats_extract.tables import Column
 
 
 class Clock:
@@ -60,13 +57,13 @@ def index_of(destination: Parquet) -> Path:
 # ── files ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_files_are_called_after_their_commit(destination: Parquet) -> None:
+def test_files_are_named_after_their_commit(destination: Parquet) -> None:
     destination.commit(samples.first_commit())
     assert names(destination) == {SCHEMA_FILE, "p-reports-1.parquet"}
     assert names(destination, "_wats_state") == {SCHEMA_FILE, "p-reports.parquet"}
 
 
-def test_names_are_safe_on_every_system(destination: Parquet) -> None:
+def test_file_names_are_safe_on_every_system(destination: Parquet) -> None:
     label = 'a/b\\c:d*e?f"g<h>i|j~[k] ü 2026-01-01T00:00'
     for minute in (0, 1):
         destination.commit(commit_of(label, {"a": (1, 2, 1)}, minute=minute))
@@ -76,7 +73,7 @@ def test_names_are_safe_on_every_system(destination: Parquet) -> None:
     assert pl.scan_parquet(destination.path / "steps" / "*.parquet").collect().height == 2
 
 
-def test_a_scan_that_was_planned_before_a_rewrite_reads_what_it_planned(destination: Parquet) -> None:
+def test_a_scan_planned_before_a_rewrite_reads_the_old_rows(destination: Parquet) -> None:
     path = destination.path / "steps" / "1.parquet"
     destination.commit(commit_of("1", {"a": (1, 5, 2), "b": (1, 3, 0)}))
     planned, rows = pq.read_metadata(path), pq.ParquetFile(path).read()
@@ -89,7 +86,7 @@ def test_a_scan_that_was_planned_before_a_rewrite_reads_what_it_planned(destinat
     assert sorted(set(pq.ParquetFile(path).read()["report_uuid"].to_pylist())) == ["b", "c"]
 
 
-def test_retired_files_go_when_no_reader_needs_them(destination: Parquet, clock: Clock) -> None:
+def test_retired_files_are_deleted_after_the_grace_period(destination: Parquet, clock: Clock) -> None:
     destination.commit(commit_of("1", {"a": (1, 5, 2)}))
     destination.commit(commit_of("2", {"a": (2, 1, 0)}, replaced=["a"], minute=1))
     assert names(destination) == {SCHEMA_FILE, "1.parquet", "2.parquet"}
@@ -99,7 +96,7 @@ def test_retired_files_go_when_no_reader_needs_them(destination: Parquet, clock:
     assert destination.count(FAMILY) == {"reports": 1, "steps": 1, "chart series": 0}
 
 
-def test_a_file_that_is_rewritten_over_and_over_stays_small(destination: Parquet, clock: Clock) -> None:
+def test_a_file_that_is_rewritten_again_and_again_stays_small(destination: Parquet, clock: Clock) -> None:
     sizes = []
     for minute in range(30):
         commit = commit_of("1", {"a": (minute, 30_000, 0)}, replaced=["a"], minute=minute)
@@ -110,7 +107,7 @@ def test_a_file_that_is_rewritten_over_and_over_stays_small(destination: Parquet
     assert max(sizes) < 1_500_000
 
 
-def test_a_column_that_a_newer_version_adds_is_in_every_file(destination: Parquet) -> None:
+def test_a_column_that_a_newer_version_adds_is_added_to_every_file(destination: Parquet) -> None:
     for minute in (0, 1):
         destination.commit(commit_of(str(minute), {"a": (minute, 2, 0)}, replaced=["a"], minute=minute))
     destination.prepare([samples_grown()])
@@ -124,7 +121,7 @@ def samples_grown() -> samples.Table:
     return samples.Table(STEPS.name, STEPS.key, (*STEPS.columns, more), STEPS.owner)
 
 
-def test_polars_scans_while_commits_go_on(tmp_path: Path) -> None:
+def test_polars_scans_during_commits(tmp_path: Path) -> None:
     samples.opened("parquet", tmp_path).close()
     folder = tmp_path / "files"
     command = [sys.executable, samples.__file__, "parquet", str(tmp_path), "many", "0"]
@@ -161,13 +158,12 @@ def spoil(index: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["deleted", "text", "pages", "empty", "an old copy"])
 @pytest.mark.parametrize("while_open", [True, False])
-def test_the_index_is_built_again(how: str, while_open: bool, destination: Parquet) -> None:
+def test_a_damaged_index_is_rebuilt(how: str, while_open: bool, destination: Parquet) -> None:
     model = Model()
 
     def commit(number: int) -> None:
-        one, items = samples.nth_commit(number)
-        destination.commit(one)
-        model.commit(one, items, number)
+        destination.commit(samples.nth_commit(number))
+        model.commit(samples.nth_commit(number))
 
     assert destination.landed(REPORTS, ["x"]) == {}
     commit(0)
@@ -181,11 +177,11 @@ def test_the_index_is_built_again(how: str, while_open: bool, destination: Parqu
     for number in range(6, 10):
         commit(number)
     assert contents(destination) == model.contents()
-    versions = {uuid: item[0] for uuid, (item, _) in model.items.items()}
+    versions = {row["uuid"]: row["time_stamp"] for row in model.tables[REPORTS]}
     assert destination.landed(REPORTS, [*versions, "x"]) == versions
 
 
-def test_without_its_own_folder_the_data_is_still_the_data(destination: Parquet) -> None:
+def test_the_tables_do_not_depend_on_the_bookkeeping_folder(destination: Parquet) -> None:
     destination.commit(samples.first_commit())
     before = contents(destination)
     destination.close()
@@ -207,13 +203,13 @@ def test_a_damaged_journal_is_a_clear_error(destination: Parquet) -> None:
 
 
 @pytest.mark.parametrize("most_appended", [0, 5, 50_000])
-def test_the_index_knows_every_key_once(
+def test_the_index_has_every_key_once(
     destination: Parquet, most_appended: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet_keys, "_MOST_APPENDED", most_appended)
     destination.landed(REPORTS, ["x"])
-    for number in [*range(12), 11]:  # one is made once more
-        destination.commit(samples.nth_commit(number)[0])
+    for number in [*range(12), 11]:  # the last one is repeated
+        destination.commit(samples.nth_commit(number))
     with closing(sqlite3.connect(index_of(destination))) as connection:
         both = "SELECT key, version FROM sorted UNION ALL SELECT key, version FROM appended"
         kept = connection.execute(both).fetchall()
@@ -225,7 +221,7 @@ def test_the_index_knows_every_key_once(
     assert destination.landed(REPORTS, uuids) == expected
 
 
-def test_an_index_of_another_layout_is_begun_anew(destination: Parquet) -> None:
+def test_an_index_of_another_layout_is_rebuilt(destination: Parquet) -> None:
     destination.commit(samples.first_commit())
     index_of(destination).unlink()
     with closing(sqlite3.connect(index_of(destination))) as connection:
@@ -243,37 +239,64 @@ def test_two_pipelines_share_a_folder(destination: Parquet, tmp_path: Path) -> N
         other.stdout.readline()
         model = Model()
         for number in range(15):
-            commit, items = samples.nth_commit(number)
-            destination.commit(mine := book_of(commit, "mine"))
-            model.commit(mine, items, number)
+            destination.commit(mine := as_pipeline("mine", samples.nth_commit(number)))
+            model.commit(mine)
         other.kill()
     destination.open()
-    found = [row for row in destination.read(STEPS).to_pylist() if row["report_uuid"] in model.items]
+    uuids = {row["uuid"] for row in model.tables[REPORTS]}
+    found = [row for row in destination.read(STEPS).to_pylist() if row["report_uuid"] in uuids]
     assert found == model.contents()["steps"]
     assert destination.read(STATE, pipeline="mine")["cursor"].to_pylist() == ["mine-000014"]
 
 
-def book_of(commit: Commit, pipeline: str) -> Commit:
+def as_pipeline(pipeline: str, commit: Commit) -> Commit:
     label = f"{pipeline}-{commit.label}"
     book = {STATE: [samples.state(label, pipeline=pipeline)]}
     return Commit(label, commit.rows, commit.landed, commit.replaced, book)
 
 
+def test_an_upsert_replaces_items_that_another_process_has_just_committed(
+    destination: Parquet, tmp_path: Path
+) -> None:
+    assert destination.landed(REPORTS, ["a"]) == {}
+    commit = commit_of("1", {"a": (1, 3, 2), "b": (1, 1, 1)}, upsert=True)
+    other = samples.opened("parquet", tmp_path)
+    other.commit(commit_of("other", {"a": (1, 1, 1), "c": (1, 1, 0)}))
+    other.close()
+    destination.commit(commit)
+    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
+    assert destination.count(FAMILY) == {"reports": 3, "steps": 5, "chart series": 3}
+
+
+def test_a_column_that_another_process_has_just_added_is_written(
+    destination: Parquet, tmp_path: Path
+) -> None:
+    destination.commit(commit_of("1", {"a": (1, 2, 0)}))
+    grown = samples_grown()
+    other = samples.make("parquet", tmp_path)
+    other.open()
+    other.prepare([grown])
+    other.close()
+    destination.commit(commit_of("2", {"b": (1, 3, 2)}, minute=1))
+    assert destination.read(grown)["comment"].to_pylist() == [None] * 5
+    assert pl.scan_parquet(destination.path / "steps" / "*.parquet").collect().columns == grown.schema.names
+
+
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DestinationError, match="cannot be opened"):
         Parquet(tmp_path / "file").open()
 
 
-def test_an_object_store() -> None:
+def test_an_object_store_is_refused() -> None:
     with pytest.raises(DestinationError, match="s3://bucket/wats: "):
         Parquet("s3://bucket/wats")
 
 
-def test_a_table_that_was_not_prepared(tmp_path: Path) -> None:
+def test_a_table_that_was_not_prepared_is_a_clear_error(tmp_path: Path) -> None:
     destination = Parquet(tmp_path)
     destination.open()
     with pytest.raises(DestinationError, match="commit") as error:
@@ -281,23 +304,25 @@ def test_a_table_that_was_not_prepared(tmp_path: Path) -> None:
     assert "prepare" in error.value.hint
 
 
-def test_a_lock_that_cannot_be_made_is_not_said_to_be_held(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_created_is_not_reported_as_held(tmp_path: Path) -> None:
     (tmp_path / "_wats" / ".commit.lock").mkdir(parents=True)
     with pytest.raises(DestinationError) as error:
         Parquet(tmp_path).open()
     assert "committing" not in error.value.hint
 
 
-def test_a_lock_that_another_process_holds_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_folder, "_LOCK_PATIENCE", 0.1)
-    monkeypatch.setattr(parquet_folder, "_NAP_SECONDS", 0.01)
+def test_a_commit_lock_that_is_held_too_long_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(transactions, "_POLL_SECONDS", 0.01)
     (tmp_path / "_wats").mkdir()
     with filelock.FileLock(tmp_path / "_wats" / ".commit.lock"), pytest.raises(DestinationError) as error:
         Parquet(tmp_path).open()
     assert "committing into this folder" in error.value.hint
 
 
-def test_waiting_for_another_process_has_a_name_and_can_be_ended(tmp_path: Path) -> None:
+def test_waiting_for_another_process_is_reported_and_can_be_interrupted(tmp_path: Path) -> None:
     told: list[tuple[str, float]] = []
 
     def wait(reason: str, seconds: float) -> None:
@@ -312,63 +337,3 @@ def test_waiting_for_another_process_has_a_name_and_can_be_ended(tmp_path: Path)
     [(reason, seconds)] = told
     assert reason == f"another process commits into {tmp_path}"
     assert 0 < seconds <= 600
-
-
-# ── commits that wait for one another ───────────────────────────────────────────────────────────
-
-
-def test_what_waits_becomes_one_file_a_table(destination: Parquet) -> None:
-    for number, item in enumerate("abc"):
-        destination.commit(commit_of(f"c{number}", {item: (number, 2, 1)}), may_wait=True)
-    destination.settle()
-    assert names(destination) == {SCHEMA_FILE, "c0.parquet"}
-    assert destination.count(FAMILY) == {"reports": 3, "steps": 6, "chart series": 3}
-    assert destination.landed(REPORTS, ["a", "b", "c", "d"]) == {"a": 0, "b": 1, "c": 2}
-
-
-@pytest.mark.parametrize("enough", ["ENOUGH_BYTES", "ENOUGH_ITEMS"])
-def test_enough_need_not_wait(enough: str, destination: Parquet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_folder, enough, 4)
-    monkeypatch.setattr(parquet_waiting, "_ENCODED_ROWS", 3)
-    assert not destination.commit(commit_of("1", {"a": (1, 1, 0)}), may_wait=True)
-    items = dict.fromkeys("bcd", (2, 1, 0))
-    assert destination.commit(commit_of("2", items), may_wait=True)
-    assert destination.count([REPORTS]) == {"reports": 4}
-
-
-def test_what_another_process_has_landed_meanwhile_is_not_doubled(
-    destination: Parquet, tmp_path: Path
-) -> None:
-    destination.commit(commit_of("1", {"a": (1, 3, 2), "b": (1, 1, 1)}), may_wait=True)
-    other = samples.opened("parquet", tmp_path)
-    other.commit(commit_of("other", {"a": (1, 1, 1), "c": (1, 1, 0)}))
-    other.close()
-    destination.settle()
-    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
-    assert destination.count(FAMILY) == {"reports": 3, "steps": 5, "chart series": 3}
-
-
-def test_a_column_that_came_meanwhile_is_in_what_has_waited(destination: Parquet, tmp_path: Path) -> None:
-    destination.commit(commit_of("1", {"a": (1, 3, 2)}), may_wait=True)
-    newer = replace(STEPS, columns=(*STEPS.columns, Column("new", pa.int64())))
-    other = samples.make("parquet", tmp_path)
-    other.open()
-    other.prepare([newer])
-    other.close()
-    destination.settle()
-    assert destination.read(newer)["new"].to_pylist() == [None] * 3
-
-
-def test_a_label_that_comes_again_keeps_what_it_had(destination: Parquet) -> None:
-    destination.commit(commit_of("1", {"a": (1, 3, 2), "b": (1, 1, 1)}))
-    destination.commit(commit_of("1", {"c": (1, 2, 0)}), may_wait=True)
-    destination.settle()
-    assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
-    assert destination.count(FAMILY) == {"reports": 3, "steps": 6, "chart series": 3}
-
-
-def test_large_files_do_not_wait_in_memory(destination: Parquet, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not destination.commit(commit_of("1", {"a": (1, 1, 3)}), may_wait=True)
-    monkeypatch.setattr(parquet_folder, "ENOUGH_BYTES", 200)
-    assert destination.commit(commit_of("2", {f"b{n}": (1, 1, 3) for n in range(50)}), may_wait=True)
-    assert destination.count([REPORTS]) == {"reports": 51}

@@ -1,4 +1,4 @@
-"""Plan: what it says a run will do is what the run then does; it writes nothing."""
+"""A plan says exactly what the next run does, and writes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def planned(extraction: Extraction, *, max_requests: int | None = None) -> Plan:
         return plan(extraction.job(), client)
 
 
-def test_a_plan_is_what_the_run_then_does(kind: str, server: Server, tmp_path: Path) -> None:
+def test_a_plan_predicts_the_next_run(kind: str, server: Server, tmp_path: Path) -> None:
     plant = Plant(130)
     _, url = server(plant, page_cap=50)
     extraction = Extraction(url, tmp_path, kind, NAMES)
@@ -50,7 +50,7 @@ def test_a_plan_is_what_the_run_then_does(kind: str, server: Server, tmp_path: P
         assert found["report_headers"].bytes is None
 
 
-def test_it_says_from_where(server: Server, tmp_path: Path) -> None:
+def test_a_plan_shows_the_cursor_that_the_run_starts_from(server: Server, tmp_path: Path) -> None:
     _, url = server(Plant(20))
     extraction = Extraction(url, tmp_path)
     assert planned(extraction).resources["reports"].cursor is None
@@ -58,10 +58,10 @@ def test_it_says_from_where(server: Server, tmp_path: Path) -> None:
     report = extraction.run()
     assert planned(extraction).resources["reports"].cursor == report.resources["reports"].cursor
     extraction.disposition = "replace"
-    assert planned(extraction).resources["reports"].new == 20, "a full pass each time"
+    assert planned(extraction).resources["reports"].new == 20, "replace reads everything each time"
 
 
-def test_open_failures_are_left_to_retry(server: Server, tmp_path: Path) -> None:
+def test_open_failures_are_counted_and_left_to_retry(server: Server, tmp_path: Path) -> None:
     plant = Plant(20)
     _, url = server(plant, faults=Faults(broken={plant.uuids()[3]: "404"}))
     extraction = Extraction(url, tmp_path)
@@ -70,7 +70,7 @@ def test_open_failures_are_left_to_retry(server: Server, tmp_path: Path) -> None
     assert (found.resources["reports"].new, found.open_failures) == (0, 1)
 
 
-def test_time_follows_from_the_rate(server: Server, tmp_path: Path) -> None:
+def test_the_duration_follows_from_the_rate_limit(server: Server, tmp_path: Path) -> None:
     _, url = server(Plant(20))
     extraction = Extraction(url, tmp_path, names=["reports"])
     with extraction.client(requests_per_minute=60) as client:
@@ -79,7 +79,7 @@ def test_time_follows_from_the_rate(server: Server, tmp_path: Path) -> None:
     assert planned(extraction).resources["reports"].seconds is None
 
 
-def test_it_stops_looking_at_some_point(
+def test_planning_reads_a_limited_part_of_a_list(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, url = server(Plant(200), page_cap=20)
@@ -93,7 +93,7 @@ def test_it_stops_looking_at_some_point(
     assert 0 < (looked.new or 0) < 200
 
 
-def test_what_is_fetched_one_by_one_is_counted_by_its_keys(server: Server, tmp_path: Path) -> None:
+def test_documents_are_counted_by_their_keys(server: Server, tmp_path: Path) -> None:
     _, url = server(Plant(60))
     names = ["unit_verifications", "asset_statuses", "high_volume", "vendors", "assets"]
     extraction = Extraction(url, tmp_path, names=names, options={})

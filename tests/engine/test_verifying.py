@@ -1,4 +1,4 @@
-"""Verify: whatever was lost, changed, deleted or doubled is found, and repaired where that can be."""
+"""Verify finds lost, changed, deleted and duplicated reports, and repairs them where possible."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from tests.extraction import Extraction
 
+from wats_extract.engine.comparison import Comparison
 from wats_extract.engine.run import execute
-from wats_extract.engine.verifying import Comparison, VerifyReport, verify
+from wats_extract.engine.verifying import VerifyReport, verify
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
@@ -32,14 +33,14 @@ def verified(extraction: Extraction, *, repair: bool = False, **selection: Any) 
 
 
 def found(report: VerifyReport, name: str = "reports") -> dict[str, int]:
-    """What is not 0."""
+    """The numbers of differences that are not 0."""
     each = report.resources[name]
     numbers = {kind: getattr(each, kind) for kind in ("missing", "outdated", "extra", "duplicated", "failed")}
     return {kind: number for kind, number in numbers.items() if number}
 
 
-def loses(extraction: Extraction, *uuids: str) -> None:
-    """Rows go, as if somebody had deleted them; in Parquet by writing the file anew."""
+def delete_rows(extraction: Extraction, *uuids: str) -> None:
+    """Delete rows by hand, as another program might; in Parquet by rewriting their files."""
     if extraction.kind == "duckdb":
         import duckdb
 
@@ -58,8 +59,8 @@ def loses(extraction: Extraction, *uuids: str) -> None:
     (extraction.folder / "wats" / "_wats" / "keys.sqlite").unlink()
 
 
-def lands_twice(extraction: Extraction, uuid: str) -> None:
-    """The rows of an item are there once more, under another commit's stamp."""
+def duplicate_rows(extraction: Extraction, uuid: str) -> None:
+    """Commit the rows of an item once more, with the stamp of another run."""
     table = RESOURCES["reports"].table
     destination = extraction.destination()
     destination.open()
@@ -76,7 +77,7 @@ def _rows(destination: Destination, table: Table, uuid: str) -> list[Any]:
     return rows.set_column(place, rows.schema.field(place), pa.array(["another"])).to_batches()
 
 
-def test_after_a_run_there_is_no_difference(kind: str, server: Server, tmp_path: Path) -> None:
+def test_there_is_no_difference_after_a_run(kind: str, server: Server, tmp_path: Path) -> None:
     app, url = server(Plant(120), page_cap=50)
     extraction = Extraction(url, tmp_path, kind)
     extraction.run()
@@ -87,12 +88,12 @@ def test_after_a_run_there_is_no_difference(kind: str, server: Server, tmp_path:
     assert report.resources["reports"].server == report.resources["reports"].landed == 120
 
 
-def test_before_the_first_run_everything_is_missing(kind: str, server: Server, tmp_path: Path) -> None:
+def test_everything_is_missing_before_the_first_run(kind: str, server: Server, tmp_path: Path) -> None:
     _, url = server(Plant(30))
     report = verified(Extraction(url, tmp_path, kind))
     assert found(report) == found(report, "report_headers") == {"missing": 30}
     assert report.exit_code == 3
-    assert not list(tmp_path.iterdir()), "verify alone creates nothing"
+    assert not list(tmp_path.iterdir()), "verify without repair creates nothing"
 
 
 def test_each_kind_of_difference_is_found_and_repaired(kind: str, server: Server, tmp_path: Path) -> None:
@@ -101,8 +102,8 @@ def test_each_kind_of_difference_is_found_and_repaired(kind: str, server: Server
     extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 20})
     extraction.run()
     uuids = plant.uuids()
-    loses(extraction, *uuids[3:7])
-    lands_twice(extraction, uuids[30])
+    delete_rows(extraction, *uuids[3:7])
+    duplicate_rows(extraction, uuids[30])
     for uuid in uuids[10:13]:
         plant.receive_again(uuid)
     plant.delete(uuids[20])
@@ -117,10 +118,10 @@ def test_each_kind_of_difference_is_found_and_repaired(kind: str, server: Server
     assert set(each.keys["outdated"]) == set(uuids[10:13])
 
     before = extraction.table("_wats_state")
-    mended = verified(extraction, repair=True)
-    assert mended.repair is not None
-    assert mended.repair.resources["reports"].items == 6 + 3 + 1
-    assert (mended.status, mended.exit_code) == ("different", 3), "what is extra stays"
+    repaired = verified(extraction, repair=True)
+    assert repaired.repair is not None
+    assert repaired.repair.resources["reports"].items == 6 + 3 + 1
+    assert (repaired.status, repaired.exit_code) == ("different", 3), "extra reports stay"
     assert found(verified(extraction)) == {"extra": 1}
     assert extraction.table("_wats_state") == before, "cursors do not move"
     plant.receive(document_of(extraction, plant, uuids[20]))
@@ -134,19 +135,21 @@ def document_of(extraction: Extraction, plant: Plant, uuid: str) -> dict[str, An
     return document | {"id": uuid}
 
 
-def test_a_repair_of_losses_makes_both_equal(kind: str, server: Server, tmp_path: Path) -> None:
+def test_a_repair_of_missing_reports_makes_both_sides_equal(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
     plant = Plant(60)
     _, url = server(plant)
     extraction = Extraction(url, tmp_path, kind, options={"chunk_size": 20})
     extraction.run()
-    loses(extraction, *plant.uuids()[:50])
+    delete_rows(extraction, *plant.uuids()[:50])
     report = verified(extraction, repair=True)
     assert (found(report), report.exit_code) == ({"missing": 50}, 0)
     assert verified(extraction).status == "equal"
     assert [row["command"] for row in extraction.table("_wats_runs")] == ["run", "verify"]
 
 
-def test_open_failures_are_counted_apart_and_left_to_retry(server: Server, tmp_path: Path) -> None:
+def test_open_failures_are_counted_separately_and_left_to_retry(server: Server, tmp_path: Path) -> None:
     plant = Plant(40)
     faults = Faults(broken={plant.uuids()[4]: "404"})
     _, url = server(plant, faults=faults)
@@ -156,7 +159,7 @@ def test_open_failures_are_counted_apart_and_left_to_retry(server: Server, tmp_p
     assert (found(report), report.status, report.repair) == ({"failed": 1}, "equal", None)
 
 
-def test_a_repair_that_fails_says_so(server: Server, tmp_path: Path) -> None:
+def test_a_failure_during_repair_is_reported(server: Server, tmp_path: Path) -> None:
     plant = Plant(40)
     broken, lost = plant.uuids()[4:6]
     _, url = server(plant, faults=Faults(broken={broken: "404"}))
@@ -164,7 +167,7 @@ def test_a_repair_that_fails_says_so(server: Server, tmp_path: Path) -> None:
     extraction = Extraction(url, tmp_path, names=["reports"])
     assert extraction.run().exit_code == 0
     plant.show(broken)
-    loses(extraction, lost)
+    delete_rows(extraction, lost)
     report = verified(extraction, repair=True)
     assert found(report) == {"missing": 2}
     assert report.repair is not None
@@ -172,7 +175,7 @@ def test_a_repair_that_fails_says_so(server: Server, tmp_path: Path) -> None:
     assert found(verified(extraction)) == {"failed": 1}
 
 
-def test_what_lies_outside_the_selection_is_not_extra(kind: str, server: Server, tmp_path: Path) -> None:
+def test_reports_outside_the_selection_are_not_extra(kind: str, server: Server, tmp_path: Path) -> None:
     plant = Plant(80)
     _, url = server(plant)
     extraction = Extraction(url, tmp_path, kind, names=["report_headers"])
@@ -183,10 +186,12 @@ def test_what_lies_outside_the_selection_is_not_extra(kind: str, server: Server,
     plant.delete(uuid)
     report = verified(extraction, filter=f"partNumber eq '{part}'")
     assert report.resources["report_headers"].server < 80
-    assert found(report, "report_headers") == {"extra": 1}, "deleted, whatever part it was"
+    assert found(report, "report_headers") == {"extra": 1}, (
+        "the deleted report is extra, although it is not in the selection"
+    )
 
 
-def test_a_range_of_start_compares_that_range_only(kind: str, server: Server, tmp_path: Path) -> None:
+def test_a_range_of_start_limits_the_comparison(kind: str, server: Server, tmp_path: Path) -> None:
     plant = Plant(80)
     _, url = server(plant)
     extraction = Extraction(url, tmp_path, kind, names=["report_headers"])
@@ -195,10 +200,10 @@ def test_a_range_of_start_compares_that_range_only(kind: str, server: Server, tm
     report = verified(extraction, since=starts[20], until=starts[40])
     compared = report.resources["report_headers"]
     assert (compared.server, compared.landed, compared.differences) == (20, 20, 0)
-    assert compared.requests <= 3, "what lies outside is not asked for"
+    assert compared.requests <= 3, "reports outside the range are not requested"
 
 
-def test_a_budget_that_is_spent_is_incomplete(server: Server, tmp_path: Path) -> None:
+def test_verify_is_incomplete_if_max_requests_is_reached(server: Server, tmp_path: Path) -> None:
     _, url = server(Plant(120), page_cap=20)
     extraction = Extraction(url, tmp_path)
     with extraction.client(max_requests=4) as client:
@@ -227,5 +232,5 @@ def test_only_reports_are_compared(server: Server, tmp_path: Path) -> None:
     assert list(report.resources) == ["report_headers"]
 
 
-def test_a_comparison_counts_its_differences() -> None:
+def test_a_comparison_counts_all_differences_but_not_failures() -> None:
     assert Comparison(missing=1, outdated=2, extra=3, duplicated=4, failed=5).differences == 10

@@ -21,13 +21,13 @@ _SPEC = Path(__file__).resolve().parents[3] / "shared" / "wats" / "openapi_publi
 
 @pytest.fixture(scope="session")
 def plant() -> Plant:
-    """Reports that no test changes."""
+    """A plant that no test changes."""
     return Plant(600)
 
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Serve an app and get a client for it; both are closed after the test."""
+    """Serves an app and returns a client for it. Both are closed after the test."""
     with ExitStack() as stack:
 
         def connected(app: App, *, token: str = "demo", **options: Any) -> httpx2.Client:
@@ -61,7 +61,7 @@ def openapi() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def spec(openapi: dict[str, Any]) -> Spec:
-    """The property names of a schema of the specification, by the end of the schema's name."""
+    """Returns the property names of a schema, found by the end of its name."""
 
     def properties(name: str) -> set[str]:
         schemas = openapi["components"]["schemas"]

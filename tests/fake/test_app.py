@@ -1,4 +1,4 @@
-"""Tokens, routes, rate limit, what the app remembers; and the server below it."""
+"""Tokens, routes, compression, rate limit and request log of the app, and the HTTP server."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ Connect = Callable[..., httpx2.Client]
 VERSION = "/api/App/Version"
 
 
-def test_the_token_is_taken_to_the_letter(plant: Plant, connect: Connect) -> None:
+def test_token_must_match_exactly(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, token="aGVsbG86d29ybGQ="), token="aGVsbG86d29ybGQ=")
     assert client.get(VERSION).json() == "2026.1.5.324"
     for wrong in ("Basic AGVSBG86D29YBGQ=", "Bearer aGVsbG86d29ybGQ=", "aGVsbG86d29ybGQ=", ""):
-        answer = client.get(VERSION, headers={"Authorization": wrong})
-        assert answer.status_code == 401
-        assert not answer.headers["Content-Type"].startswith("application/json")
+        response = client.get(VERSION, headers={"Authorization": wrong})
+        assert response.status_code == 401
+        assert not response.headers["Content-Type"].startswith("application/json")
 
 
-def test_other_routes_are_not_found(client: httpx2.Client) -> None:
+def test_unknown_routes_are_404(client: httpx2.Client) -> None:
     for path in ("/", "/api", "/api/Auth", "/api/Report/Wsjf", "/api/App/Version/5"):
         assert client.get(path).status_code == 404
     assert client.post(VERSION).status_code == 404
     assert client.get("/API/APP/version/").status_code == 200
 
 
-def test_processes(client: httpx2.Client) -> None:
+def test_processes_by_kind(client: httpx2.Client) -> None:
     def names(**flags: str) -> list[str]:
         return [each["name"] for each in client.get("/api/App/Processes", params=flags).json()["processes"]]
 
@@ -52,15 +52,15 @@ def test_processes(client: httpx2.Client) -> None:
     assert {"description" in each for each in processes} == {True, False}
 
 
-def test_large_answers_are_packed_for_those_who_take_it(plant: Plant, connect: Connect) -> None:
+def test_large_responses_are_compressed_if_the_client_accepts_gzip(plant: Plant, connect: Connect) -> None:
     path = f"/api/Report/Wsjf/{plant.uuids()[0]}"
     client = connect(App(plant))
     assert client.get(path).headers["Content-Encoding"] == "gzip"
     assert "Content-Encoding" not in client.get(path, headers={"Accept-Encoding": "identity"}).headers
     assert "Content-Encoding" not in client.get(VERSION).headers
     assert "Content-Encoding" not in connect(App(plant, gzip=False)).get(path).headers
-    with client.stream("GET", path) as answer:
-        assert gzip.decompress(b"".join(answer.iter_raw())).startswith(b'{"type":"T","id":"')
+    with client.stream("GET", path) as response:
+        assert gzip.decompress(b"".join(response.iter_raw())).startswith(b'{"type":"T","id":"')
 
 
 class Clock:
@@ -71,26 +71,26 @@ class Clock:
 
 
 @pytest.mark.parametrize("how", ["seconds", "date", "none"])
-def test_the_rate_limit_slides(plant: Plant, connect: Connect, how: str) -> None:
+def test_rate_limit_uses_a_sliding_window(plant: Plant, connect: Connect, how: str) -> None:
     clock = Clock()
     client = connect(App(plant, requests_per_minute=3, retry_after=how, clock=clock))
     for _ in range(3):
         assert client.get(VERSION).status_code == 200
         clock.now += 10
-    answer = client.get(VERSION)
-    assert answer.status_code == 429
+    response = client.get(VERSION)
+    assert response.status_code == 429
     if how == "seconds":
-        assert 30 <= int(answer.headers["Retry-After"]) <= 31
+        assert 30 <= int(response.headers["Retry-After"]) <= 31
     elif how == "date":
-        assert parsedate_to_datetime(answer.headers["Retry-After"]).timestamp() > time.time() + 25
+        assert parsedate_to_datetime(response.headers["Retry-After"]).timestamp() > time.time() + 25
     else:
-        assert "Retry-After" not in answer.headers
+        assert "Retry-After" not in response.headers
     clock.now += 31
     assert client.get(VERSION).status_code == 200
     assert client.get(VERSION).status_code == 429
 
 
-def test_the_app_remembers_what_was_asked(plant: Plant, connect: Connect) -> None:
+def test_requests_are_logged(plant: Plant, connect: Connect) -> None:
     app = App(plant)
     client = connect(app)
     client.get(VERSION)
@@ -116,20 +116,20 @@ def test_public_routes_are_in_the_specification(openapi: dict[str, Any]) -> None
     assert public <= known
     queries = {path for method, path in known if path.startswith("/api/App/")}
     assert {path for _, path in public} >= queries
-    unasked = {"/api/BarcodeIdentifiers/IdentifyBarcode", "/api/Export/{}"}
-    assert {path for method, path in known if method == "GET"} - {path for _, path in public} == unasked
+    not_served = {"/api/BarcodeIdentifiers/IdentifyBarcode", "/api/Export/{}"}
+    assert {path for method, path in known if method == "GET"} - {path for _, path in public} == not_served
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_gets_that_change_something_are_remembered(plant: Plant, connect: Connect, path: str) -> None:
+def test_gets_that_change_data_are_listed_as_state_changes(plant: Plant, connect: Connect, path: str) -> None:
     app = App(plant)
     client = connect(app)
     assert client.get(path.replace("{}", "x").lower()).status_code == 200
-    (asked,) = app.state_changes
-    assert asked.path == path.replace("{}", "x").lower()
+    (logged,) = app.state_changes
+    assert logged.path == path.replace("{}", "x").lower()
 
 
-def test_what_is_no_query_is_remembered_as_a_change(plant: Plant, connect: Connect) -> None:
+def test_unsafe_methods_are_listed_as_state_changes(plant: Plant, connect: Connect) -> None:
     app = App(plant)
     client = connect(app)
     client.get(VERSION)
@@ -141,7 +141,7 @@ def test_what_is_no_query_is_remembered_as_a_change(plant: Plant, connect: Conne
     assert [each.method for each in app.state_changes] == ["POST", "PUT", "DELETE", "PATCH", "POST"]
 
 
-def test_high_water_is_the_most_at_once(plant: Plant, connect: Connect) -> None:
+def test_high_water_is_the_peak_of_concurrent_requests(plant: Plant, connect: Connect) -> None:
     app = App(plant, latency=0.1)
     client = connect(app)
     with ThreadPoolExecutor(6) as pool:
@@ -153,7 +153,7 @@ def test_high_water_is_the_most_at_once(plant: Plant, connect: Connect) -> None:
 # ------------------------------------------------------------ the server
 
 
-def test_a_connection_is_kept(plant: Plant) -> None:
+def test_connection_is_kept_alive(plant: Plant) -> None:
     with serve(App(plant)) as server:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as line, line.makefile("rb") as reader:
@@ -170,7 +170,7 @@ def test_a_connection_is_kept(plant: Plant) -> None:
             reader.read()
 
 
-def test_nonsense_is_hung_up_on(plant: Plant) -> None:
+def test_malformed_request_closes_the_connection(plant: Plant) -> None:
     with serve(App(plant)) as server:
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as line:
@@ -178,7 +178,7 @@ def test_nonsense_is_hung_up_on(plant: Plant) -> None:
             assert line.recv(100) == b""
 
 
-def test_stopping_is_quick_whatever_goes_on(plant: Plant) -> None:
+def test_stop_is_quick_while_responses_stall(plant: Plant) -> None:
     app = App(plant, faults=Faults(rate=1.0, kinds=("stall",)))
     with serve(app) as server:
         client = httpx2.Client(base_url=server.url, headers={"Authorization": "Basic demo"}, timeout=5)
@@ -195,7 +195,7 @@ def test_stopping_is_quick_whatever_goes_on(plant: Plant) -> None:
     client.close()
 
 
-def test_the_same_port_can_be_served_again(plant: Plant) -> None:
+def test_port_can_be_reused(plant: Plant) -> None:
     with serve(App(plant)) as server:
         port = server.server_address[1]
         httpx2.get(server.url + VERSION, headers={"Authorization": "Basic demo"})
@@ -204,7 +204,7 @@ def test_the_same_port_can_be_served_again(plant: Plant) -> None:
         assert httpx2.get(server.url + VERSION).status_code == 401
 
 
-def test_a_taken_port_is_an_error(plant: Plant) -> None:
+def test_port_in_use_is_an_error(plant: Plant) -> None:
     with (
         serve(App(plant)) as server,
         pytest.raises(OSError, match=r".+"),
@@ -213,7 +213,7 @@ def test_a_taken_port_is_an_error(plant: Plant) -> None:
         pass
 
 
-def test_serve_forever_tells_where(plant: Plant) -> None:
+def test_serve_forever_reports_its_address(plant: Plant) -> None:
     found: list[str] = []
     ready = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Every fault, as a client sees it."""
+"""Every fault over HTTP."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_too_many_requests(plant: Plant, connect: Connect) -> None:
     seconds = connect(App(plant, faults=always("429", retry_after=7))).get(HEADERS)
     date = connect(App(plant, faults=always("429-date", retry_after=7))).get(HEADERS)
     none = connect(App(plant, faults=always("429-none"))).get(HEADERS)
-    assert {answer.status_code for answer in (seconds, date, none)} == {429}
+    assert {response.status_code for response in (seconds, date, none)} == {429}
     assert seconds.headers["Retry-After"] == "7"
     assert -2 < parsedate_to_datetime(date.headers["Retry-After"]).timestamp() - time.time() < 9
     assert "Retry-After" not in none.headers
 
 
-def test_answers_that_are_no_json(plant: Plant, connect: Connect) -> None:
+def test_responses_that_are_not_json(plant: Plant, connect: Connect) -> None:
     page = connect(App(plant, faults=always("html"))).get(HEADERS)
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html")
     assert connect(App(plant, faults=always("empty"))).get(HEADERS).content == b""
@@ -50,14 +50,14 @@ def test_answers_that_are_no_json(plant: Plant, connect: Connect) -> None:
         cut.json()
 
 
-def test_absurd_waits(plant: Plant, connect: Connect) -> None:
+def test_excessive_retry_after(plant: Plant, connect: Connect) -> None:
     long = connect(App(plant, faults=always("429-long"))).get(HEADERS)
     far = connect(App(plant, faults=always("429-far"))).get(HEADERS)
     assert long.headers["Retry-After"] == "99999"
     assert parsedate_to_datetime(far.headers["Retry-After"]).timestamp() - time.time() > 9 * 365 * 86_400
 
 
-def test_answers_in_a_wrong_encoding(plant: Plant, connect: Connect) -> None:
+def test_responses_in_a_wrong_encoding(plant: Plant, connect: Connect) -> None:
     wide = connect(App(plant, faults=always("encoding"))).get(HEADERS)
     assert wide.headers["Content-Type"] == "application/json; charset=utf-8"
     assert wide.content.startswith((b"\xff\xfe", b"\xfe\xff"))
@@ -69,23 +69,21 @@ def test_answers_in_a_wrong_encoding(plant: Plant, connect: Connect) -> None:
     assert half.content != whole.content
 
 
-def test_a_bomb_holds_a_gigabyte(plant: Plant, connect: Connect) -> None:
-    with connect(App(plant, faults=always("bomb"))).stream("GET", HEADERS) as answer:
-        assert int(answer.headers["Content-Length"]) < 2_000_000
-        assert sum(map(len, answer.iter_bytes())) == 2**30
+def test_gzip_bomb_inflates_to_a_gigabyte(plant: Plant, connect: Connect) -> None:
+    with connect(App(plant, faults=always("bomb"))).stream("GET", HEADERS) as response:
+        assert int(response.headers["Content-Length"]) < 2_000_000
+        assert sum(map(len, response.iter_bytes())) == 2**30
 
 
-def test_half_of_the_answer_where_it_says_so_and_the_rest_in_the_way_of_the_next(
-    plant: Plant, connect: Connect
-) -> None:
+def test_content_length_of_half_the_body(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, faults=always("cut")))
-    answer = client.get(HEADERS, headers={"Accept-Encoding": "identity"})
-    assert len(answer.content) == int(answer.headers["Content-Length"])
+    response = client.get(HEADERS, headers={"Accept-Encoding": "identity"})
+    assert len(response.content) == int(response.headers["Content-Length"])
     with pytest.raises(ValueError, match=r".+"):
-        answer.json()
+        response.json()
 
 
-def test_a_drop_now_and_then(plant: Plant, connect: Connect) -> None:
+def test_body_drips_byte_by_byte(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, faults=always("drip")), timeout=1.0)
     begun = time.perf_counter()
     assert client.get("/api/App/Version").json()
@@ -94,32 +92,32 @@ def test_a_drop_now_and_then(plant: Plant, connect: Connect) -> None:
 
 @pytest.mark.parametrize("packed", ["gzip", "identity"])
 @pytest.mark.parametrize("kind", ["short", "drop"])
-def test_connections_that_break(plant: Plant, connect: Connect, kind: str, packed: str) -> None:
+def test_broken_connections(plant: Plant, connect: Connect, kind: str, packed: str) -> None:
     client = connect(App(plant, faults=always(kind)))
     with pytest.raises(httpx2.RemoteProtocolError):
         client.get(HEADERS, headers={"Accept-Encoding": packed})
 
 
-def test_connections_that_are_reset(plant: Plant, connect: Connect) -> None:
+def test_reset_connections(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, faults=always("reset")))
     with pytest.raises(httpx2.ReadError):
         client.get(HEADERS)
 
 
-def test_slow_answers(plant: Plant, connect: Connect) -> None:
+def test_slow_responses(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, faults=always("slow", delay=0.2)))
     begun = time.perf_counter()
     assert client.get(HEADERS).status_code == 200
     assert time.perf_counter() - begun >= 0.2
 
 
-def test_stalled_answers_end_with_the_patience_of_the_client(plant: Plant, connect: Connect) -> None:
+def test_stalled_response_ends_with_the_client_timeout(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, faults=always("stall")), timeout=0.2)
     with pytest.raises(httpx2.ReadTimeout):
         client.get(HEADERS)
 
 
-def test_every_kind_is_known_to_a_test() -> None:
+def test_kinds_are_complete_and_applicable() -> None:
     assert set(KINDS) == {
         "500", "502", "503", "504", "429", "429-date", "429-none", "429-long", "429-far",
         "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
@@ -129,19 +127,19 @@ def test_every_kind_is_known_to_a_test() -> None:
         assert isinstance(Faults().spoil(kind, Response(200, b"[1,2,3]")), Response)
 
 
-def test_chance_strikes_at_its_rate_and_the_same_each_time() -> None:
+def test_faults_occur_at_their_rate_and_are_reproducible() -> None:
     faults, same = (Faults(rate=0.2, kinds=("500", "drop"), seed=5) for _ in range(2))
-    struck = [faults.draw() for _ in range(2000)]
-    assert struck == [same.draw() for _ in range(2000)]
-    assert 300 < sum(each is not None for each in struck) < 500
-    assert any(one and other for one, other in pairwise(struck))
+    drawn = [faults.draw() for _ in range(2000)]
+    assert drawn == [same.draw() for _ in range(2000)]
+    assert 300 < sum(each is not None for each in drawn) < 500
+    assert any(one and other for one, other in pairwise(drawn))
 
 
 # ------------------------------------------------------------ broken reports
 
 
 @pytest.mark.parametrize("kind", BROKEN_KINDS)
-def test_a_report_can_be_broken_for_good(plant: Plant, connect: Connect, kind: str) -> None:
+def test_report_can_be_permanently_broken(plant: Plant, connect: Connect, kind: str) -> None:
     uuid, fine = plant.uuids()[:2]
     app = App(plant, faults=Faults(broken={uuid.upper(): kind}))
     client = connect(app)
@@ -157,27 +155,27 @@ def check_broken(client: httpx2.Client, address: str, kind: str) -> None:
         with pytest.raises(httpx2.RemoteProtocolError):
             client.get(address)
         return
-    answer = client.get(address)
+    response = client.get(address)
     if kind in ("404", "500", "403"):
-        assert answer.status_code == int(kind)
+        assert response.status_code == int(kind)
     elif kind in ("garbage", "truncated", "html"):
-        assert answer.status_code == 200
+        assert response.status_code == 200
         with pytest.raises(ValueError, match=r".+"):
-            answer.json()
+            response.json()
     elif kind == "null":
-        assert answer.json() is None
+        assert response.json() is None
     else:
-        assert b'"value":{"x":1}' in answer.content
-        assert answer.json()["type"] == "T"
+        assert b'"value":{"x":1}' in response.content
+        assert response.json()["type"] == "T"
 
 
-def test_a_repair_of_the_wrong_type_is_a_string(plant: Plant, connect: Connect) -> None:
+def test_wrong_type_makes_a_repair_a_string(plant: Plant, connect: Connect) -> None:
     uuid = next(row["uuid"] for row in plant.headers() if row["reportType"] == "R")
     client = connect(App(plant, faults=Faults(broken={uuid: "wrong-type"})))
     assert client.get(f"/api/Report/Wsjf/{uuid}").json() == "report"
 
 
-def test_broken_reports_can_be_counted_or_numbered(plant: Plant) -> None:
+def test_broken_reports_by_count_or_number(plant: Plant) -> None:
     counted = App(plant, faults=Faults(broken=10, broken_kinds=("500", "garbage"))).faults.broken
     assert sorted(counted.values()) == ["500"] * 5 + ["garbage"] * 5
     assert set(counted) <= set(plant.uuids())
@@ -202,15 +200,15 @@ def test_parse() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rats=5%", "unknown fault setting 'rats'; there are: rate, kinds, broken, broken-kind"),
-        ("rate=often", "rate is a share such as 5% or 0.05, not 'often'"),
-        ("rate=120%", "between 0% and 100%"),
-        ("kinds=500+boom", "unknown fault 'boom'; there are: 429, 429-date"),
-        ("broken=some", "broken is a whole number"),
-        ("broken=1,broken-kind=short", "unknown fault 'short'; there are: 404, 500, 403, garbage"),
-        ("delay=long", "delay is a number of seconds"),
+        ("rats=5%", "unknown fault setting 'rats'; the settings are: rate, kinds, broken, broken-kind"),
+        ("rate=often", "rate must be a share such as 5% or 0.05, not 'often'"),
+        ("rate=120%", "rate must be between 0% and 100%, not 120%"),
+        ("kinds=500+boom", "unknown fault 'boom'; the faults are: 429, 429-date"),
+        ("broken=some", "broken must be a whole number"),
+        ("broken=1,broken-kind=short", "unknown fault 'short'; the faults are: 404, 500, 403, garbage"),
+        ("delay=long", "delay must be a number of seconds"),
     ],
 )
-def test_parse_says_what_is_right(text: str, message: str) -> None:
+def test_parse_error_lists_the_valid_values(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Faults.parse(text)

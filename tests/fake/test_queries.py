@@ -1,4 +1,4 @@
-"""`GET /api/Report/Query/Header` as a client sees it."""
+"""`GET /api/Report/Query/Header` over HTTP."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ HEADERS = "/api/Report/Query/Header"
 Row = dict[str, Any]
 
 
-def ask(client: httpx2.Client, **options: object) -> list[Row]:
-    answer = client.get(HEADERS, params={f"${name}": str(value) for name, value in options.items()})
-    assert answer.status_code == 200, answer.text
-    rows = answer.json()
+def fetch(client: httpx2.Client, **options: object) -> list[Row]:
+    response = client.get(HEADERS, params={f"${name}": str(value) for name, value in options.items()})
+    assert response.status_code == 200, response.text
+    rows = response.json()
     assert isinstance(rows, list)
     return rows
 
 
-def refused(client: httpx2.Client, **options: object) -> str:
-    answer = client.get(HEADERS, params={f"${name}": str(value) for name, value in options.items()})
-    assert answer.status_code == 400, answer.text
-    return str(answer.json()["Message"])
+def error_message(client: httpx2.Client, **options: object) -> str:
+    response = client.get(HEADERS, params={f"${name}": str(value) for name, value in options.items()})
+    assert response.status_code == 400, response.text
+    return str(response.json()["Message"])
 
 
-def walk(client: httpx2.Client, top: int, **options: object) -> list[str]:
-    """Every id, page by page; ties at the end of a page are asked for again."""
+def keyset_ids(client: httpx2.Client, top: int, **options: object) -> list[str]:
+    """All ids by keyset paging. Each page starts with the last `timeStamp` again, because of ties."""
     found: dict[str, None] = {}
     last = 0
     while True:
-        rows = ask(client, filter=f"timeStamp ge {last}", orderby="timeStamp asc", top=top, **options)
+        rows = fetch(client, filter=f"timeStamp ge {last}", orderby="timeStamp asc", top=top, **options)
         new = [row["uuid"] for row in rows if row["uuid"] not in found]
         found.update(dict.fromkeys(new))
         if not new:
@@ -46,32 +46,32 @@ def walk(client: httpx2.Client, top: int, **options: object) -> list[str]:
 # ------------------------------------------------------------ defaults and caps
 
 
-def test_by_default_the_ten_newest_come_by_start(client: httpx2.Client, plant: Plant) -> None:
-    rows = ask(client)
+def test_default_is_the_ten_newest_by_start(client: httpx2.Client, plant: Plant) -> None:
+    rows = fetch(client)
     newest = sorted(plant.headers(), key=lambda row: clock.parse(row["start"]), reverse=True)[:10]
     assert [row["uuid"] for row in rows] == [row["uuid"] for row in newest]
 
 
-def test_rows_are_the_ground_truth(client: httpx2.Client, plant: Plant) -> None:
-    assert ask(client, top=10000, orderby="timeStamp") == list(plant.headers())
+def test_rows_equal_the_plant_headers(client: httpx2.Client, plant: Plant) -> None:
+    assert fetch(client, top=10000, orderby="timeStamp") == list(plant.headers())
 
 
-def test_more_than_ten_thousand_are_refused_or_clamped(
+def test_top_above_ten_thousand_is_refused_or_clamped(
     client: httpx2.Client, plant: Plant, connect: Callable[..., httpx2.Client]
 ) -> None:
-    assert "limit of '10000'" in refused(client, top=10001)
-    assert len(ask(connect(App(plant, over_top="clamp")), top=10001)) == len(plant)
+    assert "limit of '10000'" in error_message(client, top=10001)
+    assert len(fetch(connect(App(plant, over_top="clamp")), top=10001)) == len(plant)
 
 
-def test_a_page_cap_says_nothing(plant: Plant, connect: Callable[..., httpx2.Client]) -> None:
+def test_page_cap_is_silent(plant: Plant, connect: Callable[..., httpx2.Client]) -> None:
     client = connect(App(plant, page_cap=70))
-    assert len(ask(client, top=500)) == 70
-    assert walk(client, 500) == plant.uuids()
+    assert len(fetch(client, top=500)) == 70
+    assert keyset_ids(client, 500) == plant.uuids()
 
 
-def test_names_are_read_in_any_casing(client: httpx2.Client) -> None:
-    answer = client.get("/API/report/QUERY/header", params={"$TOP": "3", "$FILTER": "PARTNUMBER ne 'x'"})
-    assert len(answer.json()) == 3
+def test_names_are_case_insensitive(client: httpx2.Client) -> None:
+    response = client.get("/API/report/QUERY/header", params={"$TOP": "3", "$FILTER": "PARTNUMBER ne 'x'"})
+    assert len(response.json()) == 3
 
 
 # ------------------------------------------------------------ filters
@@ -133,42 +133,42 @@ FILTERS: dict[str, Callable[[Row], bool]] = {
 
 @pytest.mark.parametrize("text", FILTERS)
 @pytest.mark.parametrize("order", ["timeStamp asc", "start desc", "serialNumber desc"])
-def test_a_filter_finds_what_it_says(client: httpx2.Client, plant: Plant, text: str, order: str) -> None:
-    rows = ask(client, filter=text, orderby=order, top=10000)
+def test_filter_returns_the_matching_rows(client: httpx2.Client, plant: Plant, text: str, order: str) -> None:
+    rows = fetch(client, filter=text, orderby=order, top=10000)
     expected = {row["uuid"] for row in plant.headers() if FILTERS[text](row)}
     assert len(rows) == len(expected)
     assert {row["uuid"] for row in rows} == expected
 
 
-def test_filters_meet_something(plant: Plant) -> None:
+def test_every_filter_matches_some_row(plant: Plant) -> None:
     rows = list(plant.headers())
     never = [text for text, passes in FILTERS.items() if text != "false" and not any(map(passes, rows))]
     assert not never
 
 
-def test_ids_are_looked_up(client: httpx2.Client, plant: Plant) -> None:
+def test_filter_by_id(client: httpx2.Client, plant: Plant) -> None:
     one, two, three = plant.uuids()[100:103]
-    assert [row["uuid"] for row in ask(client, filter=f"uuid eq {one}")] == [one]
-    rows = ask(client, filter=f"uuid in ({two.upper()},{three},{one})", orderby="timeStamp desc")
+    assert [row["uuid"] for row in fetch(client, filter=f"uuid eq {one}")] == [one]
+    rows = fetch(client, filter=f"uuid in ({two.upper()},{three},{one})", orderby="timeStamp desc")
     assert [row["uuid"] for row in rows] == [three, two, one]
-    assert ask(client, filter=f"uuid eq {one} and timeStamp lt 5") == []
-    assert ask(client, filter="uuid eq 00000000-0000-4000-8000-000000000000") == []
+    assert fetch(client, filter=f"uuid eq {one} and timeStamp lt 5") == []
+    assert fetch(client, filter="uuid eq 00000000-0000-4000-8000-000000000000") == []
 
 
-def test_quotes_within_a_string_are_doubled(connect: Callable[..., httpx2.Client]) -> None:
+def test_doubled_quotes_escape_a_quote(connect: Callable[..., httpx2.Client]) -> None:
     plant = Plant(0)
     uuid = plant.receive({"type": "T", "pn": "O'Neil's ¶/%", "sn": "1", "result": "P"})
-    assert ask(connect(App(plant)), filter="partNumber eq 'O''Neil''s ¶/%'")[0]["uuid"] == uuid
+    assert fetch(connect(App(plant)), filter="partNumber eq 'O''Neil''s ¶/%'")[0]["uuid"] == uuid
 
 
-def test_any_looks_into_expanded_lists(client: httpx2.Client) -> None:
-    rows = ask(client, filter="subUnits/any(s: s/partNumber eq 'pcba-100')", expand="subUnits", top=100)
+def test_any_searches_collections(client: httpx2.Client) -> None:
+    rows = fetch(client, filter="subUnits/any(s: s/partNumber eq 'pcba-100')", expand="subUnits", top=100)
     assert rows
     assert all(any(unit["partNumber"] == "PCBA-100" for unit in row["subUnits"]) for row in rows)
-    none = ask(client, filter="reportType eq 'T' and not subUnits/any()", expand="SUBUNITS", top=100)
+    none = fetch(client, filter="reportType eq 'T' and not subUnits/any()", expand="SUBUNITS", top=100)
     assert none
     assert not any(row["subUnits"] for row in none)
-    assert ask(client, filter="attachments/any(a: a/stepId gt 5 and contains(a/filename, 'log'))")
+    assert fetch(client, filter="attachments/any(a: a/stepId gt 5 and contains(a/filename, 'log'))")
 
 
 REFUSED = {
@@ -203,8 +203,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_what_wats_does_not_speak_is_refused(client: httpx2.Client, text: str) -> None:
-    assert REFUSED[text] in refused(client, filter=text)
+def test_unsupported_odata_is_error_message(client: httpx2.Client, text: str) -> None:
+    assert REFUSED[text] in error_message(client, filter=text)
 
 
 @pytest.mark.parametrize(
@@ -223,13 +223,13 @@ def test_what_wats_does_not_speak_is_refused(client: httpx2.Client, text: str) -
     ],
 )
 def test_other_options_are_checked(client: httpx2.Client, option: str, value: str, message: str) -> None:
-    assert message in refused(client, **{option: value})
+    assert message in error_message(client, **{option: value})
 
 
 # ------------------------------------------------------------ order, skip, select, expand
 
 
-def test_orders(client: httpx2.Client, plant: Plant) -> None:
+def test_orderby(client: httpx2.Client, plant: Plant) -> None:
     truth = list(plant.headers())
     for field, key in {
         "timeStamp": lambda row: row["timeStamp"],
@@ -238,26 +238,26 @@ def test_orders(client: httpx2.Client, plant: Plant) -> None:
         "serialNumber": lambda row: row["serialNumber"],
     }.items():
         for direction in ("asc", "desc"):
-            rows = ask(client, orderby=f"{field} {direction},uuid", top=1000)
+            rows = fetch(client, orderby=f"{field} {direction},uuid", top=1000)
             expected = sorted(truth, key=lambda row: row["uuid"])
             expected.sort(key=key, reverse=direction == "desc")  # type: ignore[arg-type]
             assert [row["uuid"] for row in rows] == [row["uuid"] for row in expected]
 
 
-def test_skip_goes_on_where_the_last_page_ended(client: httpx2.Client, plant: Plant) -> None:
+def test_skip_continues_after_the_previous_page(client: httpx2.Client, plant: Plant) -> None:
     for order in ("start asc,uuid asc", "uuid", "timeStamp desc"):
-        pages = [ask(client, orderby=order, top=250, skip=skip) for skip in (0, 250, 500, 750)]
+        pages = [fetch(client, orderby=order, top=250, skip=skip) for skip in (0, 250, 500, 750)]
         assert [len(page) for page in pages] == [250, 250, 100, 0]
         assert {row["uuid"] for page in pages for row in page} == set(plant.uuids())
 
 
 def test_select_and_expand(client: httpx2.Client) -> None:
-    (row,) = ask(client, select="UUID,timestamp", top=1)
+    (row,) = fetch(client, select="UUID,timestamp", top=1)
     assert list(row) == ["uuid", "timeStamp"]
-    (row,) = ask(client, select="uuid", expand="miscInfo", top=1)
+    (row,) = fetch(client, select="uuid", expand="miscInfo", top=1)
     assert list(row) == ["uuid", "miscInfo"]
     every = "subUnits,miscInfo,assets,attachments,uurSubUnits,uurMiscInfo,uurAttachments"
-    rows = ask(client, expand=every, top=600)
+    rows = fetch(client, expand=every, top=600)
     assert all(isinstance(row[name], list) for row in rows for name in every.split(","))
     assert all(any(row[name] for row in rows) for name in every.split(","))
 
@@ -266,33 +266,33 @@ def test_select_and_expand(client: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("ties", [1, 3, 40])
-def test_a_keyset_walk_gives_every_report_once(connect: Callable[..., httpx2.Client], ties: int) -> None:
+def test_keyset_paging_returns_every_report_once(connect: Callable[..., httpx2.Client], ties: int) -> None:
     plant = Plant(200, ties=ties)
     uuids = plant.uuids()
     assert len(set(uuids)) == 200
     assert len({row["timeStamp"] for row in plant.headers()}) == -(-200 // ties)
-    assert walk(connect(App(plant)), 50) == uuids
+    assert keyset_ids(connect(App(plant)), 50) == uuids
 
 
-def test_a_server_may_refuse_the_keyset(plant: Plant, connect: Callable[..., httpx2.Client]) -> None:
+def test_server_can_refuse_the_keyset_filter(plant: Plant, connect: Callable[..., httpx2.Client]) -> None:
     client = connect(App(plant, refuse_keyset=True))
-    assert "timeStamp" in refused(client, filter="partNumber eq 'x' or timeStamp gt 5")
-    assert len(ask(client, orderby="timeStamp asc")) == 10
+    assert "timeStamp" in error_message(client, filter="partNumber eq 'x' or timeStamp gt 5")
+    assert len(fetch(client, orderby="timeStamp asc")) == 10
 
 
-def test_keys_may_be_pascal_case(plant: Plant, connect: Callable[..., httpx2.Client]) -> None:
+def test_keys_can_be_pascal_case(plant: Plant, connect: Callable[..., httpx2.Client]) -> None:
     client = connect(App(plant, pascal_case=True))
-    (row,) = ask(client, top=1, expand="miscInfo")
+    (row,) = fetch(client, top=1, expand="miscInfo")
     assert {"Uuid", "TimeStamp", "MiscInfo"} <= row.keys()
     assert "Root" in client.get(f"/api/Report/Wsjf/{plant.uuids()[0]}").json()
 
 
-def test_a_scoped_token_sees_fewer_rows_and_no_error(
+def test_scoped_token_reads_fewer_rows_without_an_error(
     plant: Plant, connect: Callable[..., httpx2.Client]
 ) -> None:
     app = App(plant, scopes={"horten": "startswith(location, 'Horten')"})
     client = connect(app, token="horten")
-    rows = ask(client, top=10000)
+    rows = fetch(client, top=10000)
     assert 0 < len(rows) < len(plant)
     assert {row["location"] for row in rows} == {"Horten, Norway"}
     hidden = next(row["uuid"] for row in plant.headers() if row["location"] != "Horten, Norway")

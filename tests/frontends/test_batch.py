@@ -28,7 +28,7 @@ from wats_extract.fake.server import serve
 from wats_extract.flow import Commit, Failure
 from wats_extract.pipeline.loading import load
 from wats_extract.pipeline.opening import destination_of
-from wats_extract.readers.reading import KEYS_AHEAD
+from wats_extract.readers.reader import KEYS_AHEAD
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.state.failures import OpenFailures
@@ -303,9 +303,9 @@ def test_two_batches_share_the_limit_of_their_connection(server: Server, uuids: 
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"max_in_flight": 0}, "max_in_flight is a whole number from 1, not 0"),
-        ({"chunk_size": 0}, "chunk_size is a whole number from 1, not 0"),
-        ({"chunk": 3}, "takes no 'chunk'"),
+        ({"max_in_flight": 0}, "max_in_flight: should be a whole number from 1, not 0"),
+        ({"chunk_size": 0}, "chunk_size: should be a whole number from 1 to 10,000, not 0"),
+        ({"chunk": 3}, "chunk: is not an option of reports"),
     ],
 )
 def test_invalid_options_are_refused_before_any_request(

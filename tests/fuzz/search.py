@@ -47,17 +47,6 @@ _PIECES: Mapping[str, list[str]] = {
     "filter_text": ["partNumber", " eq ", " in (", "'", "''", " and ", " or ", "not ", "subUnits/any(s: s/"],
     "pipeline_file": ["version: 1\n", "name: ", "- name: ", "&a ", "*a", "<<: ", "${", "}", "!!", "\n  "],
     "moment": ["2026-", "01-", "T", "12:", "00", ".5", "Z", "+01:00", " days ago", "0000", "9999-12-31"],
-    "answer": [
-        "HTTP/1.1 200 OK\r\n",
-        "HTTP/1.0 100\n",
-        "Content-Length: 5\r\n",
-        "Transfer-Encoding: chunked\r\n",
-        "Connection: close\r\n",
-        "\r\n",
-        "5\r\nhello\r\n",
-        "0\r\n",
-        "hello",
-    ],
 }
 _COMMON = [
     '"',

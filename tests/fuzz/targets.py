@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -22,8 +20,8 @@ from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.routes import reports as server
 from wats_extract.filters import odata
 from wats_extract.filters.instants import instant as readable_instant
-from wats_extract.http.http_answer import HttpAnswer
 from wats_extract.pipeline import loading
+from wats_extract.pipeline.template import template
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import instant, instants, microseconds
@@ -98,10 +96,14 @@ def filter_text(data: bytes) -> None:
             written = odata.filter_text({name: text}, FILTERS)
             column = FILTERS[name]
             parsed = parse_filter(written, server.HEADER)
-            (bound,) = parsed.bounds
-            assert (bound.field, bound.op, parsed.rest) == (column.source, "eq", ())
+            # A timestamp means its whole microsecond.
+            operators = ["ge", "lt"] if column.type == TIMESTAMP else ["eq"]
+            assert [(bound.field, bound.op) for bound in parsed.bounds] == [
+                (column.source, each) for each in operators
+            ]
+            assert parsed.rest == ()
             if odata._kind(column) == "string":
-                assert bound.literal == collated(text)
+                assert parsed.bounds[0].literal == collated(text)
 
 
 def pipeline_file(data: bytes) -> None:
@@ -138,40 +140,12 @@ def moment(data: bytes) -> None:
         assert column[1].value == exact
 
 
-class _Pieces:
-    """A connection on which bytes come, some at a time; then it ends."""
-
-    def __init__(self, data: bytes, size: int) -> None:
-        self._data, self._size, self._at = data, size, 0
-
-    def recv(self, most: int) -> bytes:
-        begin = self._at
-        self._at += min(most, self._size)
-        return self._data[begin : self._at]
-
-
-def answer(data: bytes) -> None:
-    """Bytes of a server are an answer, or none; the same one in whatever pieces they come."""
-
-    def read(size: int) -> tuple[object, ...]:
-        try:
-            found = HttpAnswer(cast("socket.socket", _Pieces(data, size)))
-            return found.status, found.headers, b"".join(found.parts())
-        except HTTPException as error:
-            return type(error), str(error)
-
-    at_once = read(len(data) + 1)
-    assert read(1) == read(7) == at_once
-    assert not isinstance(at_once[0], int) or 200 <= at_once[0] <= 599
-
-
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "document": document,
     "page": page,
     "filter_text": filter_text,
     "pipeline_file": pipeline_file,
     "moment": moment,
-    "answer": answer,
 }
 
 
@@ -221,7 +195,7 @@ def _filters() -> list[bytes | str]:
 
 def _files() -> list[bytes | str]:
     return [
-        loading.template(),
+        template(),
         "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
         "version: 1\nname: ${NAME:-x}\ndestination: {type: duckdb, path: a}\nresources: [{name: assets}]\n",
         "<<: {a: 1}\n? {b: c}\n: !!set {d}\n",
@@ -239,22 +213,10 @@ def _moments() -> list[bytes | str]:
     ]
 
 
-def _answers() -> list[bytes | str]:
-    head = "HTTP/1.1 200 OK\r\n"
-    return [
-        f"{head}Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
-        f"{head}Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;a=b\r\nlo\r\n0\r\nX: y\r\n\r\n",
-        f"HTTP/1.1 100 Continue\r\n\r\n{head}Connection: close\r\n\r\nto the end",
-        "HTTP/1.0 204\n\n",
-        "HTTP/1.1 302 Found\nLocation: /\n\n<html>",
-    ]
-
-
 _SEEDS: Mapping[str, Callable[[], list[bytes | str]]] = {
     "document": _documents,
     "page": _pages,
     "filter_text": _filters,
     "pipeline_file": _files,
     "moment": _moments,
-    "answer": _answers,
 }

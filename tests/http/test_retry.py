@@ -1,4 +1,4 @@
-"""Retry: what is worth another try, after how long, and when it is over."""
+"""The retry policy: which errors are retried, after how long, and how often."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def limited(asked: float | None = None) -> RequestError:
 
 @dataclass
 class Story:
-    """A request that meets one outcome after the other, the last of them for ever."""
+    """A request that has one outcome after the other, and the last one forever."""
 
     outcomes: Sequence[Any]
     policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(random=random.Random(3)))
     tries: int = 0
     waits: list[float] = field(default_factory=list)
-    told: list[tuple[str, float]] = field(default_factory=list)
+    announced: list[tuple[str, float]] = field(default_factory=list)
 
     def run(self) -> Any:
         return self.policy.call(
-            self._attempt, wait=self.waits.append, announce=lambda *told: self.told.append(told)
+            self._attempt, wait=self.waits.append, announce=lambda *wait: self.announced.append(wait)
         )
 
     def _attempt(self) -> Any:
@@ -50,13 +50,13 @@ class Story:
         return outcome
 
     def error(self) -> RequestError:
-        with pytest.raises(RequestError) as told:
+        with pytest.raises(RequestError) as raised:
             self.run()
-        return told.value
+        return raised.value
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "worth"),
+    ("code", "status", "retried"),
     [
         ("TIMEOUT", None, True),
         ("TIMEOUT", 504, True),
@@ -78,25 +78,25 @@ class Story:
         ("UNKNOWN_ERROR", None, False),
     ],
 )
-def test_what_is_worth_another_try(code: str, status: int | None, worth: bool) -> None:
-    assert worth_another_try(problem(code, status)) is worth
-    story = Story([problem(code, status), "answer"])
-    if worth:
-        assert story.run() == "answer"
+def test_which_errors_are_retried(code: str, status: int | None, retried: bool) -> None:
+    assert worth_another_try(problem(code, status)) is retried
+    story = Story([problem(code, status), "response"])
+    if retried:
+        assert story.run() == "response"
     else:
         assert story.error().code == code
-    assert story.tries == 1 + worth
+    assert story.tries == 1 + retried
 
 
 @pytest.mark.parametrize("error", [Interrupted("stop"), ValueError("bug"), KeyboardInterrupt()])
-def test_nothing_but_a_request_error_is_tried_again(error: BaseException) -> None:
-    story = Story([error, "answer"])
+def test_only_request_errors_are_retried(error: BaseException) -> None:
+    story = Story([error, "response"])
     with pytest.raises(type(error)):
         story.run()
     assert story.tries == 1
 
 
-def test_it_gives_up_after_so_many_tries_and_says_how_many() -> None:
+def test_it_gives_up_after_six_attempts_and_reports_their_number() -> None:
     story = Story([problem()])
     assert story.error().attempts == story.tries == 6
     assert len(story.waits) == 5
@@ -109,35 +109,33 @@ def test_it_gives_up_after_so_many_tries_and_says_how_many() -> None:
         ([problem(), limited(), problem()], TokenRefused("no", code="UNAUTHORIZED", url="", http_status=401)),
     ],
 )
-def test_an_error_that_is_final_counts_the_tries_before_it(
-    before: list[RequestError], last: RequestError
-) -> None:
+def test_a_final_error_counts_the_attempts_before_it(before: list[RequestError], last: RequestError) -> None:
     error = Story([*before, last]).error()
     assert error is last
     assert error.attempts == len(before) + 1
 
 
 @pytest.mark.parametrize(
-    ("codes", "told"),
+    ("codes", "reported"),
     [
         (["API_ERROR"] * 5 + ["CONNECTION_ERROR"], "API_ERROR"),
         (["CONNECTION_ERROR"] * 3 + ["API_ERROR"] * 3, "API_ERROR"),
         (["TIMEOUT", *["CONNECTION_ERROR"] * 5], "CONNECTION_ERROR"),
     ],
 )
-def test_the_most_frequent_error_is_the_one_that_is_told(codes: list[str], told: str) -> None:
+def test_the_most_frequent_error_is_reported(codes: list[str], reported: str) -> None:
     errors = [problem(code, 500 if code == "API_ERROR" else None) for code in codes]
     for error in errors:
         error.__cause__ = ValueError(error.code)
     error = Story(errors).error()
-    assert error.code == told
-    assert str(error.__cause__) == told
+    assert error.code == reported
+    assert str(error.__cause__) == reported
     assert error.attempts == 6
 
 
 @pytest.mark.parametrize(("error", "longest"), [(problem, 4.0), (limited, 60.0)])
 @given(seed=st.integers(0, 2**32))
-def test_waits_double_with_chance_in_them_up_to_the_longest(seed: int, error: Any, longest: float) -> None:
+def test_waits_double_with_jitter_up_to_the_longest(seed: int, error: Any, longest: float) -> None:
     story = Story([error()], RetryPolicy(attempts=12, random=random.Random(seed)))
     story.error()
     for number, seconds in enumerate(story.waits):
@@ -149,14 +147,14 @@ def test_waits_double_with_chance_in_them_up_to_the_longest(seed: int, error: An
 @pytest.mark.parametrize(
     ("asked", "seconds"), [(7, 7), (60, 60), (61, 60), (86_400, 60), (0, 0.5), (float("inf"), 60)]
 )
-def test_retry_after_is_obeyed_within_bounds(error: Any, asked: float, seconds: float) -> None:
-    story = Story([error(asked), "answer"])
-    assert story.run() == "answer"
+def test_retry_after_is_respected_within_bounds(error: Any, asked: float, seconds: float) -> None:
+    story = Story([error(asked), "response"])
+    assert story.run() == "response"
     assert story.waits == [seconds]
 
 
 @pytest.mark.parametrize("asked", [None, 0, 1, 60, 86_400])
-def test_a_server_that_says_429_for_ever_is_left_after_bounded_patience(asked: float | None) -> None:
+def test_endless_429_ends_after_15_minutes(asked: float | None) -> None:
     story = Story([limited(asked)])
     error = story.error()
     assert error.code == "RATE_LIMITED"
@@ -164,14 +162,14 @@ def test_a_server_that_says_429_for_ever_is_left_after_bounded_patience(asked: f
     assert error.attempts == story.tries == len(story.waits) + 1
 
 
-def test_patience_without_end_does_not_overflow() -> None:
-    story = Story([limited()], RetryPolicy(longest_wait=0.1, rate_limit_patience=150))
+def test_a_thousand_doublings_do_not_overflow() -> None:
+    story = Story([limited()], RetryPolicy(longest_wait=0.1, rate_limit_seconds=150))
     assert story.error().attempts > 1100
 
 
-def test_being_limited_costs_none_of_the_tries_for_bad_answers() -> None:
-    story = Story([*[limited(1)] * 20, *[problem()] * 5, "answer"])
-    assert story.run() == "answer"
+def test_429_does_not_count_as_one_of_the_attempts() -> None:
+    story = Story([*[limited(1)] * 20, *[problem()] * 5, "response"])
+    assert story.run() == "response"
     assert story.tries == 26
 
 
@@ -180,13 +178,13 @@ def test_an_interrupt_ends_the_wait() -> None:
         raise Interrupted("stop")
 
     with pytest.raises(Interrupted):
-        RetryPolicy().call(Story([problem()])._attempt, wait=wait, announce=lambda *told: None)
+        RetryPolicy().call(Story([problem()])._attempt, wait=wait, announce=lambda reason, seconds: None)
 
 
-def test_waits_of_a_second_are_announced() -> None:
-    story = Story([limited(0.9), limited(5), problem(asked=2), "answer"])
+def test_waits_of_a_second_or_more_are_announced() -> None:
+    story = Story([limited(0.9), limited(5), problem(asked=2), "response"])
     story.run()
-    assert story.told == [("HTTP 429", 5), ("HTTP 500", 2)]
+    assert story.announced == [("HTTP 429", 5), ("HTTP 500", 2)]
 
 
 @pytest.mark.parametrize(
@@ -208,11 +206,11 @@ def test_waits_of_a_second_are_announced() -> None:
         ("Mon, 99 May 2026 12:01:00 GMT", None),
     ],
 )
-def test_both_forms_of_retry_after(header: str | None, seconds: float | None) -> None:
+def test_retry_after_as_seconds_and_as_a_date(header: str | None, seconds: float | None) -> None:
     assert retry_after(header, now=NOW) == seconds
 
 
 @given(st.text(max_size=40) | st.floats().map(str) | st.datetimes().map(format_datetime))
-def test_no_retry_after_breaks_it(header: str) -> None:
+def test_any_text_is_a_valid_retry_after(header: str) -> None:
     seconds = retry_after(header, now=NOW)
     assert seconds is None or seconds >= 0

@@ -1,4 +1,4 @@
-"""One budget for all processes with the same token: simulated, with real processes, and with bad files."""
+"""One budget for all processes with the same token: simulated, with real processes and with damaged files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import TOKEN
 from tests.simulation import Server, Simulation, most_in_a_minute, persistent
 
 from wats_extract.fake.app import App
-from wats_extract.http.budget import Window
+from wats_extract.http.budget import SlidingWindow
 from wats_extract.http.client import Client, Connection
 from wats_extract.http.shared_budget import SharedBudget, file_name, folder
 from wats_extract.http.throttle import Throttle
@@ -35,14 +35,12 @@ def one(throttle: Throttle) -> None:
         pass
 
 
-# ── several processes, in simulated time ────────────────────────────────────────────────────────
+# ── several processes in simulated time ────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("processes", [2, 4])
 @pytest.mark.parametrize("counting", ["sliding", pytest.param("fixed", marks=pytest.mark.long)])
-def test_processes_use_one_budget_together_and_none_starves(
-    tmp_path: Path, processes: int, counting: str
-) -> None:
+def test_processes_share_one_budget_and_none_starves(tmp_path: Path, processes: int, counting: str) -> None:
     simulation = Simulation()
     server = Server(simulation, counting=counting)
     throttles = [simulation.throttle(max_in_flight=5, shared=shared(tmp_path)) for _ in range(processes)]
@@ -58,7 +56,7 @@ def test_processes_use_one_budget_together_and_none_starves(
     assert min(done) > 0.5 * sum(done) / processes
 
 
-def test_after_one_is_gone_the_others_have_all_of_it(tmp_path: Path) -> None:
+def test_after_one_process_ends_the_others_get_the_whole_budget(tmp_path: Path) -> None:
     simulation = Simulation()
     server = Server(simulation)
     throttles = [simulation.throttle(max_in_flight=5, shared=shared(tmp_path)) for _ in range(2)]
@@ -67,7 +65,7 @@ def test_after_one_is_gone_the_others_have_all_of_it(tmp_path: Path) -> None:
     assert sum(instant > 360 for instant, _ in server.arrivals) >= 0.98 * 9 * 500
 
 
-def test_a_smaller_budget_holds_for_all_as_long_as_its_process_asks(tmp_path: Path) -> None:
+def test_the_smallest_budget_holds_while_its_process_sends_requests(tmp_path: Path) -> None:
     simulation = Simulation()
     server = Server(simulation)
     large, small = (
@@ -92,13 +90,13 @@ def test_a_smaller_budget_holds_for_all_as_long_as_its_process_asks(tmp_path: Pa
 
 def test_a_pause_holds_for_all_processes(tmp_path: Path) -> None:
     now = [100.0]
-    told: list[tuple[str, float]] = []
+    announced: list[tuple[str, float]] = []
 
     def wait(seconds: float) -> None:
         now[0] += seconds
 
     def announce(reason: str, seconds: float) -> None:
-        told.append((reason, round(seconds)))
+        announced.append((reason, round(seconds)))
 
     first, second = (
         Throttle(
@@ -113,7 +111,7 @@ def test_a_pause_holds_for_all_processes(tmp_path: Path) -> None:
     )
     first.pause(30)
     one(second)
-    assert told == [("the server asked for a pause", 30)]
+    assert announced == [("the server asked for a pause", 30)]
 
 
 # ── real processes ──────────────────────────────────────────────────────────────────────────────
@@ -143,10 +141,10 @@ print(len(done))
 """
 
 
-def test_real_processes_share_a_budget_and_one_that_is_killed_takes_nothing_along(
+def test_real_processes_share_a_budget_and_a_killed_one_leaves_nothing_behind(
     server: Callable[..., tuple[App, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wats_extract.fake.app._WINDOW", 2.0)  # the minute of this test
+    monkeypatch.setattr("wats_extract.fake.app._WINDOW", 2.0)  # a minute is two seconds in this test
     app, url = server(requests_per_minute=100)
 
     def start(seconds: float) -> subprocess.Popen[str]:
@@ -161,8 +159,8 @@ def test_real_processes_share_a_budget_and_one_that_is_killed_takes_nothing_alon
     killed.kill()
     killed.communicate()
     done = [int(each.communicate(timeout=60)[0]) for each in others]
-    statuses = [asked.status for asked in app.requests]
-    assert statuses.count(200) == len(statuses), "a request was refused: it was one too many"
+    statuses = [request.status for request in app.requests]
+    assert statuses.count(200) == len(statuses), "a request was one too many"
     assert sum(done) >= 150
     assert min(done) >= 10
 
@@ -170,7 +168,7 @@ def test_real_processes_share_a_budget_and_one_that_is_killed_takes_nothing_alon
 # ── the file ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_its_name_tells_nothing_and_is_the_same_for_the_same_server_and_token() -> None:
+def test_the_name_of_the_file_depends_on_server_and_token_and_reveals_neither() -> None:
     name = file_name(URL, TOKEN)
     assert name == file_name(f"{URL}/", TOKEN)
     assert len({name, file_name(URL, "other"), file_name("https://other.wats.com", TOKEN)}) == 3
@@ -178,10 +176,10 @@ def test_its_name_tells_nothing_and_is_the_same_for_the_same_server_and_token() 
     assert "acme" not in name
 
 
-def test_nothing_in_the_folder_holds_the_token_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+def test_no_file_holds_the_token_and_no_other_user_can_read_them(tmp_path: Path) -> None:
     place = tmp_path / "budgets"
     with Client(Connection(URL, TOKEN), budgets=place) as client:
-        one(client._throttle)
+        one(client._shared.throttle)
     files = list(place.iterdir())
     assert files
     for file in files:
@@ -191,14 +189,14 @@ def test_nothing_in_the_folder_holds_the_token_and_nobody_else_may_read_it(tmp_p
     assert os.name == "nt" or place.stat().st_mode & 0o777 == 0o700
 
 
-def test_without_a_limit_there_is_no_file(tmp_path: Path) -> None:
+def test_without_a_budget_there_is_no_file(tmp_path: Path) -> None:
     place = tmp_path / "budgets"
     with Client(Connection(URL, TOKEN, requests_per_minute=None), budgets=place) as client:
-        one(client._throttle)
+        one(client._shared.throttle)
     assert not place.exists()
 
 
-def test_the_folder_is_this_users_own() -> None:
+def test_every_user_has_a_folder_of_their_own() -> None:
     assert folder().is_absolute()
     assert os.name == "nt" or folder().name.endswith(str(os.getuid()))
 
@@ -212,29 +210,27 @@ DAMAGED: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_file_is_told_of_once_and_written_again(
-    tmp_path: Path, damage: Callable[[Path], Any]
-) -> None:
-    told: list[str] = []
-    mine = Throttle(requests_per_minute=50, max_in_flight=1, shared=shared(tmp_path, told.append))
+def test_a_damaged_file_is_replaced_and_reported_once(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
+    notes: list[str] = []
+    mine = Throttle(requests_per_minute=50, max_in_flight=1, shared=shared(tmp_path, notes.append))
     for _ in range(20):
         one(mine)
     file = tmp_path / file_name(URL, TOKEN)
     for _ in range(2):
         damage(file)
         one(mine)
-    assert len(told) == 1
-    assert "begins anew" in told[0]
-    window = Window()
+    assert len(notes) == 1
+    assert "is replaced: " in notes[0]
+    window = SlidingWindow()
     window.decode(file.read_bytes(), time.monotonic())
-    assert window.take(time.monotonic(), budget=50, most=50) == 28, "what this process knows is not forgotten"
+    assert window.take(time.monotonic(), budget=50, most=50) == 28, "the process kept its own counts"
 
 
-def unwritable(place: Path) -> None:
+def a_file(place: Path) -> None:
     place.write_text("no folder")
 
 
-def somebody_elses(place: Path) -> None:
+def a_link(place: Path) -> None:
     (place.parent / "elsewhere").mkdir()
     place.symlink_to(place.parent / "elsewhere")
 
@@ -245,26 +241,26 @@ def open_to_all(place: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX's links and permissions")
-@pytest.mark.parametrize("prepare", [unwritable, somebody_elses, open_to_all])
-def test_where_the_folder_cannot_be_used_a_process_counts_alone_and_says_so_once(
+@pytest.mark.parametrize("prepare", [a_file, a_link, open_to_all])
+def test_a_process_that_cannot_use_the_folder_counts_alone_and_says_so_once(
     tmp_path: Path, prepare: Callable[[Path], None]
 ) -> None:
     prepare(tmp_path / "budgets")
     simulation = Simulation()
-    told: list[str] = []
-    throttle = simulation.throttle(shared=shared(tmp_path / "budgets", told.append))
+    notes: list[str] = []
+    throttle = simulation.throttle(shared=shared(tmp_path / "budgets", notes.append))
     server = Server(simulation)
     simulation.run(10, lambda _: persistent(server, throttle, until=300))
     assert server.done >= 0.98 * 5 * 500
     assert server.refused == 0
-    assert len(told) == 1
-    assert "other processes with the same token are not counted" in told[0]
+    assert len(notes) == 1
+    assert "other processes with the same token are not counted" in notes[0]
 
 
-def test_a_file_that_stays_locked_holds_nobody_up(tmp_path: Path) -> None:
-    told: list[str] = []
-    throttle = Throttle(requests_per_minute=500, max_in_flight=1, shared=shared(tmp_path, told.append))
-    stopped, window = shared(tmp_path), Window()
+def test_a_file_that_stays_locked_does_not_block_requests(tmp_path: Path) -> None:
+    notes: list[str] = []
+    throttle = Throttle(requests_per_minute=500, max_in_flight=1, shared=shared(tmp_path, notes.append))
+    stopped, window = shared(tmp_path), SlidingWindow()
     done = threading.Event()
     with stopped.synchronised(window, time.monotonic()):
         begun = time.monotonic()
@@ -273,13 +269,13 @@ def test_a_file_that_stays_locked_holds_nobody_up(tmp_path: Path) -> None:
         assert done.wait(10)
     thread.join()
     assert time.monotonic() - begun < 5
-    assert len(told) == 1
-    assert "is locked" in told[0]
+    assert len(notes) == 1
+    assert "is locked" in notes[0]
 
 
 @pytest.mark.parametrize("then", [0.0, 5.0, 59.0, 1e6, 1e6 - 30, 1e6 + 30, 1e9])
-def test_nobody_waits_longer_than_a_window_for_what_is_in_a_file(tmp_path: Path, then: float) -> None:
-    """The clock may have begun anew since, or another machine may have written it."""
+def test_no_file_makes_a_request_wait_longer_than_a_minute(tmp_path: Path, then: float) -> None:
+    """The clock may have restarted since, or another machine may have written the file."""
     now = [1e6]
     old = Throttle(requests_per_minute=5, max_in_flight=1, clock=lambda: now[0], shared=shared(tmp_path))
     for _ in range(5):
@@ -297,7 +293,7 @@ def test_nobody_waits_longer_than_a_window_for_what_is_in_a_file(tmp_path: Path,
     assert now[0] - then < 62
 
 
-def test_large_budgets_are_written_in_lots(tmp_path: Path) -> None:
+def test_large_budgets_reserve_several_starts_per_write(tmp_path: Path) -> None:
     simulation = Simulation()
     server = Server(simulation, per_minute=60_000, seconds=0.005, way=0.01)
     throttle = simulation.throttle(requests_per_minute=60_000, max_in_flight=20, shared=shared(tmp_path))
@@ -306,7 +302,7 @@ def test_large_budgets_are_written_in_lots(tmp_path: Path) -> None:
     assert server.done > 60_000
 
 
-def test_old_files_are_swept_away(tmp_path: Path) -> None:
+def test_old_files_are_deleted(tmp_path: Path) -> None:
     one(Throttle(requests_per_minute=5, max_in_flight=1, shared=shared(tmp_path, token="old")))
     old = tmp_path / file_name(URL, "old")
     os.utime(old, (0, 0))

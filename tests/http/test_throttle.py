@@ -1,4 +1,4 @@
-"""The throttle: no minute sees more than the budget, no moment more than the limit, and little is wasted."""
+"""The throttle keeps the budget per minute and the concurrency limit, and wastes little of either."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def starts(
     threads: int = 10,
     disturb: Callable[[Throttle, int], None] = lambda throttle, number: None,
 ) -> list[float]:
-    """When each of so many requests starts; each takes a random while."""
+    """When each of some requests starts; each takes a random time."""
     simulation, chance, lock = Simulation(), random.Random(1), threading.Lock()
     throttle = simulation.throttle(requests_per_minute=budget, max_in_flight=threads)
     started: list[float] = []
@@ -50,20 +50,20 @@ def starts(
 
 
 @pytest.mark.parametrize(("budget", "threads"), [(1, 1), (7, 3), (60, 10), (500, 10), (500, 40)])
-def test_no_minute_sees_more_than_the_budget_and_it_is_used(budget: int, threads: int) -> None:
+def test_the_budget_is_used_and_never_exceeded(budget: int, threads: int) -> None:
     requests = 6 * budget
     instants = starts(requests, budget=budget, threads=threads)
     assert most_in_a_minute(instants) <= budget
-    steady = instants[5 * budget] - instants[0]  # whole windows: within one they come as fast as they can
+    steady = instants[5 * budget] - instants[0]  # whole minutes; within one they start as fast as they can
     assert 5 * budget / (steady / 60 * budget) >= 0.98
 
 
 @pytest.mark.parametrize("seconds", [1, 30, 60, 200])
-def test_a_pause_holds_and_what_waited_through_it_counts_from_when_it_starts(seconds: float) -> None:
+def test_requests_that_waited_for_a_pause_count_from_when_they_start(seconds: float) -> None:
     def disturb(throttle: Throttle, number: int) -> None:
         if number in (4, 33):
             throttle.pause(seconds)
-            throttle.pause(seconds / 2)  # the longest holds, they do not add up
+            throttle.pause(seconds / 2)  # pauses do not add up
 
     instants = starts(60, budget=20, disturb=disturb)
     assert most_in_a_minute(instants) <= 20
@@ -71,7 +71,7 @@ def test_a_pause_holds_and_what_waited_through_it_counts_from_when_it_starts(sec
         assert instants[number] - instants[number - 1] >= seconds
 
 
-def test_a_server_that_counts_by_arrival_never_says_429() -> None:
+def test_a_server_that_counts_by_arrival_never_responds_with_429() -> None:
     simulation, chance = Simulation(), random.Random(2)
     app = App(Plant(1), clock=simulation.clock, requests_per_minute=500)
     throttle = simulation.throttle()
@@ -93,16 +93,16 @@ def test_a_server_that_counts_by_arrival_never_says_429() -> None:
     assert 2000 / ((arrivals[2000] - arrivals[0]) / 60 * 500) >= 0.98
 
 
-def test_without_a_budget_all_places_are_used_soon() -> None:
+def test_without_a_budget_all_concurrency_is_used_soon() -> None:
     simulation = Simulation()
     throttle = simulation.throttle(requests_per_minute=None, max_in_flight=50)
     server = Server(simulation, per_minute=None)
     simulation.run(50, lambda _: persistent(server, throttle, until=60))
-    assert throttle.places == server.most_inside == 50
-    assert server.done > 0.9 * 60 / 0.255 * 50  # as if there were no throttle at all
+    assert throttle.concurrency == server.most_inside == 50
+    assert server.done > 0.9 * 60 / 0.255 * 50  # as without a throttle
 
 
-def test_never_more_at_once_than_the_limit() -> None:
+def test_concurrency_never_exceeds_the_limit() -> None:
     throttle = Throttle(requests_per_minute=None, max_in_flight=3)
     lock, inside, most = threading.Lock(), [0], [0]
 
@@ -124,7 +124,7 @@ def test_never_more_at_once_than_the_limit() -> None:
     assert most == [3]
 
 
-def test_a_wait_that_is_broken_off_takes_nothing_from_the_budget_and_frees_its_place() -> None:
+def test_an_interrupted_wait_costs_no_budget_and_frees_its_slot() -> None:
     now = [0.0]
     broken = [True]
 
@@ -145,15 +145,15 @@ def test_a_wait_that_is_broken_off_takes_nothing_from_the_budget_and_frees_its_p
         assert 60 < now[0] < 61
 
 
-def test_a_place_is_free_again_after_an_error() -> None:
+def test_an_error_frees_the_slot() -> None:
     throttle = Throttle(requests_per_minute=None, max_in_flight=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), throttle.slot():
             raise ZeroDivisionError
 
 
-def test_waits_of_a_second_are_announced_with_their_reason() -> None:
-    now, told = [0.0], list[tuple[str, float]]()
+def test_waits_of_a_second_or_more_are_announced_with_their_reason() -> None:
+    now, announced = [0.0], list[tuple[str, float]]()
 
     def wait(seconds: float) -> None:
         now[0] += seconds
@@ -163,10 +163,10 @@ def test_waits_of_a_second_are_announced_with_their_reason() -> None:
         max_in_flight=1,
         clock=lambda: now[0],
         wait=wait,
-        announce=lambda reason, seconds: told.append((reason, round(seconds, 1))),
+        announce=lambda reason, seconds: announced.append((reason, round(seconds, 1))),
     )
     for pause in (0.5, 7, 0):
         with throttle.slot():
             throttle.pause(pause)
-    budget = "the budget of 2 requests a minute is used up"
-    assert told == [("the server asked for a pause", 7.0), (budget, 53.1)]
+    budget = "the budget of 2 requests per minute is spent"
+    assert announced == [("the server asked for a pause", 7.0), (budget, 53.1)]

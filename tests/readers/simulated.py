@@ -1,25 +1,28 @@
-"""A listing of reports in thirty lines, so that readers are not only held against our own embedded server."""
+"""A simulated list of reports, so that readers are not tested against the embedded server only."""
 
 from __future__ import annotations
 
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+from tests.http.fakes import mock
 
-from wats_extract.flow import Row
+from wats_extract.cursor import Cursor
+from wats_extract.flow import Chunk, Known, Result, Row, Selection, Window
 from wats_extract.http.client import Client, Connection
+from wats_extract.readers.reader import Reader, Source
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Time(threading.Event):
-    """A clock and an event to stop at, for which nobody waits: waiting moves the clock."""
+    """A clock and a stop event: waiting for the event takes no time, but advances the clock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +40,7 @@ class Time(threading.Event):
 
 @dataclass
 class Report:
-    """A report on the simulated server: what it is, and the JSON that it is served as."""
+    """A report on the simulated server. ``served`` replaces its JSON."""
 
     uuid: str
     time_stamp: int
@@ -56,11 +59,11 @@ class Listing:
     """``Report/Query/Header`` as an HTTP transport sees it.
 
     Attributes:
-        reports: What it has.
-        cap: The most rows of a page, whatever is asked for.
-        ignores: Query options, or ``gt``, that have no effect.
-        refuses: A text in the query that is answered with 400.
-        meanwhile: Called before each request is answered, with its number from 1.
+        reports: The reports on the server.
+        cap: The largest number of rows per page, whatever is requested.
+        ignores: Query options or operators that have no effect.
+        refuses: A text in the query for which the server responds with 400.
+        meanwhile: Called before each response, with the number of the request from 1.
         asked: The queries so far.
     """
 
@@ -94,15 +97,15 @@ class Listing:
         if name == "uuid":
             return report.uuid in literal.strip("()").split(",")
         if name == "timeStamp":
-            return report.time_stamp > int(literal)
+            return report.time_stamp > int(literal) if operator == "gt" else report.time_stamp <= int(literal)
         bound = datetime.fromisoformat(literal)
         return report.start >= bound if operator == "ge" else report.start < bound
 
     def client(self, **limits: Any) -> Client:
-        """A client of it that never really waits."""
+        """A client of this server that waits in simulated time only."""
         time = Time()
         connection = Connection("http://wats.test", "dG9rZW4=", requests_per_minute=None, **limits)
-        return Client(connection, transport=httpx2.MockTransport(self), stopping=time, clock=time)
+        return Client(connection, transport=mock(self), stopping=time, clock=time)
 
 
 _PLACES: dict[str, Callable[[Report], Any]] = {
@@ -113,7 +116,7 @@ _PLACES: dict[str, Callable[[Report], Any]] = {
 
 
 def reports(time_stamps: Iterable[int], *, apart: timedelta = timedelta(hours=1)) -> list[Report]:
-    """A report for each number, in an order that has nothing to do with it."""
+    """One report per number, in an order that is unrelated to the numbers."""
     made = [
         Report(str(uuid.uuid5(uuid.NAMESPACE_URL, str(place))), number, BEGINNING + place * apart)
         for place, number in enumerate(time_stamps)
@@ -122,7 +125,7 @@ def reports(time_stamps: Iterable[int], *, apart: timedelta = timedelta(hours=1)
 
 
 def rows(body: bytes) -> list[Row]:
-    """The rows of a page, the plain way; a record without key or number does not fit."""
+    """Decode a page; a record without key or number does not fit."""
     return [_row(record, place) for place, record in enumerate(json.loads(body))]
 
 
@@ -134,8 +137,37 @@ def _row(record: dict[str, Any], place: int) -> Row:
     return Row(key, version, problem="it does not fit", raw=json.dumps(record).encode())
 
 
+def reading(
+    resource: str,
+    client: Client,
+    selection: Selection | None = None,
+    *,
+    cursor: Cursor | None = None,
+    known: Known | None = None,
+    **options: Any,
+) -> tuple[Source, Window]:
+    """A source, and the window with everything after a cursor."""
+    source = Source(resource, client, known=known or Known(), **options)
+    return source, Window(resource, selection or Selection(), cursor=cursor)
+
+
+def read_keys(reader: Reader, where: tuple[Source, Window], keys: Iterable[str]) -> Iterator[Chunk]:
+    """Plan and read some keys."""
+    source, window = where
+    for each in reader.plan(source, window.selection, keys=keys):
+        yield from reader.read(source, each)
+
+
+def outcomes(
+    reader: Reader, where: tuple[Source, Window], keys: Iterable[str]
+) -> Iterator[Result[dict[str, Any]]]:
+    """The outcome of each key."""
+    source, window = where
+    return reader.outcomes(source, window.selection, keys)
+
+
 def in_order(given: Sequence[Row], found: Sequence[Report]) -> bool:
-    """Whether the rows are exactly the reports, by number."""
+    """Whether the rows are exactly the reports, in the order of their numbers."""
     numbers = [row.version for row in given]
     expected = sorted((report.uuid, report.time_stamp) for report in found)
     return numbers == sorted(numbers) and sorted((row.key, row.version) for row in given) == expected

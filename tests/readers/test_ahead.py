@@ -1,4 +1,4 @@
-"""Work ahead: in order, bounded, and over when the consumer is."""
+"""Background work comes in order, is bounded, and ends with its consumer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def threads() -> int:
 
 
 @pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
+def no_thread_is_left() -> Iterator[None]:
     yield
     until = time.monotonic() + 5
     while threads() and time.monotonic() < until:
@@ -28,7 +28,7 @@ def no_thread_stays() -> Iterator[None]:
     assert threads() == 0
 
 
-def eventually(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
     until = time.monotonic() + 5
     while not holds():
         assert time.monotonic() < until
@@ -37,7 +37,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (1, 5), (4, 1), (4, 4), (8, 50)])
 @pytest.mark.parametrize("count", [0, 1, 40])
-def test_results_come_in_the_order_of_their_items(count: int, workers: int, ahead: int) -> None:
+def test_results_come_in_the_order_of_the_items(count: int, workers: int, ahead: int) -> None:
     chance = random.Random(workers)
     pauses = [chance.uniform(0, 0.003) for _ in range(count)]
 
@@ -49,7 +49,7 @@ def test_results_come_in_the_order_of_their_items(count: int, workers: int, ahea
     assert done == [(item, -item) for item in range(count)]
 
 
-def test_an_item_that_takes_long_holds_back_the_rest_but_not_their_work() -> None:
+def test_a_slow_item_delays_the_results_of_later_items_but_not_their_work() -> None:
     others_done = threading.Barrier(5)
 
     def work(item: int) -> int:
@@ -63,19 +63,19 @@ def test_an_item_that_takes_long_holds_back_the_rest_but_not_their_work() -> Non
 
 
 @pytest.mark.parametrize("ahead", [1, 3, 10])
-def test_no_more_is_begun_than_may_be_ahead(ahead: int) -> None:
+def test_no_more_items_are_started_than_may_be_ahead(ahead: int) -> None:
     taken, begun = itertools.count(), []
     results = in_order(taken, begun.append, workers=4, ahead=ahead)
     for consumed in range(1, 6):
         next(results)
-        eventually(lambda at_least=consumed: len(begun) >= at_least)
+        wait_until(lambda at_least=consumed: len(begun) >= at_least)
         time.sleep(0.01)
         assert len(begun) <= consumed - 1 + ahead
     results.close()
     assert next(taken) <= 5 + ahead
 
 
-def test_no_more_threads_than_workers_and_none_before_they_are_needed() -> None:
+def test_threads_start_when_needed_and_are_never_more_than_the_workers() -> None:
     go = threading.Event()
     results = in_order(range(100), lambda item: go.wait(5), workers=3, ahead=50)
     assert threads() == 0
@@ -88,7 +88,7 @@ def test_no_more_threads_than_workers_and_none_before_they_are_needed() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 3, 9])
-def test_an_error_in_the_work_comes_when_its_turn_comes(at: int) -> None:
+def test_an_error_in_the_work_is_raised_when_its_turn_comes(at: int) -> None:
     def work(item: int) -> int:
         if item == at:
             raise ValueError(item)
@@ -101,7 +101,7 @@ def test_an_error_in_the_work_comes_when_its_turn_comes(at: int) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 3, 9])
-def test_an_error_in_the_items_waits_until_what_was_given_before_is_consumed(at: int) -> None:
+def test_an_error_in_the_items_is_raised_after_the_results_before_it(at: int) -> None:
     def items() -> Iterator[int]:
         yield from range(at)
         raise ValueError("no more")
@@ -113,7 +113,7 @@ def test_an_error_in_the_items_waits_until_what_was_given_before_is_consumed(at:
 
 
 @pytest.mark.parametrize("error", [Interrupted("stop"), KeyboardInterrupt()])
-def test_a_check_stops_the_wait_for_work_that_hangs(error: BaseException) -> None:
+def test_a_check_can_stop_the_wait_for_work_that_hangs(error: BaseException) -> None:
     hanging = threading.Event()
     looks = itertools.count()
 
@@ -128,7 +128,7 @@ def test_a_check_stops_the_wait_for_work_that_hangs(error: BaseException) -> Non
         hanging.set()
 
 
-def test_closing_early_begins_nothing_more() -> None:
+def test_closing_early_starts_no_more_items() -> None:
     begun: list[int] = []
     go, all_taken = threading.Event(), threading.Event()
 
@@ -144,7 +144,7 @@ def test_closing_early_begins_nothing_more() -> None:
     assert next(results)[0] == 0
     results.close()
     go.set()
-    eventually(lambda: threads() == 0)
+    wait_until(lambda: threads() == 0)
     assert len(begun) <= 3
 
 
@@ -161,7 +161,7 @@ def test_an_interrupt_in_the_consumer_ends_the_threads() -> None:
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_values_come_in_order_and_only_so_many_ahead(ahead: int) -> None:
+def test_values_come_in_order_and_the_buffer_is_bounded(ahead: int) -> None:
     made: list[int] = []
 
     def values() -> Iterator[int]:
@@ -171,12 +171,12 @@ def test_values_come_in_order_and_only_so_many_ahead(ahead: int) -> None:
 
     taken = in_background(values(), ahead=ahead)
     assert next(taken) == 0
-    eventually(lambda: len(made) == ahead + 2)  # taken, queued, and one in the hand
+    wait_until(lambda: len(made) == ahead + 2)  # one taken, the buffer full, and one about to be put into it
     assert list(taken) == list(range(1, 20))
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), Interrupted("stop")])
-def test_an_error_comes_after_the_values_before_it(error: Exception) -> None:
+def test_an_error_is_raised_after_the_values_before_it(error: Exception) -> None:
     def values() -> Iterator[int]:
         yield from range(5)
         raise error
@@ -199,7 +199,7 @@ def test_the_thread_ends_with_its_consumer(leave: str) -> None:
         taken.throw(kind())
 
 
-def test_a_check_stops_the_wait_for_a_value() -> None:
+def test_a_check_can_stop_the_wait_for_a_value() -> None:
     hanging = threading.Event()
 
     def values() -> Iterator[int]:
@@ -216,7 +216,7 @@ def test_a_check_stops_the_wait_for_a_value() -> None:
         hanging.set()
 
 
-def test_threads_come_as_they_are_of_use() -> None:
+def test_there_are_no_more_threads_than_are_useful() -> None:
     useful, at_once, most = [1], [0], [0]
     lock = threading.Lock()
 
@@ -229,7 +229,7 @@ def test_threads_come_as_they_are_of_use() -> None:
             at_once[0] -= 1
         return item
 
-    # all are taken at once, and only then is there use for more
+    # All items are taken at once. Only later are more threads useful.
     results = in_order(range(40), work, workers=4, ahead=40, useful=lambda: useful[0])
     first = [next(results) for _ in range(5)]
     assert most == [1]

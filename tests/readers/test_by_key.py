@@ -1,4 +1,4 @@
-"""Documents by key: in the order of their keys whatever finishes first, and nothing lost where it stops."""
+"""Documents by key come in the order of their keys, and an error loses none that came before it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import httpx2
 import pyarrow as pa
 import pytest
 from tests.conftest import TOKEN
-from tests.readers.simulated import Listing, Time, reports, rows
+from tests.http.fakes import mock
+from tests.readers.simulated import Listing, Time, outcomes, read_keys, reading, reports, rows
 
 from wats_extract.errors import (
     Interrupted,
@@ -33,18 +34,18 @@ from wats_extract.errors import (
 from wats_extract.events import ItemFailed, ItemsFetched, ItemsListed
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
-from wats_extract.flow import Chunk, Failure, Known, Row, Selection, Success
+from wats_extract.flow import Chunk, Failure, Known, Row, Selection, Success, Window
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers.by_key import AHEAD, SHREDDED_TOGETHER, ByKeyReader
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import ReportList
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.numbered import ReportList
+from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.tables import Column, Table
 
 DOCUMENTS = Table("documents", ("uuid",), (Column("uuid", pa.string(), "uuid"),), owner="uuid")
 Outcome = Callable[[int], httpx2.Response]
-"""What the server answers for a document at the n-th time, from 1."""
+"""The response to the n-th request for a document, from 1."""
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Document:
 
 
 class Shredder:
-    """One row a document; a document that says ``odd`` does not fit."""
+    """One row per document; a document with the field ``odd`` does not fit."""
 
     def rows(self, body: bytes) -> list[Row]:
         return rows(body)
@@ -89,7 +90,7 @@ READER = ByKeyReader(
 
 @dataclass
 class Server:
-    """Lists reports and answers for each document as it is told."""
+    """Lists reports, and responds to requests for documents with the given outcomes."""
 
     count: int
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class Server:
         self.lock = threading.Lock()
 
     def dies(self) -> httpx2.Response:
-        """From now on nothing is answered."""
+        """Respond with 503 from now on."""
         self.dead = True
         return httpx2.Response(503)
 
@@ -123,24 +124,24 @@ class Server:
         place = self.keys.index(key) if key in self.keys else -1
         return self.outcomes.get(place, self.default)(time)
 
-    def reading(self, **options: Any) -> Reading:
+    def reading(self, **options: Any) -> tuple[Source, Window]:
         time = Time()
         limits = {name: options.pop(name) for name in ("max_in_flight", "max_requests") if name in options}
         limits = {"requests_per_minute": None, "max_in_flight": 4, **limits}
         client = Client(
             Connection("http://wats.test", TOKEN, **limits),
-            transport=httpx2.MockTransport(self),
+            transport=mock(self),
             stopping=time,
             clock=time,
         )
         selection = Selection(
             options={"chunk_size": options.pop("chunk_size", 10)}, limit=options.pop("limit", None)
         )
-        return Reading("reports", client, selection, check=client.check, **options)
+        return reading("reports", client, selection, check=client.check, **options)
 
 
 def status(code: int) -> Outcome:
-    return lambda time: httpx2.Response(code, json={"Message": "It says so."})
+    return lambda time: httpx2.Response(code, json={"Message": "The reason."})
 
 
 def body(content: bytes) -> Outcome:
@@ -156,34 +157,34 @@ def stall(time: int) -> httpx2.Response:
 
 
 def read(server: Server, **options: Any) -> tuple[list[Chunk], WatsExtractError | None]:
-    """The chunks, and what ended the reading; every chunk is whole and they follow one another."""
+    """The chunks, and the error that stopped the reading. Checks that the chunks are consistent."""
     chunks: list[Chunk] = []
     stop = None
     try:
-        chunks.extend(READER.read(server.reading(**options)))
+        chunks.extend(READER.read(*server.reading(**options)))
     except WatsExtractError as error:
         stop = error
     for chunk in chunks:
-        check_whole(chunk)
+        check_consistent(chunk)
     assert len({chunk.label for chunk in chunks}) == len(chunks)
     return chunks, stop
 
 
-def check_whole(chunk: Chunk) -> None:
-    """What is said to have landed has exactly its rows."""
+def check_consistent(chunk: Chunk) -> None:
+    """The items listed as loaded are exactly the items that have rows."""
     batches = chunk.rows.get(DOCUMENTS, ())
     landed = [key for batch in batches for key in batch.column("uuid").to_pylist()]
     assert landed == list(chunk.landed)
     assert not {failure.key for failure in chunk.failures} & set(landed)
 
 
-def through(chunks: Sequence[Chunk]) -> list[str]:
-    """All keys of the chunks, landed or failed, by chunk."""
+def all_keys(chunks: Sequence[Chunk]) -> list[str]:
+    """The keys of all items, loaded or failed, chunk by chunk."""
     return [key for chunk in chunks for key in (*chunk.landed, *(failure.key for failure in chunk.failures))]
 
 
 @pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
+def no_thread_is_left() -> Iterator[None]:
     yield
     until = time.monotonic() + 5
     while any(thread.name == "wats-extract" for thread in threading.enumerate()):
@@ -207,13 +208,13 @@ def test_documents_come_in_the_order_of_the_cursor(count: int, size: int) -> Non
     assert all(len(chunk.landed) == size for chunk in chunks[:-1])
     if chunks:
         assert chunks[-1].cursor is not None
-        assert chunks[-1].cursor["time_stamp"] == count
+        assert chunks[-1].cursor.time_stamp == count
     again, _ = read(server, chunk_size=size)
     assert [chunk.label for chunk in again] == [chunk.label for chunk in chunks]
     assert set(server.fetched.values()) <= {2}
 
 
-def test_the_first_finishing_last_changes_nothing() -> None:
+def test_the_order_does_not_depend_on_which_request_finishes_first() -> None:
     server = Server(12)
     three_done = threading.Semaphore(0)
 
@@ -232,9 +233,9 @@ def test_the_first_finishing_last_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("max_in_flight", [1, 4, 40])
-def test_only_so_many_documents_are_fetched_ahead(max_in_flight: int) -> None:
+def test_the_number_of_documents_fetched_ahead_is_bounded(max_in_flight: int) -> None:
     server = Server(300)
-    chunks = READER.read(server.reading(max_in_flight=max_in_flight, chunk_size=1))
+    chunks = READER.read(*server.reading(max_in_flight=max_in_flight, chunk_size=1))
     next(chunks)
     ahead = max(AHEAD, 2 * max_in_flight)
     until = time.monotonic() + 0.3
@@ -245,7 +246,7 @@ def test_only_so_many_documents_are_fetched_ahead(max_in_flight: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 9, 10, 25, 500])
-def test_a_limit_is_met_exactly_and_the_next_reading_goes_on(limit: int) -> None:
+def test_a_limit_is_exact_and_the_next_reading_continues(limit: int) -> None:
     server = Server(60)
     chunks, _ = read(server, limit=limit)
     landed = {key: version for chunk in chunks for key, version in chunk.landed.items()}
@@ -257,36 +258,34 @@ def test_a_limit_is_met_exactly_and_the_next_reading_goes_on(limit: int) -> None
     assert [key for chunk in rest for key in chunk.landed] == server.keys[limit:]
 
 
-def test_where_nothing_is_new_nothing_is_fetched_and_the_cursor_stands() -> None:
+def test_if_nothing_is_new_nothing_is_fetched_and_the_cursor_stays() -> None:
     server = Server(30)
     chunks, _ = read(server)
     landed = {key: version for chunk in chunks for key, version in chunk.landed.items()}
     memory = Known(landed=lambda keys, versions: {key: landed[key] for key in keys if key in landed})
     again, _ = read(server, cursor=chunks[-1].cursor, known=memory)
     assert sum(server.fetched.values()) == 30
-    assert [(dict(chunk.landed), chunk.cursor and chunk.cursor["time_stamp"]) for chunk in again] == [
-        ({}, 30)
-    ]
+    assert [(dict(chunk.landed), chunk.cursor and chunk.cursor.time_stamp) for chunk in again] == [({}, 30)]
 
 
-def test_what_happens_is_told() -> None:
+def test_progress_is_reported() -> None:
     server = Server(60, {5: status(404)})
-    told: list[Any] = []
-    read(server, listen=told.append)
-    listed = [event for event in told if isinstance(event, ItemsListed)]
+    seen: list[Any] = []
+    read(server, listen=seen.append)
+    listed = [event for event in seen if isinstance(event, ItemsListed)]
     assert sum(event.items for event in listed) == 60
     assert [event.final for event in listed][-1]
-    assert sum(event.items for event in told if isinstance(event, ItemsFetched)) == 60
-    assert [event.failure.key for event in told if isinstance(event, ItemFailed)] == [server.keys[5]]
+    assert sum(event.items for event in seen if isinstance(event, ItemsFetched)) == 60
+    assert [event.failure.key for event in seen if isinstance(event, ItemFailed)] == [server.keys[5]]
 
 
 # ── single documents that fail ──────────────────────────────────────────────────────────────────
 
 FAILURES: dict[str, tuple[Outcome, str, str, int, str]] = {
-    "404": (status(404), "fetch", "NOT_FOUND", 1, '{"Message":"It says so."}'),
-    "403": (status(403), "fetch", "FORBIDDEN", 1, '{"Message":"It says so."}'),
-    "500": (status(500), "fetch", "API_ERROR", 6, '{"Message":"It says so."}'),
-    "504": (status(504), "fetch", "TIMEOUT", 6, '{"Message":"It says so."}'),
+    "404": (status(404), "fetch", "NOT_FOUND", 1, '{"Message":"The reason."}'),
+    "403": (status(403), "fetch", "FORBIDDEN", 1, '{"Message":"The reason."}'),
+    "500": (status(500), "fetch", "API_ERROR", 6, '{"Message":"The reason."}'),
+    "504": (status(504), "fetch", "TIMEOUT", 6, '{"Message":"The reason."}'),
     "dropped": (drop, "fetch", "CONNECTION_ERROR", 6, ""),
     "timeout": (stall, "fetch", "TIMEOUT", 6, ""),
     "null": (body(b" null\n"), "fetch", "NOT_FOUND", 1, ""),
@@ -309,14 +308,14 @@ FAILURES: dict[str, tuple[Outcome, str, str, int, str]] = {
 
 @pytest.mark.parametrize(("outcome", "stage", "code", "tries", "payload"), FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("place", [0, 13, 24])
-def test_a_document_that_fails_is_a_failure_and_no_other_is_touched(
+def test_a_document_that_fails_is_recorded_and_affects_no_other(
     outcome: Outcome, stage: str, code: str, tries: int, payload: str, place: int
 ) -> None:
     server = Server(25, {place: outcome})
     judged: list[bool] = []
-    chunks, stop = read(server, judge=judged.append)
+    chunks, stop = read(server, judge=lambda failure, times=1: judged.extend([failure is None] * times))
     assert stop is None
-    assert sorted(through(chunks)) == sorted(server.keys)
+    assert sorted(all_keys(chunks)) == sorted(server.keys)
     [failure] = [failure for chunk in chunks for failure in chunk.failures]
     assert (failure.resource, failure.key, failure.stage) == ("reports", server.keys[place], stage)
     assert (failure.error_code, failure.payload) == (code, payload)
@@ -329,22 +328,22 @@ def test_a_document_that_fails_is_a_failure_and_no_other_is_touched(
     assert judged.count(True) == 24
 
 
-def test_a_document_that_heals_in_time_is_no_failure() -> None:
-    def heals(time: int) -> httpx2.Response:
+def test_a_document_that_recovers_within_the_retries_is_not_a_failure() -> None:
+    def recovers(time: int) -> httpx2.Response:
         return (
             httpx2.Response(200, json={}) if time == 6 else httpx2.Response(200, content=b'{"a": [1' * time)
         )
 
-    chunks, _ = read(Server(5, {2: heals}))
+    chunks, _ = read(Server(5, {2: recovers}))
     assert [len(chunk.failures) for chunk in chunks] == [0]
 
 
-def test_a_long_payload_is_cut() -> None:
+def test_a_long_payload_is_shortened() -> None:
     chunks, _ = read(Server(1, {0: body(b'{"odd": "' + b"x" * 5000 + b'"}')}))
     assert len(chunks[0].failures[0].payload) == 2000
 
 
-def test_a_token_that_a_document_echoes_is_masked_in_the_failure() -> None:
+def test_a_token_in_a_document_is_masked_in_the_failure() -> None:
     for content in (f'{{"odd": "{TOKEN}"}}', f'["{TOKEN}"]', f'{{"{TOKEN}'):
         chunks, _ = read(Server(1, {0: body(content.encode())}))
         [failure] = chunks[0].failures
@@ -352,25 +351,25 @@ def test_a_token_that_a_document_echoes_is_masked_in_the_failure() -> None:
         assert "***" in failure.payload
 
 
-# ── what stops it ───────────────────────────────────────────────────────────────────────────────
+# ── errors that stop the reading ────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("place", [0, 1, 7, 8, 23, 40])
 @pytest.mark.parametrize(
     ("kind", "outcome"), [(TokenRefused, status(401)), (ServerUnreachable, None), (RequestBudgetSpent, None)]
 )
-def test_what_stops_the_reading_comes_after_what_was_before_it(
+def test_an_error_that_stops_the_reading_comes_after_all_documents_before_it(
     kind: type[WatsExtractError], outcome: Outcome | None, place: int
 ) -> None:
     server = Server(60, {place: outcome} if outcome else {})
     options: dict[str, Any] = {"max_in_flight": 1}
     if kind is RequestBudgetSpent:
-        options["max_requests"] = place + 2 + (place >= 30)  # documents, and the pages listed before them
+        options["max_requests"] = place + 2 + (place >= 30)  # the documents and the pages of the list
     elif kind is ServerUnreachable:
         server.outcomes[place] = lambda time: server.dies()
     chunks, stop = read(server, **options)
     assert type(stop) is kind
-    keys = through(chunks)
+    keys = all_keys(chunks)
     assert keys == server.keys[: len(keys)]
     if kind is not RequestBudgetSpent:
         assert len(keys) == place
@@ -378,24 +377,24 @@ def test_what_stops_the_reading_comes_after_what_was_before_it(
         assert place - 2 <= len(keys) <= place + 1
     if chunks:
         assert chunks[-1].cursor is not None
-        assert chunks[-1].cursor["time_stamp"] == len(keys)
+        assert chunks[-1].cursor.time_stamp == len(keys)
 
 
 @pytest.mark.parametrize("outcome", [status(404), body(b'{"odd": 1}')], ids=["fetch", "shred"])
 @pytest.mark.parametrize("bad", [{0}, {2, 4}, {3, 9, 10}, {9, 17}, set(range(8, 16)), {58, 59}])
 @pytest.mark.parametrize("tolerated", [0, 1])
-def test_too_many_failures_stop_it_and_no_document_is_half_landed(
+def test_too_many_failures_stop_the_reading_and_leave_whole_chunks(
     outcome: Outcome, bad: set[int], tolerated: int
 ) -> None:
     server = Server(60, dict.fromkeys(bad, outcome))
     failed = itertools.count(1)
 
-    def judge(ok: bool, times: int = 1) -> None:
-        if not ok and next(failed) > tolerated:
+    def judge(failure: Failure | None, times: int = 1) -> None:
+        if failure is not None and next(failed) > tolerated:
             raise TooManyFailures("too many")
 
     chunks, stop = read(server, judge=judge)
-    keys = through(chunks)
+    keys = all_keys(chunks)
     assert sorted(keys) == sorted(server.keys[: len(keys)])
     failures = {failure.key for chunk in chunks for failure in chunk.failures}
     assert failures == {server.keys[place] for place in bad} & set(keys)
@@ -407,20 +406,20 @@ def test_too_many_failures_stop_it_and_no_document_is_half_landed(
         assert stop is None
 
 
-def test_every_document_is_judged_once() -> None:
+def test_every_document_is_counted_once() -> None:
     server = Server(43, dict.fromkeys((1, 12, 42), body(b'{"odd": 1}')) | dict.fromkeys((0, 40), status(404)))
     judged: list[bool] = []
-    read(server, judge=judged.append, chunk_size=20)
+    read(server, judge=lambda failure, times=1: judged.extend([failure is None] * times), chunk_size=20)
     assert Counter(judged) == {True: 38, False: 5}
 
 
-def test_an_interrupt_gives_the_documents_so_far() -> None:
+def test_an_interrupt_comes_after_the_documents_so_far() -> None:
     server = Server(60)
-    reading = server.reading()
+    where = server.reading()
     hanging = threading.Event()
 
     def interrupts(time_: int) -> httpx2.Response:
-        reading.client._stopping.set()
+        where[0].client._stopping.set()
         hanging.wait(5)
         return httpx2.Response(200, json={})
 
@@ -428,16 +427,16 @@ def test_an_interrupt_gives_the_documents_so_far() -> None:
     chunks: list[Chunk] = []
     try:
         with pytest.raises(Interrupted):
-            chunks.extend(READER.read(reading))
+            chunks.extend(READER.read(*where))
     finally:
         hanging.set()
-    keys = through(chunks)
+    keys = all_keys(chunks)
     assert keys == server.keys[: len(keys)]
     assert len(keys) <= 25
 
 
 @pytest.mark.parametrize("problem", ["refused", "contradicts"])
-def test_a_listing_that_breaks_later_gives_what_was_listed_before(problem: str) -> None:
+def test_a_list_that_fails_later_keeps_the_documents_listed_before(problem: str) -> None:
     server = Server(120)
 
     def meanwhile(number: int) -> None:
@@ -449,19 +448,19 @@ def test_a_listing_that_breaks_later_gives_what_was_listed_before(problem: str) 
     server.listing.meanwhile = meanwhile
     chunks, stop = read(server)
     assert isinstance(stop, RequestError if problem == "refused" else PagingError)
-    assert through(chunks) == server.keys[: 99 if problem == "refused" else 50]
+    assert all_keys(chunks) == server.keys[: 99 if problem == "refused" else 50]
 
 
-def test_threads_end_when_nobody_reads_on() -> None:
-    chunks = READER.read(Server(300).reading(chunk_size=5))
+def test_threads_end_when_the_reading_is_abandoned() -> None:
+    chunks = READER.read(*Server(300).reading(chunk_size=5))
     next(chunks)
     chunks.close()
 
 
-def test_an_error_of_the_consumer_ends_the_threads_even_while_it_is_kept() -> None:
+def test_threads_end_after_an_error_even_if_the_error_is_kept() -> None:
     kept: list[BaseException] = []
     try:
-        for _ in READER.read(Server(300, {100: status(401)}).reading(chunk_size=5)):
+        for _ in READER.read(*Server(300, {100: status(401)}).reading(chunk_size=5)):
             continue
     except TokenRefused as error:
         kept.append(error)
@@ -475,7 +474,7 @@ def test_an_error_of_the_consumer_ends_the_threads_even_while_it_is_kept() -> No
 # ── listed records that do not fit ──────────────────────────────────────────────────────────────
 
 
-def test_listed_records_without_a_key_are_failures_and_those_without_a_number_are_fetched() -> None:
+def test_listed_records_without_key_are_failures_and_records_without_number_are_fetched() -> None:
     server = Server(30)
     by_number = {report.time_stamp: report for report in server.listing.reports}
     by_number[5].served = {"timeStamp": 5}
@@ -493,20 +492,20 @@ def test_listed_records_without_a_key_are_failures_and_those_without_a_number_ar
     )
 
 
-# ── keys that are asked for ─────────────────────────────────────────────────────────────────────
+# ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_keys_come_back_in_their_order_with_their_numbers() -> None:
+def test_documents_come_in_the_order_of_the_keys_with_their_versions() -> None:
     server = Server(100)
     wanted = [*reversed(server.keys[:50]), server.keys[70].upper()]
-    chunks = list(READER.read_keys(server.reading(chunk_size=20), wanted))
+    chunks = list(read_keys(READER, server.reading(chunk_size=20), wanted))
     assert [key for chunk in chunks for key in chunk.landed] == [key.lower() for key in wanted]
     assert [version for chunk in chunks for version in chunk.landed.values()] == [*range(50, 0, -1), 71]
     assert [len(chunk.landed) for chunk in chunks] == [20, 20, 11]
     assert all(chunk.cursor is None for chunk in chunks)
     assert len(server.listing.asked) == 2
     for chunk in chunks:
-        check_whole(chunk)
+        check_consistent(chunk)
 
 
 NOBODY = str(uuid.UUID(int=1))
@@ -521,75 +520,77 @@ BAD_KEYS = [
 
 
 @pytest.mark.parametrize("bad", BAD_KEYS)
-def test_what_is_no_uuid_is_never_sent(bad: str) -> None:
+def test_a_key_that_is_not_a_uuid_is_never_sent(bad: str) -> None:
     server = Server(3)
-    [chunk] = READER.read_keys(server.reading(), [server.keys[0], bad, server.keys[1]])
+    [chunk] = read_keys(READER, server.reading(), [server.keys[0], bad, server.keys[1]])
     assert list(chunk.landed) == server.keys[:2]
     assert [(failure.key, failure.error_code) for failure in chunk.failures] == [(bad, "NOT_FOUND")]
     assert sum(server.fetched.values()) == 2
     assert bad == "" or bad not in str(server.listing.asked)
 
 
-def test_a_key_that_the_server_does_not_have() -> None:
+def test_a_key_that_the_server_does_not_have_is_a_failure() -> None:
     server = Server(3)
     server.default = lambda time: httpx2.Response(404)
-    [chunk] = READER.read_keys(server.reading(), [NOBODY])
+    [chunk] = read_keys(READER, server.reading(), [NOBODY])
     assert [failure.error_code for failure in chunk.failures] == ["NOT_FOUND"]
 
 
-@pytest.mark.parametrize("outcome", [None, status(404), body(b'{"odd": 1}')], ids=["lands", "fetch", "shred"])
-def test_the_same_key_twice_is_in_two_chunks(outcome: Outcome | None) -> None:
+@pytest.mark.parametrize(
+    "outcome", [None, status(404), body(b'{"odd": 1}')], ids=["loaded", "fetch", "shred"]
+)
+def test_a_repeated_key_is_in_several_chunks(outcome: Outcome | None) -> None:
     server = Server(12, {3: outcome} if outcome else {})
     key = server.keys[3]
-    chunks = list(READER.read_keys(server.reading(), [key, server.keys[1], key, server.keys[2], key]))
-    assert [sorted(through([chunk])) for chunk in chunks] == [
+    chunks = list(read_keys(READER, server.reading(), [key, server.keys[1], key, server.keys[2], key]))
+    assert [sorted(all_keys([chunk])) for chunk in chunks] == [
         sorted([key, server.keys[1]]),
         sorted([key, server.keys[2]]),
         [key],
     ]
 
 
-def test_documents_come_without_their_number_where_the_listing_does_not_answer() -> None:
+def test_documents_are_loaded_without_version_if_the_list_cannot_be_read() -> None:
     server = Server(5)
     server.listing.refuses = "uuid"
-    [chunk] = READER.read_keys(server.reading(), server.keys)
+    [chunk] = read_keys(READER, server.reading(), server.keys)
     assert chunk.landed == dict.fromkeys(server.keys)
 
 
-@pytest.mark.parametrize("way", ["read_keys", "read_each"])
-def test_an_endless_generator_of_keys_is_taken_as_needed(way: str) -> None:
+@pytest.mark.parametrize("way", [read_keys, outcomes])
+def test_an_endless_generator_of_keys_is_read_only_as_needed(way: Any) -> None:
     server = Server(20)
     taken = itertools.count(1)
     keys = (server.keys[next(taken) % 20] for _ in itertools.repeat(0))
-    results = getattr(READER, way)(server.reading(), keys)
+    results = way(READER, server.reading(), keys)
     for _ in range(3):
         next(results)
     results.close()
     assert next(taken) <= 3 * 20 + AHEAD + 2 * 40
 
 
-def test_each_key_has_its_outcome_in_order() -> None:
+def test_each_key_has_an_outcome_in_the_order_of_keys() -> None:
     server = Server(30, {4: status(500), 6: body(b"null"), 8: body(b'{"odd": 1}'), 9: body(b"{")})
     keys = ["nonsense", *server.keys[:12], server.keys[0].upper()]
-    outcomes = list(READER.read_each(server.reading(), iter(keys)))
-    assert [outcome.key for outcome in outcomes] == [key.lower() for key in keys]
-    codes = {outcome.key: outcome.error_code for outcome in outcomes if isinstance(outcome, Failure)}
+    found = list(outcomes(READER, server.reading(), iter(keys)))
+    assert [outcome.key for outcome in found] == [key.lower() for key in keys]
+    codes = {outcome.key: outcome.error_code for outcome in found if isinstance(outcome, Failure)}
     assert codes == {
         "nonsense": "NOT_FOUND",
         server.keys[4]: "API_ERROR",
         server.keys[6]: "NOT_FOUND",
         server.keys[9]: "INVALID_RECORD",
     }
-    values = {outcome.key: outcome.value for outcome in outcomes if isinstance(outcome, Success)}
+    values = {outcome.key: outcome.value for outcome in found if isinstance(outcome, Success)}
     assert values[server.keys[8]] == {"odd": 1}
     assert server.listing.asked == []
 
 
-def test_a_refused_token_ends_each_after_what_came_before() -> None:
+def test_a_refused_token_is_raised_after_the_outcomes_before_it() -> None:
     server = Server(30, {20: status(401)})
     seen: list[Any] = []
     with pytest.raises(TokenRefused):
-        seen.extend(outcome.key for outcome in READER.read_each(server.reading(), server.keys))
+        seen.extend(outcome.key for outcome in outcomes(READER, server.reading(), server.keys))
     assert seen == server.keys[:20]
 
 
@@ -610,13 +611,13 @@ def test_a_refused_token_ends_each_after_what_came_before() -> None:
         ("null", "NOT_FOUND", "fetch"),
     ],
 )
-def test_what_may_be_wrong_with_a_report(server: Any, kind: str, code: str, stage: str) -> None:
+def test_each_fault_of_a_report_has_its_error_code(server: Any, kind: str, code: str, stage: str) -> None:
     app, url = server(Plant(40), faults=Faults(broken={17: kind}))
     time_ = Time()
     connection = Connection(url, TOKEN, requests_per_minute=None, timeout=5)
     with Client(connection, stopping=time_, clock=time_) as client:
-        reading = Reading("reports", client, Selection(options={"chunk_size": 15}))
-        chunks = list(RESOURCES["reports"].reader.read(reading))
+        where = reading("reports", client, Selection(options={"chunk_size": 15}))
+        chunks = list(RESOURCES["reports"].reader.read(*where))
     [failure] = [failure for chunk in chunks for failure in chunk.failures]
     assert (failure.key, failure.error_code, failure.stage) == (app.plant.uuid(17), code, stage)
     landed = [key for chunk in chunks for key in chunk.landed]

@@ -1,4 +1,4 @@
-"""Keyset paging: whatever numbers, ties, caps and movements there are, every report comes, once."""
+"""Keyset paging reads every report exactly once, whatever the numbers, ties, caps and changes are."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.readers.simulated import Listing, Report, in_order, reports, rows
+from tests.http.fakes import mock
+from tests.readers.simulated import Listing, Report, in_order, reading, reports, rows
 
 from wats_extract import events
+from wats_extract.cursor import NumberCursor
 from wats_extract.errors import KeysetRefused, PagingError, RequestError
 from wats_extract.flow import Cursor, Known, Row, Selection
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers import keyset
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import ReportList
-from wats_extract.readers.reading import Page, Reading, fresh_rows
+from wats_extract.readers.numbered import ReportList
+from wats_extract.readers.reader import Page, fresh_rows
 
 HEADERS = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")
 
@@ -33,7 +35,7 @@ numbers = st.lists(st.integers(0, 60) | st.integers(0, 40_000), max_size=150)
 def pages(
     server: Listing, cursor: Cursor | None = None, *, limit: int | None = None, page_size: int = 10_000
 ) -> Iterator[Page]:
-    """A reading by keyset alone."""
+    """Read by keyset alone, without the fallback."""
     plan = Keyset(HEADERS.route, HEADERS.field, HEADERS.key, page_size)
     with server.client() as client:
         yield from keyset.pages(plan, client, Selection(limit=limit), cursor=cursor, rows=rows, query={})
@@ -46,16 +48,16 @@ def every(found: Iterable[Page]) -> list[Row]:
 def new(
     server: Listing, cursor: Cursor | None, landed: Mapping[str, int | None], **known: Any
 ) -> list[tuple[Row, Cursor]]:
-    """What a reading from a cursor gives that is not known yet."""
+    """The rows that a reading from a cursor returns and that are not loaded yet."""
     with server.client() as client:
         memory = Known(
             landed=lambda keys, versions: {key: landed[key] for key in keys if key in landed}, **known
         )
-        reading = Reading("report_headers", client, Selection(), cursor, memory)
+        where = reading("report_headers", client, Selection(), cursor=cursor, known=memory)
         return [
             (row, page.cursors[place])
-            for page in ReportList(HEADERS).pages(reading, rows, {})
-            for row, place in fresh_rows(reading, page)
+            for page in ReportList(HEADERS).pages(*where, rows, {})
+            for row, place in fresh_rows(*where, page)
         ]
 
 
@@ -79,18 +81,18 @@ def test_every_report_comes_once_and_in_order(time_stamps: list[int], cap: int, 
 
 @pytest.mark.parametrize("size", [10, 11, 25, 99, 100, 101, 1000])
 @pytest.mark.parametrize("around", [0, 1, 9, 10, 15])
-def test_a_tie_of_any_size(size: int, around: int) -> None:
+def test_a_tie_of_any_size_is_read_completely(size: int, around: int) -> None:
     time_stamps = [*range(around), *[500] * size, *range(1000, 1000 + around)]
     server = Listing(reports(time_stamps), cap=10)
     assert in_order(every(pages(server)), server.reports)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 9, 10, 9_999, 10_000, 10_001, 25_000, 1_000_000])
-def test_how_many_requests_it_takes(count: int) -> None:
+def test_the_number_of_requests_is_close_to_the_number_of_pages(count: int) -> None:
     asked: list[int] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
-        """Reports 1 to ``count``: a list of a million would be searched for each page."""
+        """Serve the reports 1 to ``count`` without a list of a million entries."""
         assert request.url.params["$orderby"].startswith("timeStamp asc")
         first = int(request.url.params.get("$filter", "timeStamp gt -1").removeprefix("timeStamp gt ")) + 1
         first = max(first, 1) + int(request.url.params.get("$skip", "0"))
@@ -102,14 +104,14 @@ def test_how_many_requests_it_takes(count: int) -> None:
         return [Row(str(number), number, number) for number in json.loads(body)]
 
     connection = Connection("http://wats.test", requests_per_minute=None)
-    with Client(connection, transport=httpx2.MockTransport(answer)) as client:
+    with Client(connection, transport=mock(answer)) as client:
         found = keyset.pages(HEADERS, client, Selection(), cursor=None, rows=numbers_only, query={})
         assert [row.version for row in every(found)] == list(range(1, count + 1))
     assert len(asked) <= math.ceil(count / 10_000) + 2
 
 
 @pytest.mark.parametrize("limit", [1, 2, 9, 10, 11, 500])
-def test_a_limit_asks_for_less_and_still_goes_on(limit: int) -> None:
+def test_a_limit_makes_pages_smaller_but_loses_nothing(limit: int) -> None:
     server = Listing(reports([7] * 30 + list(range(100, 150))))
     assert in_order(every(pages(server, limit=limit)), server.reports)
     assert {int(query["$top"]) for query in server.asked} == {max(limit, 10)}
@@ -119,7 +121,7 @@ def test_a_limit_asks_for_less_and_still_goes_on(limit: int) -> None:
 
 
 @given(st.sets(st.integers(0, 30_000), max_size=120), caps)
-def test_where_nothing_is_new_two_requests_say_so(time_stamps: set[int], cap: int) -> None:
+def test_if_nothing_is_new_two_requests_are_enough(time_stamps: set[int], cap: int) -> None:
     server = Listing(reports(time_stamps), cap=cap)
     read = new(server, None, {})
     server.asked.clear()
@@ -129,24 +131,24 @@ def test_where_nothing_is_new_two_requests_say_so(time_stamps: set[int], cap: in
 
 
 @given(numbers, caps)
-def test_a_reading_goes_on_from_wherever_the_last_was_killed(time_stamps: list[int], cap: int) -> None:
+def test_a_reading_continues_wherever_the_previous_one_was_killed(time_stamps: list[int], cap: int) -> None:
     server = Listing(reports(time_stamps), cap=cap)
     whole = new(server, None, {})
     for killed_after in range(1, len(whole) + 1, 7):
         landed = versions(row for row, _ in whole[:killed_after])
         cursor = whole[killed_after - 1][1]
-        assert cursor["overlap_from"] < cursor["time_stamp"]
+        assert cursor.overlap_from < cursor.time_stamp
         rest = [row for row, _ in new(server, cursor, landed)]
         assert sorted(row.key for row in rest) == sorted(row.key for row, _ in whole[killed_after:])
 
 
 @pytest.mark.parametrize("apart", [1, 50, 400, 6_000])
 @pytest.mark.parametrize("cap", [10, 100, 10_000])
-def test_the_overlap_is_5000_numbers_but_no_more_rows_than_one_answer_has(apart: int, cap: int) -> None:
+def test_the_overlap_is_5000_numbers_but_no_more_rows_than_one_page(apart: int, cap: int) -> None:
     server = Listing(reports(range(apart, 300 * apart, apart)), cap=cap)
     [*_, page] = pages(server)
     cursor = page.cursors[-1]
-    again = sum(cursor["overlap_from"] < report.time_stamp for report in server.reports)
+    again = sum(cursor.overlap_from < report.time_stamp for report in server.reports)
     assert again == max(1, min(cap, 299, (5_000 + apart - 1) // apart))
 
 
@@ -155,7 +157,7 @@ def test_reports_that_become_visible_late_are_found_by_the_next_reading(
     time_stamps: set[int], cap: int, data: st.DataObject
 ) -> None:
     everything = sorted(reports(time_stamps), key=lambda report: report.time_stamp)
-    reach = everything[-cap:]  # the overlap is 5,000 numbers, but no more rows than the server gives at once
+    reach = everything[-cap:]  # the overlap is 5,000 numbers, but no more rows than one page
     late = data.draw(st.lists(st.sampled_from(reach[:-1] or reach), unique_by=id))
     server = Listing([report for report in everything if report not in late], cap=cap)
     first = new(server, None, {})
@@ -164,7 +166,7 @@ def test_reports_that_become_visible_late_are_found_by_the_next_reading(
     assert {row.key for row, _ in second} == {report.uuid for report in late}
 
 
-def test_what_has_failed_is_left_to_retry_until_it_changes() -> None:
+def test_failed_reports_are_left_to_retry_until_they_change() -> None:
     server = Listing(reports(range(100, 120)))
     first = new(server, None, {})
     failed, landed = first[5][0].key, versions(row for row, _ in first)
@@ -174,7 +176,7 @@ def test_what_has_failed_is_left_to_retry_until_it_changes() -> None:
     assert [row.key for row, _ in new(server, first[-1][1], landed, failed=frozenset([failed]))] == [failed]
 
 
-def test_a_pass_that_skips_nothing_gives_what_has_landed_again() -> None:
+def test_a_full_pass_returns_loaded_reports_again() -> None:
     server = Listing(reports(range(20)))
     landed = versions(row for row, _ in new(server, None, {}))
     assert len(new(server, None, landed, skip=False)) == 20
@@ -185,7 +187,7 @@ def test_a_pass_that_skips_nothing_gives_what_has_landed_again() -> None:
 
 
 @given(numbers.filter(bool), caps, st.data())
-def test_reports_that_move_or_arrive_meanwhile_are_neither_lost_nor_doubled(
+def test_reports_that_change_or_arrive_meanwhile_are_neither_lost_nor_doubled(
     time_stamps: list[int], cap: int, data: st.DataObject
 ) -> None:
     server = Listing(reports(time_stamps), cap=cap)
@@ -198,7 +200,7 @@ def test_reports_that_move_or_arrive_meanwhile_are_neither_lost_nor_doubled(
             report.time_stamp = next(next_number)
         if data.draw(st.booleans()):
             server.reports.append(Report(str(uuid.UUID(int=2**120 + number)), next(next_number)))
-        if data.draw(st.booleans()):  # one becomes visible where the reading has been, or just is
+        if data.draw(st.booleans()):  # a late report becomes visible before or at the current position
             late = Report(str(uuid.UUID(int=2**121 + number)), data.draw(st.sampled_from(time_stamps)))
             server.reports.append(late)
 
@@ -212,7 +214,7 @@ def test_reports_that_move_or_arrive_meanwhile_are_neither_lost_nor_doubled(
     }
 
 
-def test_a_tie_from_which_reports_vanish_is_read_again() -> None:
+def test_a_tie_is_read_again_if_reports_in_it_vanish() -> None:
     server = Listing(reports([5] * 95 + [9]), cap=10)
     staying = sorted(server.reports, key=lambda report: report.uuid)[20:]
 
@@ -226,25 +228,25 @@ def test_a_tie_from_which_reports_vanish_is_read_again() -> None:
     assert len({row.key for row in read}) == len(read)
 
 
-# ── servers that do otherwise ───────────────────────────────────────────────────────────────────
+# ── servers that misbehave ──────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("count", [2, 11, 60])
-def test_a_server_that_does_not_compare_is_noticed(count: int) -> None:
+def test_a_server_that_ignores_the_comparison_is_detected(count: int) -> None:
     server = Listing(reports(range(count)), cap=10, ignores=frozenset(["gt"]))
     with pytest.raises(PagingError, match="ignores 'timeStamp gt"):
         every(pages(server))
     assert len(server.asked) == 2
 
 
-def test_a_server_that_does_not_skip_is_noticed() -> None:
+def test_a_server_that_ignores_skip_is_detected() -> None:
     server = Listing(reports([4] * 60), cap=10, ignores=frozenset(["$skip"]))
     with pytest.raises(PagingError, match="ignores \\$skip"):
         every(pages(server))
     assert len(server.asked) < 30
 
 
-def test_a_server_that_orders_only_at_first_is_noticed() -> None:
+def test_a_server_that_stops_sorting_is_detected() -> None:
     server = Listing(sorted(reports(range(10)), key=lambda report: report.time_stamp), cap=10)
     server.reports += reports([21, 20])
     server.ignores = frozenset(["$orderby"])
@@ -264,27 +266,27 @@ def test_a_server_that_orders_only_at_first_is_noticed() -> None:
     ],
     ids=["ignores $orderby", "refuses gt", "refuses gt, few", "refuses the order", "refuses gt, none"],
 )
-@pytest.mark.parametrize("cursor", [None, {"time_stamp": 20, "overlap_from": 10}])
-def test_where_the_keyset_is_refused_windows_give_everything_once(
+@pytest.mark.parametrize("cursor", [None, NumberCursor(20, 10)])
+def test_if_the_keyset_is_refused_time_windows_read_everything_once(
     server: Listing, cursor: Cursor | None
 ) -> None:
     server.asked.clear()
     notes: list[events.Event] = []
     with server.client() as client:
-        reading = Reading("report_headers", client, Selection(), cursor, listen=notes.append)
-        read = every(ReportList(HEADERS).pages(reading, rows, {}))
+        where = reading("report_headers", client, Selection(), cursor=cursor, listen=notes.append)
+        read = every(ReportList(HEADERS).pages(*where, rows, {}))
     assert sorted(row.key for row in read) == sorted(report.uuid for report in server.reports)
     asked_for_a_number = bool(server.reports or cursor or server.refuses == "timeStamp")
     assert len(notes) == asked_for_a_number
     assert all("start" in query["$orderby"] for query in server.asked[2:])
 
 
-def test_a_filter_that_the_server_refuses_is_no_endless_fallback() -> None:
+def test_a_filter_that_the_server_refuses_is_an_error_and_not_an_endless_fallback() -> None:
     server = Listing(reports(range(5)), refuses="colour")
     with server.client() as client:
-        reading = Reading("report_headers", client, Selection(filter="colour eq 'red'"))
+        where = reading("report_headers", client, Selection(filter="colour eq 'red'"))
         with pytest.raises(RequestError, match="HTTP 400: The query specified") as told:
-            every(ReportList(HEADERS).pages(reading, rows, {}))
+            every(ReportList(HEADERS).pages(*where, rows, {}))
     assert not isinstance(told.value, KeysetRefused)
     assert told.value.exit_code == 2
     assert "filter" in told.value.hint
@@ -297,7 +299,7 @@ odd = st.sampled_from(["no uuid", "no number", "neither", "number as text"])
 
 
 @given(st.lists(st.integers(0, 300), max_size=80), st.dictionaries(st.integers(0, 79), odd), caps)
-def test_records_without_key_or_number_disturb_no_other(
+def test_records_without_key_or_number_affect_no_other_record(
     time_stamps: list[int], oddities: dict[int, str], cap: int
 ) -> None:
     server = Listing(reports(time_stamps), cap=cap)
@@ -324,7 +326,7 @@ _SERVED: Mapping[str, Any] = {
 }
 
 
-def test_a_server_whose_records_have_no_numbers_at_all_is_read_to_its_end() -> None:
+def test_records_that_all_lack_numbers_are_read_to_the_end() -> None:
     server = Listing(reports(range(35)), cap=10)
     for report in server.reports:
         report.served = {"uuid": report.uuid}
@@ -332,18 +334,18 @@ def test_a_server_whose_records_have_no_numbers_at_all_is_read_to_its_end() -> N
     assert sorted(row.key for row in given_rows) == sorted(report.uuid for report in server.reports)
 
 
-# ── looking up ──────────────────────────────────────────────────────────────────────────────────
+# ── look-ups ────────────────────────────────────────────────────────────────────────────────────
 
 
 def look_up(server: Listing, keys: Sequence[str]) -> dict[str, Row]:
     with server.client() as client:
-        reading = Reading("report_headers", client, Selection())
-        return ReportList(HEADERS).look_up(reading, list(keys), rows, {})
+        where = reading("report_headers", client, Selection())
+        return ReportList(HEADERS).look_up(*where, list(keys), rows, {})
 
 
 @pytest.mark.parametrize("cap", [10, 13, 10_000])
 @pytest.mark.parametrize("known", [0, 1, 40])
-def test_keys_are_looked_up_in_spite_of_a_silent_cap(cap: int, known: int) -> None:
+def test_keys_are_looked_up_despite_a_silent_cap(cap: int, known: int) -> None:
     server = Listing(reports(range(60)), cap=cap)
     there = [report.uuid for report in server.reports[:known]]
     absent = [str(uuid.UUID(int=2**100 + number)) for number in range(40 - known)]
@@ -352,7 +354,7 @@ def test_keys_are_looked_up_in_spite_of_a_silent_cap(cap: int, known: int) -> No
     assert all(len(str(query)) < 2000 for query in server.asked)
 
 
-def test_a_server_that_ignores_the_keys_is_not_asked_for_ever() -> None:
+def test_a_server_that_ignores_the_keys_is_not_asked_endlessly() -> None:
     server = Listing(reports(range(100)), ignores=frozenset(["in", "eq"]))
     wanted = [server.reports[0].uuid, str(uuid.UUID(int=2**100))]
     assert set(look_up(server, wanted)) <= {wanted[0]}

@@ -1,4 +1,4 @@
-"""Pages that are the data: against the embedded server, and where a page holds what does not fit."""
+"""Lists whose pages are the data itself, including records that do not fit their tables."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import httpx2
 import pytest
 from tests.conftest import TOKEN
-from tests.readers.simulated import Listing, Time, reports
+from tests.http.fakes import mock
+from tests.readers.simulated import Listing, Time, outcomes, read_keys, reading, reports
 
 from wats_extract.errors import RequestBudgetSpent, TokenRefused, TooManyFailures
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
-from wats_extract.flow import Chunk, Failure, Known, Selection, Success
+from wats_extract.flow import Chunk, Failure, Known, Selection, Success, Window
 from wats_extract.http.client import Client, Connection
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import ReportList
+from wats_extract.readers.numbered import ReportList
 from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred import header_tables
 from wats_extract.shred.flat import FlatShredder
@@ -40,7 +40,7 @@ clients: list[Client] = []
 
 
 @pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
+def no_thread_is_left() -> Iterator[None]:
     yield
     while clients:
         clients.pop().close()
@@ -50,17 +50,17 @@ def no_thread_stays() -> Iterator[None]:
         time.sleep(0.01)
 
 
-def of(server: Listing, **options: Any) -> Reading:
+def of(server: Listing, **options: Any) -> tuple[Source, Window]:
     clients.append(client := server.client())
     selection = Selection(limit=options.pop("limit", None), options=options.pop("options", {}))
-    return Reading("report_headers", client, selection, check=client.check, **options)
+    return reading("report_headers", client, selection, check=client.check, **options)
 
 
-def at(url: str, **options: Any) -> Reading:
+def at(url: str, **options: Any) -> tuple[Source, Window]:
     time_ = Time()
     connection = Connection(url, TOKEN, requests_per_minute=None, timeout=5)
     clients.append(client := Client(connection, stopping=time_, clock=time_))
-    return Reading("report_headers", client, Selection(), **options)
+    return reading("report_headers", client, Selection(), **options)
 
 
 def landed(chunks: list[Chunk]) -> dict[str, int | None]:
@@ -77,9 +77,9 @@ def check_rows(chunks: list[Chunk]) -> None:
     "quirks", [{}, {"page_cap": 10}, {"refuse_keyset": True}, {"pascal_case": True}], ids=str
 )
 @pytest.mark.parametrize("ties", [1, 7])
-def test_the_embedded_server_is_read_whole(server: Any, quirks: dict[str, Any], ties: int) -> None:
+def test_the_embedded_server_is_read_completely(server: Any, quirks: dict[str, Any], ties: int) -> None:
     app, url = server(Plant(130, ties=ties), **quirks)
-    chunks = list(HEADERS.reader.read(at(url)))
+    chunks = list(HEADERS.reader.read(*at(url)))
     check_rows(chunks)
     assert Counter(key for chunk in chunks for key in chunk.landed) == dict.fromkeys(app.plant.uuids(), 1)
     assert landed(chunks) == {row["uuid"]: row["timeStamp"] for row in app.plant.headers()}
@@ -88,46 +88,46 @@ def test_the_embedded_server_is_read_whole(server: Any, quirks: dict[str, Any], 
     if "refuse_keyset" not in quirks:
         known = landed(chunks)
         memory = Known(landed=lambda keys, versions: {key: known[key] for key in keys if key in known})
-        more = list(HEADERS.reader.read(at(url, cursor=chunks[-1].cursor, known=memory)))
+        more = list(HEADERS.reader.read(*at(url, cursor=chunks[-1].cursor, known=memory)))
         assert set(landed(more)) == {app.plant.uuid(3), *app.plant.uuids()[-5:]}
 
 
-def test_every_fault_is_survived(server: Any) -> None:
+def test_faults_of_the_server_lose_nothing(server: Any) -> None:
     kinds = ("429", "500", "503", "html", "empty", "truncated", "short", "drop")
     app, url = server(Plant(100), page_cap=10, faults=Faults(rate=0.4, kinds=kinds, seed=2))
-    assert list(landed(list(HEADERS.reader.read(at(url))))) == app.plant.uuids()
+    assert list(landed(list(HEADERS.reader.read(*at(url))))) == app.plant.uuids()
 
 
 @pytest.mark.parametrize("count", [0, 1, 19, 20, 21, 100])
-def test_a_chunk_a_page_with_labels_that_differ_and_repeat(count: int) -> None:
-    chunks = list(SMALL.read(of(Listing(reports(range(count))))))
+def test_there_is_one_chunk_per_page_with_unique_and_reproducible_labels(count: int) -> None:
+    chunks = list(SMALL.read(*of(Listing(reports(range(count))))))
     check_rows(chunks)
     assert len(landed(chunks)) == count
     assert len(chunks) == max(math.ceil((count - 1) / 19), count > 0)
     labels = [chunk.label for chunk in chunks]
     assert len(set(labels)) == len(labels)
-    assert [chunk.label for chunk in SMALL.read(of(Listing(reports(range(count)))))] == labels
+    assert [chunk.label for chunk in SMALL.read(*of(Listing(reports(range(count)))))] == labels
     assert all(set(label) <= set("0123456789abcdef-") for label in labels)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 5, 19, 20, 21, 33, 99])
-def test_a_limit_is_met_exactly_and_the_next_reading_goes_on(limit: int) -> None:
+def test_a_limit_is_exact_and_the_next_reading_continues(limit: int) -> None:
     server = Listing(reports(range(1, 61)))
     order = sorted(server.reports, key=lambda report: report.time_stamp)
     known: dict[str, int | None] = {}
     cursor = None
     memory = Known(landed=lambda keys, versions: {key: known[key] for key in keys if key in known})
     for _ in range(math.ceil(60 / limit) if limit else 1):
-        chunks = list(SMALL.read(of(server, limit=limit, cursor=cursor, known=memory)))
+        chunks = list(SMALL.read(*of(server, limit=limit, cursor=cursor, known=memory)))
         known |= landed(chunks)
         cursor = chunks[-1].cursor if chunks else None
         assert list(known) == [report.uuid for report in order[: len(known)]]
         assert sum(len(chunk.landed) for chunk in chunks) <= limit
     assert len(known) == (60 if limit else 0)
-    assert (cursor is None) is (limit == 0)  # which would move over what was not read
+    assert (cursor is None) is (limit == 0)  # a cursor would move past rows that were not read
 
 
-def test_records_that_do_not_fit_are_failures_of_their_page() -> None:
+def test_records_that_do_not_fit_are_failures_in_their_chunk() -> None:
     server = Listing(reports(range(30)))
     odd = {
         3: {"uuid": server.reports[3].uuid, "timeStamp": server.reports[3].time_stamp, "run": {"x": TOKEN}},
@@ -136,8 +136,8 @@ def test_records_that_do_not_fit_are_failures_of_their_page() -> None:
     for place, served in odd.items():
         server.reports[place].served = served
     judged: list[bool] = []
-    reading = of(server, judge=lambda ok, times=1: judged.extend([ok] * times))
-    chunks = list(SMALL.read(reading))
+    where = of(server, judge=lambda failure, times=1: judged.extend([failure is None] * times))
+    chunks = list(SMALL.read(*where))
     check_rows(chunks)
     proper = {report.uuid for place, report in enumerate(server.reports) if place not in odd}
     assert set(landed(chunks)) == proper
@@ -149,52 +149,52 @@ def test_records_that_do_not_fit_are_failures_of_their_page() -> None:
     assert Counter(judged) == {True: 28, False: 2}
 
 
-def test_a_record_that_only_the_tables_refuse_is_set_apart() -> None:
+def test_a_record_that_does_not_fit_the_tables_does_not_affect_its_page() -> None:
     server = Listing(reports(range(30)))
     server.reports[3].served = {
         "uuid": server.reports[3].uuid,
         "timeStamp": server.reports[3].time_stamp,
         "start": "dG9rZW4= is no date",
     }
-    chunks = list(SMALL.read(of(server)))
+    chunks = list(SMALL.read(*of(server)))
     check_rows(chunks)
     assert len(landed(chunks)) == 29
     [failure] = [failure for chunk in chunks for failure in chunk.failures]
     assert failure.key == server.reports[3].uuid
-    assert "dG9rZW4=" not in repr(failure)  # which happens to be the token
+    assert "dG9rZW4=" not in repr(failure)  # happens to be the token
 
 
-def test_too_many_failures_stop_after_their_page() -> None:
+def test_too_many_failures_stop_the_reading_after_their_page() -> None:
     server = Listing(reports(range(60)))
     for report in server.reports:
         if report.time_stamp == 25:
             report.served = {"timeStamp": 25}
 
-    def judge(ok: bool, times: int = 1) -> None:
-        if not ok:
+    def judge(failure: Failure | None, times: int = 1) -> None:
+        if failure is not None:
             raise TooManyFailures("too many")
 
     chunks: list[Chunk] = []
     with pytest.raises(TooManyFailures):
-        chunks.extend(SMALL.read(of(server, judge=judge)))
+        chunks.extend(SMALL.read(*of(server, judge=judge)))
     assert len(landed(chunks)) == 20 + 19 - 1
     assert chunks[-1].cursor is not None
-    assert chunks[-1].cursor["time_stamp"] == 38
+    assert chunks[-1].cursor.time_stamp == 38
 
 
-def test_a_refusal_comes_after_the_pages_before_it() -> None:
+def test_an_error_is_raised_after_the_pages_before_it() -> None:
     server = Listing(reports(range(60)))
     client = Client(
         Connection("http://wats.test", max_requests=2, requests_per_minute=None),
-        transport=httpx2.MockTransport(server),
+        transport=mock(server),
     )
     chunks: list[Chunk] = []
     with pytest.raises(RequestBudgetSpent):
-        chunks.extend(SMALL.read(Reading("report_headers", client, Selection())))
+        chunks.extend(SMALL.read(*reading("report_headers", client, Selection())))
     assert len(landed(chunks)) == 39
 
 
-# ── keys that are asked for ─────────────────────────────────────────────────────────────────────
+# ── keys ────────────────────────────────────────────────────────────────────────────────────────
 
 NOBODY = str(UUID(int=1))
 
@@ -204,7 +204,7 @@ def test_keys_are_looked_up_forty_at_a_time() -> None:
     wanted = [report.uuid for report in server.reports[:90]]
     wanted[50], wanted[60] = NOBODY, "no uuid"
     wanted[70] = wanted[70].upper()
-    chunks = list(SMALL.read_keys(of(server), iter(wanted)))
+    chunks = list(read_keys(SMALL, of(server), iter(wanted)))
     check_rows(chunks)
     assert [len(chunk.landed) + len(chunk.failures) for chunk in chunks] == [40, 40, 10]
     absent = (50, 60)
@@ -214,62 +214,62 @@ def test_keys_are_looked_up_forty_at_a_time() -> None:
     assert not any("no uuid" in str(query) for query in server.asked)
 
 
-def test_chunks_without_any_row_have_labels_of_their_own() -> None:
+def test_chunks_without_rows_have_unique_labels() -> None:
     absent = [str(UUID(int=number)) for number in range(120)]
-    chunks = list(SMALL.read_keys(of(Listing([])), absent))
+    chunks = list(read_keys(SMALL, of(Listing([])), absent))
     assert len({chunk.label for chunk in chunks}) == 3
 
 
-def test_each_key_has_its_outcome_in_order() -> None:
+def test_each_key_has_an_outcome_in_the_order_of_keys() -> None:
     server = Listing(reports(range(50)))
     server.reports[4].served = {"uuid": server.reports[4].uuid, "timeStamp": 4, "run": {}}
     keys = [report.uuid for report in server.reports]
     keys = ["?", *keys, NOBODY.upper(), keys[3].upper(), keys[3]]
-    outcomes = list(SMALL.read_each(of(server), keys))
-    assert [outcome.key for outcome in outcomes] == [key.lower() for key in keys]
-    codes = [outcome.error_code for outcome in outcomes if isinstance(outcome, Failure)]
+    found = list(outcomes(SMALL, of(server), keys))
+    assert [outcome.key for outcome in found] == [key.lower() for key in keys]
+    codes = [outcome.error_code for outcome in found if isinstance(outcome, Failure)]
     assert codes == ["NOT_FOUND", "INVALID_RECORD", "NOT_FOUND"]
-    values = {outcome.key: outcome.value for outcome in outcomes if isinstance(outcome, Success)}
+    values = {outcome.key: outcome.value for outcome in found if isinstance(outcome, Success)}
     assert values[keys[2]]["uuid"] == keys[2]
 
 
-def test_one_group_without_an_answer_is_failures_and_the_next_group_lands() -> None:
+def test_a_look_up_that_fails_affects_only_its_own_keys() -> None:
     server = Listing(reports(range(80)))
     keys = [report.uuid for report in server.reports]
     server.refuses = keys[10]
-    outcomes = list(SMALL.read_each(of(server), ["bad key", *keys]))
-    codes = [outcome.error_code if isinstance(outcome, Failure) else "" for outcome in outcomes]
+    found = list(outcomes(SMALL, of(server), ["bad key", *keys]))
+    codes = [outcome.error_code if isinstance(outcome, Failure) else "" for outcome in found]
     assert codes == ["NOT_FOUND", *["API_ERROR"] * 39, *[""] * 41]
-    chunks = list(SMALL.read_keys(of(server), keys))
+    chunks = list(read_keys(SMALL, of(server), keys))
     assert [len(chunk.landed) for chunk in chunks] == [0, 40]
     assert [len(chunk.failures) for chunk in chunks] == [40, 0]
 
 
-@pytest.mark.parametrize("way", ["read_keys", "read_each"])
-def test_an_endless_generator_of_keys_is_taken_as_needed(way: str) -> None:
+@pytest.mark.parametrize("way", [read_keys, outcomes])
+def test_an_endless_generator_of_keys_is_read_only_as_needed(way: Any) -> None:
     server = Listing(reports(range(20)))
     taken = itertools.count(1)
     keys = (server.reports[next(taken) % 20].uuid for _ in itertools.repeat(0))
-    results = getattr(SMALL, way)(of(server), keys)
+    results = way(SMALL, of(server), keys)
     next(results)
     results.close()
     assert next(taken) <= 12 * 40
 
 
-def test_a_refused_token_ends_it(server: Any) -> None:
+def test_a_refused_token_stops_the_reading(server: Any) -> None:
     _, url = server()
     clients.append(client := Client(Connection(url, "wrong")))
-    reading = Reading("report_headers", client, Selection())
+    where = reading("report_headers", client, Selection())
     for results in (
-        SMALL.read(reading),
-        SMALL.read_keys(reading, [NOBODY]),
-        SMALL.read_each(reading, [NOBODY]),
+        SMALL.read(*where),
+        read_keys(SMALL, where, [NOBODY]),
+        outcomes(SMALL, where, [NOBODY]),
     ):
         with pytest.raises(TokenRefused):
             next(results)
 
 
-def test_threads_end_when_nobody_reads_on() -> None:
-    chunks = SMALL.read(of(Listing(reports(range(300)))))
+def test_threads_end_when_the_reading_is_abandoned() -> None:
+    chunks = SMALL.read(*of(Listing(reports(range(300)))))
     next(chunks)
     chunks.close()

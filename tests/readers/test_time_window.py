@@ -1,4 +1,4 @@
-"""Windows on time: whatever the distribution and the cap, all rows come once, and what is cut is named."""
+"""Time windows read all rows once, whatever their distribution and the cap; cut windows are reported."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.readers.simulated import Time
+from tests.http.fakes import mock
+from tests.readers.simulated import Time, reading
 
+from wats_extract.cursor import StartCursor
 from wats_extract.flow import Cursor, Row, Selection
 from wats_extract.http.client import Client, Connection
-from wats_extract.readers.reading import Page, Reading, RowsOf
+from wats_extract.readers.reader import Page, RowsOf
 from wats_extract.readers.time_window import AHEAD, BEFORE_WATS, TimeWindows
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,12 +36,12 @@ class Server:
     """A route that takes a WATS filter, as an HTTP transport sees it.
 
     Attributes:
-        seconds: When each row was, in seconds after the beginning; its place is its key.
-        cap: The most rows of an answer, whatever is asked for.
-        closed: Whether ``dateTo`` is part of what is asked for.
-        gives: Which rows a cut answer holds: the "newest", the "oldest", or "any".
-        meanwhile: Called before each answer, with the instant from which on the question is.
-        asked: The questions so far.
+        seconds: The time of each row, in seconds after the beginning. The index is the row's key.
+        cap: The largest number of rows per response, whatever is requested.
+        closed: Whether ``dateTo`` is inclusive.
+        gives: The rows in a cut response: the "newest", the "oldest", or "any".
+        meanwhile: Called before each response, with the beginning of the requested window.
+        asked: The request bodies so far.
     """
 
     seconds: list[float]
@@ -69,7 +71,7 @@ class Server:
 
 @dataclass
 class Record:
-    """A row, and when it was as WATS writes it."""
+    """A row with its time, as WATS writes it."""
 
     startUtc: str | None  # noqa: N815
 
@@ -82,12 +84,12 @@ def rows(body: bytes) -> list[Row]:
 
 
 def timeless(body: bytes) -> list[Row]:
-    """Rows that do not say when they were."""
+    """Rows without a time."""
     return [Row(row.key, None, Record(None)) for row in rows(body)]
 
 
 def misleading(body: bytes) -> list[Row]:
-    """Rows that say a moment that is not theirs."""
+    """Rows with a wrong time."""
     moments = [row.record.startUtc for row in rows(body)]
     return [Row(row.key, None, Record(moments[len(moments) // 2])) for row in rows(body)]
 
@@ -106,10 +108,10 @@ def pages(
 ) -> Iterator[Page]:
     time = Time()
     connection = Connection("http://wats.test", requests_per_minute=None)
-    transport = httpx2.MockTransport(server)
+    transport = mock(server)
     with Client(connection, transport=transport, stopping=time, clock=time) as client:
-        reading = Reading("uut_reports", client, Selection(**selection), cursor=cursor)
-        yield from TimeWindows("App/UutReport", cap=cap, now=lambda: now).pages(reading, read, {})
+        where = reading("uut_reports", client, Selection(**selection), cursor=cursor)
+        yield from TimeWindows("App/UutReport", cap=cap, now=lambda: now).pages(*where, read, {})
 
 
 def keys(found: list[Page]) -> list[int]:
@@ -117,19 +119,19 @@ def keys(found: list[Page]) -> list[int]:
 
 
 def check_windows(found: list[Page], begin: datetime, end: datetime) -> None:
-    """The windows lie side by side from beginning to end, and the cursor goes forward over them."""
-    windows = [page.window for page in found]
+    """The windows are adjacent from beginning to end, and the cursor moves forward."""
+    windows = [page.coverage for page in found]
     edges = [(datetime.fromisoformat(w.begin), datetime.fromisoformat(w.end)) for w in windows if w]
     assert len(edges) == len(found)
     assert edges[0][0] == begin
     assert edges[-1][1] == end
     assert all(before[1] == after[0] for before, after in pairwise(edges))
-    places = [datetime.fromisoformat((page.end or {})["start"]) for page in found]
+    places = [datetime.fromisoformat(page.end.start) for page in found]
     assert places == sorted(places)
 
 
 def instants() -> st.SearchStrategy[list[float]]:
-    """Any distribution: bursts, equal instants, empty months, fractions of a second."""
+    """Any distribution: bursts, equal times, empty months, fractions of a second."""
     day = 86_400
     spread = st.lists(st.floats(0, 90 * day), max_size=60)
     burst = st.builds(
@@ -145,7 +147,7 @@ moments = st.none() | st.integers(0, 100 * 86_400 * 10).map(lambda tenth: BEGINN
 
 
 @given(instants(), st.integers(2, 40), moments, moments, st.booleans(), GIVING, SPEAKING)
-def test_every_row_comes_once_and_what_is_cut_is_named(
+def test_every_row_comes_once_and_cut_windows_are_reported(
     seconds: list[float],
     cap: int,
     since: datetime | None,
@@ -169,15 +171,15 @@ def test_every_row_comes_once_and_what_is_cut_is_named(
         return {key for key, second in enumerate(seconds) if low <= second < high}
 
     for page in found:
-        assert page.window is not None
-        first, last = (datetime.fromisoformat(text) for text in (page.window.begin, page.window.end))
-        assert bool(page.saturated) is not page.window.complete
+        assert page.coverage is not None
+        first, last = (datetime.fromisoformat(text) for text in (page.coverage.begin, page.coverage.end))
+        assert bool(page.saturated) is not page.coverage.complete
         if page.saturated:
             assert last - first <= SECOND
             assert (
                 len(within(first, last)) + closed * seconds.count((last - BEGINNING).total_seconds()) >= cap
             )
-            assert page.window.key in page.saturated
+            assert page.coverage.key in page.saturated
         else:
             assert within(first, last) <= given_.keys()
     most = math.log2((end - begin) / SECOND + 2)
@@ -185,10 +187,10 @@ def test_every_row_comes_once_and_what_is_cut_is_named(
 
 
 @given(instants(), st.integers(10, 40), GIVING)
-def test_a_server_that_caps_lower_than_it_is_asked_loses_nothing(
+def test_a_server_with_a_lower_cap_than_requested_loses_nothing(
     seconds: list[float], cap: int, gives: str
 ) -> None:
-    # No more in one second than a cap: of more, an answer that is always the same tells nothing.
+    # Fewer rows per second than the cap: otherwise a cut response is not distinguishable from a whole one.
     kept = [second for place, second in enumerate(seconds) if seconds[:place].count(second) < cap - 1]
     dense = Counter(int(second) for second in kept)
     kept = [second for second in kept if dense[int(second)] < cap]
@@ -199,24 +201,24 @@ def test_a_server_that_caps_lower_than_it_is_asked_loses_nothing(
     assert all(page.cap >= len(page.rows) for page in found)
 
 
-def test_a_lower_cap_that_a_second_exceeds_is_named() -> None:
+def test_a_second_with_more_rows_than_a_lower_cap_is_reported() -> None:
     server = Server([float(second) for second in range(200)] + [1000.0] * 30, cap=12)
     found = list(pages(server, 10_000, since=BEGINNING))
     (cut,) = [page for page in found if page.saturated]
-    assert cut.window is not None
-    assert cut.window.key == "2026-01-01T00:16:40Z/2026-01-01T00:16:41Z"
-    assert len(cut.rows) == cut.window.rows == cut.cap == 12
+    assert cut.coverage is not None
+    assert cut.coverage.key == "2026-01-01T00:16:40Z/2026-01-01T00:16:41Z"
+    assert len(cut.rows) == cut.coverage.rows == cut.cap == 12
     assert set(range(200)) < set(keys(found))
 
 
-def test_many_rows_at_one_instant_are_no_cap() -> None:
+def test_many_rows_at_one_instant_are_not_mistaken_for_a_cap() -> None:
     found = list(pages(Server([5.0] * 50), 10_000, since=BEGINNING))
     assert len(keys(found)) == 50
     assert not any(page.saturated for page in found)
 
 
 @given(instants(), st.integers(2, 40), st.lists(st.floats(0, 80 * 86_400), min_size=1, max_size=40))
-def test_rows_that_arrive_in_windows_not_yet_read_come_once(
+def test_rows_that_arrive_in_later_windows_come_once(
     seconds: list[float], cap: int, later: list[float]
 ) -> None:
     server = Server(list(seconds))
@@ -234,36 +236,36 @@ def test_rows_that_arrive_in_windows_not_yet_read_come_once(
         assert sorted(keys(found)) == list(range(len(server.seconds)))
 
 
-def test_the_next_reading_looks_back_and_its_cursor_never_goes_back() -> None:
+def test_the_next_reading_looks_back_but_its_cursor_does_not_move_back() -> None:
     server = Server([3600.0 * hour for hour in range(24 * 60)])
     first = list(pages(server, 100, now=BEGINNING + timedelta(days=50)))
     cursor = first[-1].end
-    assert cursor == {"start": "2026-02-20T00:00:00Z"}
+    assert cursor == StartCursor("2026-02-20T00:00:00Z")
     server.seconds.append((timedelta(days=44)).total_seconds() + 1)  # late
     server.asked.clear()
     found = list(pages(server, 100, cursor, now=BEGINNING + timedelta(days=60)))
     assert len(server.seconds) - 1 in keys(found)
     assert min(key for key in keys(found)) == 24 * 43
     check_windows(found, BEGINNING + timedelta(days=43), BEGINNING + timedelta(days=61))
-    assert all((page.end or {})["start"] >= cursor["start"] for page in found)
+    assert all(page.end.start >= cursor.start for page in found)
 
 
-def test_a_row_that_is_cut_keeps_the_cursor_until_a_whole_window() -> None:
+def test_the_cursor_stays_at_a_cut_window_until_a_whole_one() -> None:
     found = list(pages(Server([10.0] * 5 + [20.5]), 3, since=BEGINNING))
-    places = [(bool(page.saturated), (page.end or {})["start"]) for page in found]
+    places = [(bool(page.saturated), page.end.start) for page in found]
     cut = next(place for place, (is_cut, _) in enumerate(places) if is_cut)
     assert places[cut][1] <= "2026-01-01T00:00:10Z"
     assert places[-1][1] == "2026-04-01T00:00:00Z"
 
 
-def test_where_there_is_little_one_request_gives_it() -> None:
+def test_a_few_rows_cost_one_request() -> None:
     server = Server([1.0, 2.0, 3.0])
     assert sorted(keys(list(pages(server, 1000)))) == [0, 1, 2]
     assert len(server.asked) == 1
 
 
 def regular(kind: str, day: int, dice: random.Random) -> tuple[float, int, int]:
-    """A day of a plant: how busy, from which hour to which. Days differ by a fifth, as they do."""
+    """One day of a plant: how busy it is, and from which to which hour. Days vary by a fifth."""
     busy = dice.uniform(0.8, 1.2)
     working = day % 7 < 5
     match kind:
@@ -282,7 +284,7 @@ def regular(kind: str, day: int, dice: random.Random) -> tuple[float, int, int]:
 
 
 def plant(kind: str, *, days: int, per_day: int, seed: int = 7) -> list[float]:
-    """When a plant's reports were, in seconds after the beginning."""
+    """The times of a plant's reports, in seconds after the beginning."""
     dice, found = random.Random(seed), list[float]()
     for day in range(days):
         busy, first, last = regular(kind, day, dice)
@@ -291,11 +293,11 @@ def plant(kind: str, *, days: int, per_day: int, seed: int = 7) -> list[float]:
 
 
 SIZES = [(600, 45), (60, 450)]
-"""Days, and reports a day: windows of a week, and of hours; some ninety answers of 300."""
+"""Days, and reports per day: windows of a week, and of hours. Both take some ninety responses of 300 rows."""
 
 
-def times_the_fewest(seconds: list[float], cap: int, since: datetime | None) -> float:
-    """The requests of a back-fill, in those of one that knows when rows were and fills its answers."""
+def requests_per_ideal_request(seconds: list[float], cap: int, since: datetime | None) -> float:
+    """The requests of a backfill, relative to an ideal one that knows all times and fills every response."""
     server = Sorted(seconds)
     now = BEGINNING + timedelta(seconds=seconds[-1])
     found = list(pages(server, cap, now=now, since=since))
@@ -306,7 +308,7 @@ def times_the_fewest(seconds: list[float], cap: int, since: datetime | None) -> 
 
 
 FOR_THE_FIRST = 12
-"""What it costs to find the first rows since 1990."""
+"""The number of requests to find the first rows since 1990."""
 
 
 @pytest.mark.parametrize("since", [None, BEGINNING], ids=["from the first report", "since"])
@@ -321,27 +323,28 @@ FOR_THE_FIRST = 12
         ("campaigns", 2.2, 2.6),
     ],
 )
-def test_a_back_fill_costs_few_requests(kind: str, usual: float, most: float, since: datetime | None) -> None:
+def test_a_backfill_takes_few_requests(kind: str, usual: float, most: float, since: datetime | None) -> None:
     sizes = [size for size in SIZES if size[0] >= 300 or kind != "closed in July"]
     factors = [
-        times_the_fewest(plant(kind, days=days, per_day=per_day), 300, since) for days, per_day in sizes
+        requests_per_ideal_request(plant(kind, days=days, per_day=per_day), 300, since)
+        for days, per_day in sizes
     ]
     print(kind, "since" if since else "all", *(f"{factor:.2f}" for factor in factors))
     assert max(factors) <= most
     assert sum(factors) / len(factors) <= usual
 
 
-def test_a_plant_that_keeps_time_costs_hardly_more_than_the_fewest() -> None:
-    assert times_the_fewest([40.0 * place for place in range(20_000)], 200, BEGINNING) <= 1.2
+def test_a_perfectly_regular_plant_takes_almost_the_ideal_number_of_requests() -> None:
+    assert requests_per_ideal_request([40.0 * place for place in range(20_000)], 200, BEGINNING) <= 1.2
 
 
-def test_decades_without_a_report_cost_few_requests() -> None:
+def test_decades_without_reports_take_few_requests() -> None:
     server = Sorted(plant("steady", days=5, per_day=30))
     assert len(keys(list(pages(server, 100, now=NOW)))) == len(server.seconds)
     assert len(server.asked) <= 12
 
 
-def test_a_server_whose_cut_answers_hold_any_rows_costs_more_and_misses_none() -> None:
+def test_arbitrary_rows_in_cut_responses_take_more_requests_but_lose_none() -> None:
     seconds = plant("two shifts", days=60, per_day=100)
     server = Server(seconds, gives="any")
     found = list(pages(server, 100, since=BEGINNING))
@@ -350,7 +353,7 @@ def test_a_server_whose_cut_answers_hold_any_rows_costs_more_and_misses_none() -
 
 
 class Sorted(Server):
-    """The same for many rows, which are in order."""
+    """A server for many rows, which must be sorted."""
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         question = json.loads(request.content)

@@ -218,7 +218,7 @@ def test_measurements_equal_those_of_the_documents_despite_the_servers_cap(
     assert (report.status, report.failures) == ("succeeded", 0), report.message
     assert landed(extraction) == (held := measured(app, (RAIL, OTHER_RAIL)))
     assert sum(map(len, held.values())) > 3 * 50
-    assert all(row["complete"] for row in extraction.coverage())
+    assert all(window["complete"] for window in extraction.table("_wats_coverage"))
     app.plant.grow(120)
     assert extraction.run(filter=QUESTION).status == "succeeded"
     assert landed(extraction) == measured(app, (RAIL, OTHER_RAIL))
@@ -288,13 +288,13 @@ def test_histories_fail_item_by_item(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("filter", "message"),
     [
-        ("partNumber eq 'A'", "no OData text"),
+        ("partNumber eq 'A'", "not OData text"),
         ({"part_nmber": "A"}, "did you mean 'part_number'"),
-        ({"part_number": []}, "leave the name out"),
+        ({"part_number": []}, "empty list"),
         ({"part_number": True}, "not True"),
         ({"part_number": "A;B"}, "write several values as a list"),
         ({"part_number": "  "}, "is empty"),
-        ({"run": "first"}, "should be a whole number"),
+        ({"run": "first"}, "takes a whole number"),
     ],
 )
 def test_invalid_filters_are_refused(filter: Any, message: str) -> None:  # noqa: A002

@@ -230,7 +230,7 @@ def test_internal_routes_need_an_option(tmp_path: Path, name: str) -> None:
         pipeline(tmp_path, name, "    internal: true\n"), catalogue=RESOURCES, environ={}
     ).resources
     assert config.internal
-    with pytest.raises(PipelineFileError, match="does not take it"):
+    with pytest.raises(PipelineFileError, match="is not an option of products"):
         load(pipeline(tmp_path, "products", "    internal: true\n"), catalogue=RESOURCES, environ={})
 
 

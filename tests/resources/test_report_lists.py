@@ -60,11 +60,11 @@ def test_everything_is_loaded(
     reports = served(app, NAMES[name])
     assert len(reports) > min(cap, 20)
     assert_equal(extraction, name, reports)
-    coverage = extraction.coverage()
-    ranges = sorted((row["range_start"], row["range_end"]) for row in coverage)
-    assert all(before[1] == after[0] for before, after in pairwise(ranges))
-    assert all(row["complete"] and row["rows"] <= row["cap"] for row in coverage)
-    assert sum(row["rows"] for row in coverage) == len(reports)
+    windows = extraction.table("_wats_coverage")
+    edges = sorted((window["range_start"], window["range_end"]) for window in windows)
+    assert all(before[1] == after[0] for before, after in pairwise(edges))
+    assert all(window["complete"] and window["rows"] <= window["cap"] for window in windows)
+    assert sum(window["rows"] for window in windows) == len(reports)
     assert extraction.run().exit_code == 0
     assert_equal(extraction, name, reports)
     assert not app.state_changes
@@ -96,10 +96,10 @@ def test_a_truncated_second_is_a_failure_until_it_can_be_read(
     (failure,) = extraction.table("_wats_failures")
     assert failure["error_code"] == "WINDOW_SATURATED"
     assert failure["key"] == "2026-03-01T12:00:00Z/2026-03-01T12:00:01Z"
-    [truncated] = [row for row in extraction.coverage() if not row["complete"]]
-    assert truncated["range_end"] == "2026-03-01T12:00:01Z"
+    coverage = extraction.table("_wats_coverage")
+    assert [row["range_end"] for row in coverage if not row["complete"]] == ["2026-03-01T12:00:01Z"]
     assert extraction.retry().exit_code == 4
     capped(monkeypatch, "uut_reports", 1000)
     assert extraction.retry().exit_code == 0
-    assert all(row["complete"] for row in extraction.coverage())
+    assert all(window["complete"] for window in extraction.table("_wats_coverage"))
     assert len(extraction.table("uut_reports")) == len(served(app, "T"))

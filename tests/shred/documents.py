@@ -1,4 +1,4 @@
-"""Documents of every shape that the declared records allow, for tests of laws; and what a document holds."""
+"""Hypothesis strategies for documents of every shape that the declared records allow."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _DATES = ("start", "startUTC", "confirmDate", "finalizeDate")
 
 @cache
 def records(kind: type[Record], depth: int = 0) -> st.SearchStrategy[dict[str, Any]]:
-    """JSON objects with some of the fields of a record, some of them null, some that it does not declare."""
+    """Return JSON objects with some fields of a record, some null and some that are not declared."""
     hints = get_type_hints(kind)
     names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
     fields = {
@@ -65,7 +65,7 @@ def records(kind: type[Record], depth: int = 0) -> st.SearchStrategy[dict[str, A
 
 
 def documents() -> st.SearchStrategy[dict[str, Any]]:
-    """WSJF documents of the report ``UUID``."""
+    """Return WSJF documents of the report ``UUID``."""
     return records(wsjf.Report).map(lambda made: made | {"id": UUID})
 
 
@@ -97,12 +97,12 @@ Path = tuple[str | int, ...]
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every scalar of a document that is not null, with its place."""
+    """Return every scalar of a document that is not null, with its path."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from leaves(item, (*path, name))
     elif isinstance(value, list):
-        for place, item in enumerate(value):
-            yield from leaves(item, (*path, place))
+        for index, item in enumerate(value):
+            yield from leaves(item, (*path, index))
     elif value is not None:
         yield path, value

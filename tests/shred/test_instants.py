@@ -1,4 +1,4 @@
-"""Instants in every form of the API facts, and what is no instant."""
+"""Parsing of timestamps, and texts that are not timestamps."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_form_is_read(text: str, moment: datetime) -> None:
         "2026-01-01T00:00:00Zebra",
     ],
 )
-def test_what_is_no_instant_says_so(text: str) -> None:
+def test_other_texts_are_refused_with_a_message(text: str) -> None:
     with pytest.raises(RecordError) as caught:
         instant(text)
     assert repr(text) in caught.value.message
@@ -66,7 +66,9 @@ def test_what_is_no_instant_says_so(text: str) -> None:
     st.integers(-14 * 60, 14 * 60),
     st.integers(0, 9),
 )
-def test_both_ways_agree_with_the_calendar(moment: datetime, offset: int, seventh: int) -> None:
+def test_single_values_and_columns_agree_with_the_calendar(
+    moment: datetime, offset: int, seventh: int
+) -> None:
     aware = moment.replace(tzinfo=timezone(timedelta(minutes=offset)))
     text = f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + f".{moment.microsecond:06}{seventh}"
     text += f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
@@ -76,7 +78,7 @@ def test_both_ways_agree_with_the_calendar(moment: datetime, offset: int, sevent
     assert found == exact or (exact < 0 and found == exact + (seventh > 0))
 
 
-def test_zones_are_noticed() -> None:
+def test_offsets_are_detected() -> None:
     assert has_zone("2026-01-01T00:00:00Z")
     assert has_zone("2026-01-01T00:00:00-05:00")
     assert not has_zone("2026-01-01T00:00:00")

@@ -1,4 +1,4 @@
-"""A field of another type lands as what it is, in a column or in ``_extra``, or its record is refused."""
+"""A field of another type is kept unchanged, in a column or in ``_extra``, or its record is refused."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred
 
 VALUES = ["abc", "7654321", 7654321, 1234.5, 2**40, True, {"k": 1.5}, ["v"]]
 DERIVED = {"path", "loop_role", "start", "start_offset_minutes", "size_bytes", "sha256"}
-"""Columns that follow from more than one field, or from a part of one."""
+"""Columns that are derived from several fields, or from a part of one."""
 
 Tables = dict[str, list[dict[str, Any]]]
 
 
 def complete(kind: type[Record]) -> dict[str, Any]:
-    """An object with every declared field, each of the type that is declared."""
+    """Return an object with every declared field, each of its declared type."""
     hints = get_type_hints(kind)
     names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
     return {name: value(kind, name, hints[at]) for name, at in names if at != "extra"}
@@ -38,7 +38,7 @@ def value(kind: type[Record], name: str, hint: Any) -> Any:
     option = next((option for option in get_args(hint) if option is not type(None)), hint)
     if get_origin(option) is list:
         inner = get_args(option)[0]
-        return [] if inner is kind else [complete(inner)]  # no steps within the step
+        return [] if inner is kind else [complete(inner)]  # a step without steps
     if option in (msgspec.Raw, Any):
         return "tree"
     if isinstance(option, type) and issubclass(option, Record):
@@ -50,13 +50,13 @@ def value(kind: type[Record], name: str, hint: Any) -> Any:
     return {str: "2026-01-01T00:00:00Z", int: 3, float: 2.5, bool: True}[option]
 
 
-def places(document: Any, path: Path = ()) -> Iterator[Path]:
-    """The places of everything in a document."""
+def paths(document: Any, path: Path = ()) -> Iterator[Path]:
+    """Return the paths of all values in a document."""
     items = document.items() if isinstance(document, dict) else enumerate(document)
     for name, item in items:
         yield (*path, name)
         if isinstance(item, dict | list):
-            yield from places(item, (*path, name))
+            yield from paths(item, (*path, name))
 
 
 def put(document: Any, path: Path, value: Any) -> Any:
@@ -69,14 +69,14 @@ def put(document: Any, path: Path, value: Any) -> Any:
 
 
 def compact(value: Any) -> bytes:
-    """JSON as the tables keep it."""
+    """Encode JSON as the tables hold it."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 def check(document: Any, read: Callable[[Any], Tables]) -> None:
-    """Try every value in every place of a document."""
+    """Try every value at every path of a document."""
     before = read(document)
-    for path in places(document):
+    for path in paths(document):
         old = document
         for step in path:
             old = old[step]
@@ -91,7 +91,7 @@ def check(document: Any, read: Callable[[Any], Tables]) -> None:
 
 
 def assert_null(read: Callable[[Any], Tables], document: Any, path: Path, before: Tables, old: Any) -> None:
-    """Null takes away what was there, and puts nothing in its place."""
+    """Check that null removes a value and adds nothing."""
     with suppress(RecordError):
         after = read(put(document, path, None))
         for table, rows in after.items():
@@ -99,35 +99,37 @@ def assert_null(read: Callable[[Any], Tables], document: Any, path: Path, before
                 zip(before[table], rows, strict=True) if len(rows) == len(before[table]) else ()
             ):
                 new = {name for name in one if one[name] != other[name] and other[name] is not None}
-                assert new <= DERIVED | _ASIDE, (path, table, new)
+                assert new <= DERIVED | _ALTERNATIVES, (path, table, new)
 
 
-_ASIDE = {"_extra", "user_name", "comment", "execution_time"}
-"""Columns with what has no other place, and those taken from a second field where the first is null."""
+_ALTERNATIVES = {"_extra", "user_name", "comment", "execution_time"}
+"""``_extra``, and the columns that are read from a second field if the first is null."""
 
 
 def unexplained(value: Any, before: Tables, after: Tables) -> list[Any]:
-    """What changed in the tables, other than that the value stands there as it is."""
+    """Return changes in the tables other than the unchanged value itself."""
     changes = [
         (name, row[name])
         for table, rows in after.items()
-        for place, row in enumerate(rows)
+        for index, row in enumerate(rows)
         for name in row
-        if place >= len(before.get(table, ())) or before[table][place][name] != row[name]
+        if index >= len(before.get(table, ())) or before[table][index][name] != row[name]
     ]
-    if value in ([], {}) or (not changes and _stands_in(before, value)):  # it was there, in other words
+    if value in ([], {}) or (not changes and _holds(before, value)):  # the same value in another spelling
         return []
     kept = [change for change in changes if same(value, *change)]
-    odd = [change for change in changes if change not in kept and change[0] not in DERIVED | _ASIDE]
-    return odd if kept else [*changes, "nothing holds it"]
+    changed = [
+        change for change in changes if change not in kept and change[0] not in DERIVED | _ALTERNATIVES
+    ]
+    return changed if kept else [*changes, "nothing holds it"]
 
 
-def _stands_in(tables: Tables, value: Any) -> bool:
+def _holds(tables: Tables, value: Any) -> bool:
     return any(same(value, *cell) for rows in tables.values() for row in rows for cell in row.items())
 
 
 def same(value: Any, name: str, cell: Any) -> bool:
-    """Whether a cell says nothing else than a JSON value."""
+    """Return whether a cell holds exactly a JSON value, in any of its spellings."""
     if cell is None:
         return False
     if isinstance(value, dict | list) or name == "_extra":

@@ -1,4 +1,4 @@
-"""The life of a failure: open, failed again, healed."""
+"""The failures table: opened, failed again, resolved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def failed(key: str, code: str = "API_ERROR", *, resource: str = "reports", atte
 
 
 class Book:
-    """Commits as a run makes them, into a real destination, with a new handle each time."""
+    """Commits failures as a run does, into a real destination."""
 
     def __init__(self, destination: Destination) -> None:
         self.destination = destination
@@ -50,7 +50,7 @@ class Book:
         failures_open.settle(rows)
         again = OpenFailures.of(self.destination, pipeline)
         for resource in ("reports", "report_headers"):
-            assert again.keys(resource) == failures_open.keys(resource)  # memory and table say the same
+            assert again.keys(resource) == failures_open.keys(resource)  # memory and table agree
         return again
 
     def row(self, key: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterable[Book]:
     book.destination.close()
 
 
-def test_a_life(book: Book) -> None:
+def test_a_failure_is_counted_resolved_and_opened_again(book: Book) -> None:
     assert len(book.commit([failed("a")])) == 1
     first = book.row("a")
     assert first == {
@@ -93,11 +93,11 @@ def test_a_life(book: Book) -> None:
     assert (second["attempts"], second["error_code"], second["run_id"]) == (8, "TIMEOUT", "run-2")
 
     assert len(book.commit([], [("reports", "a"), ("reports", "never failed")], hours=2)) == 0
-    healed = book.row("a")
-    assert healed == second | {"status": "resolved", "resolved_at": NOW + timedelta(hours=2)}
+    resolved = book.row("a")
+    assert resolved == second | {"status": "resolved", "resolved_at": NOW + timedelta(hours=2)}
 
     assert len(book.commit([], [("reports", "a")], hours=3)) == 0
-    assert book.row("a") == healed
+    assert book.row("a") == resolved
 
     assert len(book.commit([failed("a", attempts=1)], hours=4)) == 1
     again = book.row("a")
@@ -105,13 +105,13 @@ def test_a_life(book: Book) -> None:
     assert again["first_failed_at"] == NOW + timedelta(hours=4)
 
 
-def test_what_fails_and_lands_in_the_same_commit_stays_open(book: Book) -> None:
+def test_an_item_that_fails_and_lands_in_the_same_commit_stays_open(book: Book) -> None:
     book.commit([failed("a")])
     assert book.commit([failed("a")], [("reports", "a")], hours=1).keys("reports") == ["a"]
     assert book.row("a")["attempts"] == 12
 
 
-def test_resources_and_pipelines_are_apart(book: Book) -> None:
+def test_resources_and_pipelines_are_separate(book: Book) -> None:
     book.commit([failed("a"), failed("a", resource="report_headers")])
     book.commit([failed("a")], pipeline="q")
     open_failures = book.commit([], [("report_headers", "a")], hours=1)
@@ -122,7 +122,7 @@ def test_resources_and_pipelines_are_apart(book: Book) -> None:
     assert OpenFailures.of(book.destination, "q").keys("reports") == ["a"]
 
 
-def test_the_oldest_comes_first_and_a_code_chooses(book: Book) -> None:
+def test_keys_are_ordered_by_age_and_filtered_by_code(book: Book) -> None:
     book.commit([failed("b"), failed("a", "TIMEOUT")], hours=1)
     book.commit([failed("c")], hours=0)
     open_failures = book.commit([failed("b")], hours=2)
@@ -132,6 +132,6 @@ def test_the_oldest_comes_first_and_a_code_chooses(book: Book) -> None:
 
 
 @pytest.mark.parametrize("status", ["resolved", "ignored"])
-def test_only_what_is_open_counts(status: str) -> None:
+def test_only_open_failures_count(status: str) -> None:
     row = {"resource": "reports", "key": "a", "status": status}
     assert len(OpenFailures("p", [row])) == 0

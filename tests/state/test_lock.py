@@ -1,4 +1,4 @@
-"""One run of a pipeline at a time: held by real processes, and freed when they end, however they do."""
+"""Pipeline locks: held by real processes, and released when these end in any way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wats_extract.engine.run import execute
 from wats_extract.errors import DestinationError, Interrupted, PipelineLocked
 from wats_extract.fake.plant.data import Plant
 from wats_extract.state import lock
-from wats_extract.state.lock import only_run, sighted
+from wats_extract.state.lock import hold_lock, read_holder
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="processes are suspended, and flock is, on POSIX")
 
@@ -35,7 +35,7 @@ from wats_extract.state import lock
 from wats_extract.errors import PipelineLocked
 
 lock.BEAT_SECONDS = 0.05
-with lock.only_run(Path(sys.argv[1]), "reports") as hold:
+with lock.hold_lock(Path(sys.argv[1]), "reports") as hold:
     print("held", flush=True)
     for _ in sys.stdin:
         try:
@@ -54,14 +54,14 @@ def no_lock(*_):
 fcntl.flock = no_lock
 socket.gethostname = lambda: "elsewhere"
 """
-"""Another machine, with which this one shares files and no locks."""
+"""Makes a process behave as on another machine that shares files with this one, but no locks."""
 
 Hold = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def hold() -> Iterator[Hold]:
-    """Start a process that holds a lock until its input ends; each line is answered."""
+    """Start a process that holds a lock until its input ends, and checks it at each line."""
     started: list[subprocess.Popen[str]] = []
 
     def start(path: Path, *, before: str = "") -> subprocess.Popen[str]:
@@ -85,7 +85,7 @@ def hold() -> Iterator[Hold]:
 
 
 def refused(path: Path, **more: Any) -> PipelineLocked:
-    with pytest.raises(PipelineLocked) as told, only_run(path, "reports", **more):
+    with pytest.raises(PipelineLocked) as told, hold_lock(path, "reports", **more):
         pass
     return told.value
 
@@ -94,8 +94,8 @@ def holder_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.holder")
 
 
-def asked(process: subprocess.Popen[str]) -> str:
-    """What a process that holds the lock finds when it checks that."""
+def check_result(process: subprocess.Popen[str]) -> str:
+    """Let a process check its lock, and return what it prints."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("?\n")
@@ -110,7 +110,7 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_process_that_holds_it_is_named(tmp_path: Path, hold: Hold) -> None:
+def test_the_lock_holder_is_named(tmp_path: Path, hold: Hold) -> None:
     path = tmp_path / "deep" / "reports.lock"
     before = datetime.now(UTC).replace(microsecond=0)
     process = hold(path)
@@ -119,66 +119,66 @@ def test_a_process_that_holds_it_is_named(tmp_path: Path, hold: Hold) -> None:
     assert f"process {process.pid} on {socket.gethostname()}, since " in error.message
     assert "'reports'" in error.message
     assert str(path) in error.hint
-    since = re.search(r"since (\S+), last sign of life \d+ s ago$", error.message)
+    since = re.search(r"since (\S+), last heartbeat \d+ s ago$", error.message)
     assert since is not None
     assert before <= datetime.fromisoformat(since[1]) <= datetime.now(UTC)
 
-    assert asked(process) == "still held\n"
+    assert check_result(process) == "still held\n"
     process.communicate()
     assert process.returncode == 0
-    with only_run(path, "reports"):
+    with hold_lock(path, "reports"):
         assert f"process {os.getpid()} " in refused(path).message
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_process_that_was_killed_leaves_it_free(tmp_path: Path, hold: Hold, end: signal.Signals) -> None:
+def test_a_killed_process_releases_the_lock(tmp_path: Path, hold: Hold, end: signal.Signals) -> None:
     path = tmp_path / "reports.lock"
     process = hold(path)
     refused(path)
     process.send_signal(end)
     process.wait(timeout=10)
-    with only_run(path, "reports"):
+    with hold_lock(path, "reports"):
         assert f"process {os.getpid()} " in refused(path).message
 
 
-def test_another_pipeline_is_not_kept_out(tmp_path: Path, hold: Hold) -> None:
+def test_pipelines_have_separate_locks(tmp_path: Path, hold: Hold) -> None:
     hold(tmp_path / "a.lock")
-    with only_run(tmp_path / "b.lock", "b"):
+    with hold_lock(tmp_path / "b.lock", "b"):
         refused(tmp_path / "a.lock")
 
 
-def test_it_is_free_after_an_error_and_nothing_of_the_holder_stays(tmp_path: Path) -> None:
+def test_an_error_releases_the_lock_and_deletes_the_holder_file(tmp_path: Path) -> None:
     path = tmp_path / "reports.lock"
     for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), only_run(path, "reports"):
+        with pytest.raises(error), hold_lock(path, "reports"):
             raise error
-    with only_run(path, "reports"):
+    with hold_lock(path, "reports"):
         assert [each.name for each in tmp_path.iterdir() if each.name.endswith(".holder")]
     assert not [each.name for each in tmp_path.iterdir() if each.name.endswith(".holder")]
 
 
-def test_two_threads_of_one_process_are_two_runs(tmp_path: Path) -> None:
+def test_two_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     path = tmp_path / "reports.lock"
     errors: list[PipelineLocked] = []
-    with only_run(path, "reports"):
+    with hold_lock(path, "reports"):
         thread = threading.Thread(target=lambda: errors.append(refused(path)))
         thread.start()
         thread.join(timeout=10)
     assert len(errors) == 1
 
 
-@pytest.mark.parametrize("told", ["", "{", "[]", '{"pid": 1}'])
-def test_a_holder_that_cannot_be_read_is_no_error_of_its_own(tmp_path: Path, hold: Hold, told: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_an_unreadable_holder_file_is_not_an_error(tmp_path: Path, hold: Hold, text: str) -> None:
     path = tmp_path / "reports.lock"
     hold(path)
-    path.with_name("reports.lock.holder").write_text(told, encoding="utf-8")
-    assert "which process is not known" in refused(path).message
+    path.with_name("reports.lock.holder").write_text(text, encoding="utf-8")
+    assert "unknown process" in refused(path).message
 
 
 @pytest.mark.parametrize(
     "obstacle", ["the folder is a file", "the lock is a folder", "the holder is a folder"]
 )
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, obstacle: str) -> None:
+def test_a_folder_that_is_not_writable_is_named(tmp_path: Path, obstacle: str) -> None:
     path = tmp_path / "home" / "reports.lock"
     if obstacle == "the folder is a file":
         path.parent.write_text("")
@@ -187,55 +187,55 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, obstacle: str) 
     else:
         path.with_name("reports.lock.holder").mkdir(parents=True)
     kept = []
-    for _ in range(2):  # the second time it is not locked by the first, whose error is still at hand
+    for _ in range(2):  # the first attempt must release the lock, although its error is kept
         with (
             pytest.raises(DestinationError, match=re.escape(str(path.parent))) as told,
-            only_run(path, "reports"),
+            hold_lock(path, "reports"),
         ):
             pass
         kept.append(told)
 
 
-# ── signs of life ───────────────────────────────────────────────────────────────────────────────
+# ── heartbeat ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_holder_gives_signs_of_life(tmp_path: Path, hold: Hold) -> None:
+def test_a_holder_sends_heartbeats(tmp_path: Path, hold: Hold) -> None:
     path = tmp_path / "reports.lock"
     process = hold(path)
     holder = holder_of(path)
     for _ in range(3):
         os.utime(holder, (0, 0))
         until(lambda: holder.stat().st_mtime > 0)
-    seen = sighted(path)
+    seen = read_holder(path)
     assert seen is not None
     assert seen.beats
     process.communicate()
-    assert sighted(path) is None
+    assert read_holder(path) is None
 
 
 @POSIX
-def test_a_suspended_process_keeps_the_lock_and_is_said_to_be_suspended(tmp_path: Path, hold: Hold) -> None:
+def test_a_suspended_process_keeps_the_lock_and_is_reported_as_suspended(tmp_path: Path, hold: Hold) -> None:
     path = tmp_path / "reports.lock"
     process = hold(path)
     suspend(process)
     hour_ago = time.time() - 3600
     os.utime(holder_of(path), (hour_ago, hour_ago))
-    assert re.search(r"last sign of life 3,6\d\d s ago: it is suspended, or hangs$", refused(path).message)
+    assert re.search(r"last heartbeat 3,6\d\d s ago\. It is suspended or hangs$", refused(path).message)
     process.send_signal(signal.SIGCONT)
-    assert asked(process) == "still held\n"
+    assert check_result(process) == "still held\n"
 
 
 @POSIX
-def test_one_that_lives_on_another_machine_is_not_disturbed(tmp_path: Path, hold: Hold) -> None:
+def test_a_live_holder_on_another_machine_keeps_the_lock(tmp_path: Path, hold: Hold) -> None:
     path = tmp_path / "reports.lock"
     process = hold(path, before=ELSEWHERE)
     assert f"process {process.pid} on elsewhere, since " in refused(path).message
-    assert asked(process) == "still held\n"
+    assert check_result(process) == "still held\n"
 
 
 @POSIX
 @pytest.mark.parametrize("no_locks_here", [False, True])
-def test_one_that_crashed_on_another_machine_is_followed(
+def test_the_lock_of_a_crashed_holder_on_another_machine_is_taken_over(
     tmp_path: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch, no_locks_here: bool
 ) -> None:
     monkeypatch.setattr(lock, "DEAD_SECONDS", 0.5)
@@ -246,9 +246,9 @@ def test_one_that_crashed_on_another_machine_is_followed(
     if no_locks_here:
         without_locks(monkeypatch)
     told: list[events.Event] = []
-    with only_run(path, "reports", listen=told.append) as held:
+    with hold_lock(path, "reports", listen=told.append) as held:
         held.check()
-        seen = sighted(path)
+        seen = read_holder(path)
         assert seen is not None
         assert seen.holder is not None
         assert seen.holder.pid == os.getpid()
@@ -257,24 +257,24 @@ def test_one_that_crashed_on_another_machine_is_followed(
     assert waiting.seconds == 0.5
     assert f"process {process.pid} on elsewhere" in waiting.reason
     assert over == events.Waiting(waiting.reason, 0)
-    assert sighted(path) is None
+    assert read_holder(path) is None
 
 
 @POSIX
-def test_one_that_was_suspended_on_another_machine_finds_itself_replaced(
+def test_a_suspended_holder_on_another_machine_notices_the_takeover(
     tmp_path: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "DEAD_SECONDS", 0.5)
     path = tmp_path / "reports.lock"
     process = hold(path, before=ELSEWHERE)
     suspend(process)
-    with only_run(path, "reports") as held:
+    with hold_lock(path, "reports") as held:
         process.send_signal(signal.SIGCONT)
-        said = asked(process)
-        assert "'reports' was taken over" in said
+        said = check_result(process)
+        assert said.startswith("another process took over pipeline 'reports'")
         assert f"process {os.getpid()} on {socket.gethostname()}, since " in said
         process.communicate()
-        held.check()  # and it has left the lock alone
+        held.check()  # the other process has not touched the lock
 
 
 def suspend(process: subprocess.Popen[str]) -> None:
@@ -293,7 +293,7 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @POSIX
-def test_where_there_are_no_locks_the_heartbeat_decides(
+def test_the_heartbeat_decides_without_locks(
     tmp_path: Path, hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_locks(monkeypatch)
@@ -301,12 +301,12 @@ def test_where_there_are_no_locks_the_heartbeat_decides(
     process = hold(path)
     assert f"process {process.pid} on {socket.gethostname()}" in refused(path).message
     process.communicate()
-    with only_run(path, "reports") as held:
+    with hold_lock(path, "reports") as held:
         held.check()
 
 
 @POSIX
-def test_the_wait_for_a_sign_of_life_can_be_interrupted(tmp_path: Path, hold: Hold) -> None:
+def test_the_wait_for_a_heartbeat_can_be_interrupted(tmp_path: Path, hold: Hold) -> None:
     path = tmp_path / "reports.lock"
     process = hold(path, before=ELSEWHERE)
     process.kill()
@@ -316,34 +316,32 @@ def test_the_wait_for_a_sign_of_life_can_be_interrupted(tmp_path: Path, hold: Ho
         raise Interrupted("interrupted")
 
     began = time.monotonic()
-    with pytest.raises(Interrupted), only_run(path, "reports", check=stopped):
+    with pytest.raises(Interrupted), hold_lock(path, "reports", check=stopped):
         pass
     assert time.monotonic() - began < 2
-    with pytest.raises(Interrupted), only_run(path, "reports", check=stopped):
-        pass  # the lock was let go: this came to its holder again
+    with pytest.raises(Interrupted), hold_lock(path, "reports", check=stopped):
+        pass  # the lock was released: the second attempt waits for the heartbeat again
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-def test_a_run_that_was_taken_over_commits_nothing_more(
-    kind: str, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wats_extract.engine.run.LONGEST_WAIT", -1)  # then no commit waits for the second
+def test_a_run_commits_nothing_after_a_takeover(kind: str, server: Any, tmp_path: Path) -> None:
     _, url = server(Plant(30))
     extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 5})
-    path = extraction.destination().lock_path("test")
+    lock_path = {"duckdb": tmp_path / ".wats.duckdb.test.lock", "parquet": tmp_path / "wats/_wats/test.lock"}
+    holder_file = holder_of(lock_path[kind])
 
-    def taken_over(event: events.Event) -> None:
-        if isinstance(event, events.Committed):
-            holder_of(path).write_text('{"pid": 1, "host": "elsewhere", "since": "now", "mark": "x"}')
+    def take_over(event: events.Event) -> None:
+        if isinstance(event, events.RunStarted):
+            holder_file.write_text('{"pid": 1, "host": "elsewhere", "since": "now", "mark": "x"}')
 
     with (
-        pytest.raises(PipelineLocked, match=r"taken over.*process 1 on elsewhere, since now") as told,
+        pytest.raises(PipelineLocked, match=r"took over .*process 1 on elsewhere, since now") as error,
         extraction.client() as client,
     ):
-        execute(extraction.job(), client, listen=taken_over)
-    assert told.value.exit_code == 6
-    assert len(extraction.table("reports")) == 5
-    assert holder_of(path).exists(), "it is the other one's"
-    holder_of(path).unlink()
+        execute(extraction.job(), client, listen=take_over)
+    assert error.value.exit_code == 6
+    assert len(extraction.table("reports")) == 0
+    assert holder_file.exists(), "it belongs to the other process"
+    holder_file.unlink()
     assert extraction.run().status == "succeeded"
     assert len(extraction.table("reports")) == 30

@@ -1,13 +1,17 @@
-"""The command line: each command parses, calls the library, and hands the result to ``output``.
+"""The command line. Each command parses its options, calls the library and shows the result.
 
 ====================  ==============================================================================
 module                holds
 ====================  ==============================================================================
-`app`                 the group of commands, and what becomes of errors
-`command`             what every command is: its examples, and `--json` also where it is refused
-`output`              tables, errors and numbers as text; nothing else writes
-`pipeline_file`       the FILE that most commands take
-`running`             what `run` and `retry` share; `progress`, `signals` and `summary` are its parts
+`app`                 the command group, lazy loading of commands, and how errors end the process
+`command`             the base class of all commands: help with examples
+`output`              tables, errors and numbers as text; nothing else writes to stdout or stderr
+`pipeline_file`       the FILE argument of most commands
+`running`             running a pipeline command: signals, progress, report, exit code
+`progress`            progress bars and log lines
+`signals`             Ctrl-C and SIGTERM
+`summary`             the summary after `run`, `retry` and `backfill`
+`reading`             opening a destination read-only
 all others            one command each
 ====================  ==============================================================================
 """

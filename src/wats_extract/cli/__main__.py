@@ -1,4 +1,4 @@
-"""``python -m wats_extract.cli``."""
+"""Entry point of ``python -m wats_extract.cli``."""
 
 from wats_extract.cli import main
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
-from wats_extract.cli.command import ReportingCommand
+from wats_extract.cli import summary
 from wats_extract.cli.pipeline_file import file_argument
+from wats_extract.cli.running import ReportingCommand, run_command
+from wats_extract.frontends.pipelines import backfill_pipeline
 
 
 @click.command(
@@ -20,11 +22,11 @@ from wats_extract.cli.pipeline_file import file_argument
     ),
 )
 @file_argument
-@click.option("--from", "since", required=True, metavar="WHEN", help="Reports that start at or after.")
-@click.option("--to", "until", required=True, metavar="WHEN", help="Reports that start before.")
-@click.option("--only", multiple=True, metavar="NAME", help="Only this resource; may be given several times.")
+@click.option("--from", "since", required=True, metavar="WHEN", help="Reports that start at or after WHEN.")
+@click.option("--to", "until", required=True, metavar="WHEN", help="Reports that start before WHEN.")
+@click.option("--only", multiple=True, metavar="NAME", help="Extract only this resource. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary.")
-@click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def command(
     file: Path,
     since: str,
@@ -35,19 +37,15 @@ def command(
 ) -> int:
     """Extract an older range of reports.
 
-    It goes by the start of reports, with FILE's filters, and has a cursor of its own: that of run does not
-    move. One that was stopped goes on where it was when the same range is asked for again, and what has
-    landed already is not fetched again. Exit codes are those of run.
+    WHEN is a date, a timestamp or an age such as '90 days ago', and is compared with the start of a report.
+    FILE's filters apply. A backfill has its own cursor and does not move the cursor of run. To resume a
+    backfill, give the same range again. Reports that are already loaded are not fetched again. The exit codes
+    are those of run.
     """
-    from wats_extract.cli import running, summary
-    from wats_extract.frontends.pipelines import backfill_pipeline
-
-    return running.carry_out(
+    return run_command(
         file,
-        lambda pipeline, listen, stopping: backfill_pipeline(
-            pipeline, since=since, until=until, only=only, listen=listen, stopping=stopping
-        ),
-        partial(summary.run, file=file),
+        partial(backfill_pipeline, since=since, until=until, only=only),
+        partial(summary.show_run, file=file),
         as_json=as_json,
         quiet=quiet,
     )

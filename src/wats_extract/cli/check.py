@@ -6,19 +6,19 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import click
 
-from wats_extract.cli import output
+from wats_extract.cli import output, progress
 from wats_extract.cli.command import Command
 from wats_extract.cli.pipeline_file import file_argument, loaded
 from wats_extract.errors import ConfigurationError, RequestError, Unreadable, WatsExtractError
-
-if TYPE_CHECKING:
-    from wats_extract.flow import Reply
-    from wats_extract.http.client import Client
-    from wats_extract.pipeline.loading import Pipeline
+from wats_extract.flow import Reply
+from wats_extract.http.client import Client
+from wats_extract.pipeline.model import Pipeline
+from wats_extract.pipeline.opening import destination_of, open_client
+from wats_extract.state.tables import BOOKKEEPING
 
 T = TypeVar("T")
 
@@ -26,113 +26,124 @@ T = TypeVar("T")
 @click.command("check", cls=Command, examples=("check pipelines/reports.yaml",))
 @file_argument
 def command(file: Path) -> int:
-    """See whether FILE can run, without running it.
+    """Check that FILE can run, without running it.
 
-    The file is read, the server asked, the token tried, the destination opened for writing. Exits with 0
-    when all is well, 2 when the file or the token is wrong, 5 when the server is out of reach, 1 when the
-    destination cannot be written.
-    """
-    steps = Steps()
-    pipeline = steps.take("file", lambda: loaded(file), lambda found: f"{file}: {_names(found)}")
+    Checks that the file is valid, the server responds, the token works and the destination can be written.
+
+    \b
+    Exit codes:
+      0    all checks passed
+      1    the destination cannot be written
+      2    the file or the token is wrong
+      5    the server is unreachable
+    """  # noqa: D301 - \b tells click to keep the line breaks
+    checks = Checks()
+    pipeline = checks.run("file", lambda: loaded(file), lambda pipeline: f"{file}: {_names(pipeline)}")
     if pipeline is not None:
-        _check_source(steps, pipeline)
-        steps.take("destination", lambda: _written(pipeline), lambda place: f"{place} can be written")
-    return steps.exit_code
+        _check_source(checks, pipeline)
+        checks.run("destination", lambda: _opened_for_writing(pipeline), lambda place: f"{place} is writable")
+    return checks.exit_code
 
 
-class Steps:
-    """Checks, one after another; one that fails is told, and does not keep the next from being made.
+class Checks:
+    """Runs checks and prints a line for each. A check that fails does not prevent the next one.
 
     Attributes:
-        exit_code: That of the first one that failed.
+        exit_code: The exit code of the first check that failed, or 0.
     """
 
     def __init__(self) -> None:
         self.exit_code = 0
 
-    def take(self, name: str, act: Callable[[], T], said: Callable[[T], str]) -> T | None:
-        """Make a check; ``None`` if it failed."""
+    def run(self, name: str, check: Callable[[], T], describe: Callable[[T], str]) -> T | None:
+        """Run a check, print a description of its result, and return the result; ``None`` if it failed."""
         try:
-            found = act()
+            found = check()
         except WatsExtractError as error:
             self.fail(name, error)
             return None
-        _tell(f"{output.mark(good=True)} {name:<12} {said(found)}", "green")
+        _say(f"{output.mark(good=True)} {name:<12} {describe(found)}", "green")
         return found
 
     def fail(self, name: str, error: WatsExtractError) -> None:
-        """A check has failed."""
+        """Print that a check failed, and why."""
         self.exit_code = self.exit_code or error.exit_code
-        _tell(f"{output.mark(good=False)} {name}", "red")
+        _say(f"{output.mark(good=False)} {name}", "red")
         output.error(error)
 
     def skip(self, name: str) -> None:
-        """A check cannot be made, because an earlier one failed."""
-        _tell(f"- {name:<12} not tried", "dim")
+        """Print that a check was skipped because an earlier one failed."""
+        _say(f"- {name:<12} skipped", "dim")
 
 
-def _tell(text: str, style: str) -> None:
+def _say(text: str, style: str) -> None:
     output.say(text, style)
     sys.stdout.flush()
 
 
-def _check_source(steps: Steps, pipeline: Pipeline) -> None:
-    from wats_extract.cli import progress
-    from wats_extract.pipeline.opening import open_client
+def _names(pipeline: Pipeline) -> str:
+    return ", ".join(resource.name for resource in pipeline.resources)
 
+
+# ── server and token ────────────────────────────────────────────────────────────────────────────
+
+
+def _check_source(checks: Checks, pipeline: Pipeline) -> None:
     place = "the embedded demo server" if pipeline.source.demo else pipeline.source.url
     try:
-        with open_client(pipeline.source, listen=progress.log()) as client:
-            server = steps.take("server", lambda: _version(client), lambda said: f"{place} answers{said}")
+        with open_client(pipeline.source, listen=progress.log_lines()) as client:
+            server = checks.run(
+                "server", lambda: _version(client), lambda version: f"{place} responds{version}"
+            )
             if server is None:
-                steps.skip("token")
+                checks.skip("token")
             else:
-                steps.take("token", lambda: _reports(client), _what_it_reads)
+                checks.run("token", lambda: _count_reports(client), _describe_access)
     except ConfigurationError as error:
-        steps.fail("token", error)
+        checks.fail("token", error)
 
 
 def _version(client: Client) -> str:
-    """What the server says of itself, or nothing where it answers with a refusal.
+    """Return the server's version for display; empty if the server responds but refuses to tell.
 
     Raises:
-        RequestError: nobody answers, or nothing but errors.
+        RequestError: The server does not respond, or responds with 5xx only.
     """
     try:
-        said = client.get("App/Version", decode=lambda reply: reply.body.decode("utf-8", "replace"))
+        body = client.get("App/Version", decode=lambda reply: reply.body.decode("utf-8", "replace"))
     except RequestError as error:
         if error.http_status is None or error.http_status >= 500:
             raise
         return ""
-    version = said.strip().strip('"')
+    version = body.strip().strip('"')
     return f": WATS {version}" if len(version) < 40 else ""
 
 
-def _reports(client: Client) -> int:
-    """How many reports come when one is asked for.
+def _count_reports(client: Client) -> int:
+    """Request one report header; return 1, or 0 if the token can see no reports.
 
     Raises:
-        RequestError: the token does not reach them.
+        RequestError: The token is refused.
     """
-    return client.get("Report/Query/Header", query={"$top": 1}, decode=_count)
+    return client.get("Report/Query/Header", query={"$top": 1}, decode=_length)
 
 
-def _count(reply: Reply) -> int:
+def _length(reply: Reply) -> int:
     try:
         return len(json.loads(reply.body))
     except (ValueError, TypeError) as error:
-        raise Unreadable(f"it is no list in JSON: {error}") from error
+        raise Unreadable(f"the response is not a JSON list: {error}") from error
 
 
-def _what_it_reads(reports: int) -> str:
-    return "reads reports" if reports else "works, and there are no reports that it may read"
+def _describe_access(reports: int) -> str:
+    return "can read reports" if reports else "works, but can see no reports"
 
 
-def _written(pipeline: Pipeline) -> str:
-    """Open the destination as a run does, and say where it is."""
-    from wats_extract.pipeline.opening import destination_of
-    from wats_extract.state.tables import BOOKKEEPING
+# ── destination ─────────────────────────────────────────────────────────────────────────────────
 
+
+def _opened_for_writing(pipeline: Pipeline) -> str:
+    """Open the destination as a run does, and return its place."""
     destination = destination_of(pipeline)
     destination.open()
     try:
@@ -140,7 +151,3 @@ def _written(pipeline: Pipeline) -> str:
     finally:
         destination.close()
     return destination.place
-
-
-def _names(pipeline: Pipeline) -> str:
-    return ", ".join(resource.name for resource in pipeline.resources)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
 import click
 
 from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from wats_extract.fake.faults import Faults
+from wats_extract.fake.app import App
+from wats_extract.fake.faults import Faults
+from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.server import serve_forever
 
 
 @click.command(
@@ -25,10 +25,19 @@ if TYPE_CHECKING:
     ),
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, metavar="P", help="By default one that is free."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="P",
+    help="Port to listen on; by default a free one.",
 )
 @click.option(
-    "--reports", type=click.IntRange(min=0), default=3000, show_default=True, metavar="N", help="How many."
+    "--reports",
+    type=click.IntRange(min=0),
+    default=3000,
+    show_default=True,
+    metavar="N",
+    help="Number of reports.",
 )
 @click.option(
     "--seed",
@@ -36,18 +45,23 @@ if TYPE_CHECKING:
     default=1,
     show_default=True,
     metavar="S",
-    help="Which ones: a seed always gives the same.",
+    help="Seed of the generated data; the same seed gives the same data.",
 )
-@click.option("--faults", metavar="SPEC", default="", help="What goes wrong, such as rate=5%,broken=10.")
+@click.option("--faults", metavar="SPEC", default="", help="Faults to inject, such as rate=5%,broken=10.")
+@click.option("--token", default="demo", show_default=True, metavar="TEXT", help="The token to accept.")
+@click.option("--page-cap", type=click.IntRange(min=1), metavar="N", help="Maximum rows per response.")
 @click.option(
-    "--token", default="demo", show_default=True, metavar="TEXT", help="The token that it asks for."
+    "--requests-per-minute",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Respond with 429 above this rate.",
 )
-@click.option("--page-cap", type=click.IntRange(min=1), metavar="N", help="Never give more rows in a page.")
 @click.option(
-    "--requests-per-minute", type=click.IntRange(min=1), metavar="N", help="Answer what is more with 429."
-)
-@click.option(
-    "--latency", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Of each answer."
+    "--latency",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Delay before every response.",
 )
 def command(
     port: int,
@@ -59,20 +73,15 @@ def command(
     requests_per_minute: int | None,
     latency: float,
 ) -> None:
-    """Serve an embedded WATS server until Ctrl-C.
+    """Run the embedded WATS server by itself.
 
-    It is made for trying things out: it has reports of a plant that never was, and can misbehave like a
-    real server does. It listens on this machine only.
+    The server holds generated reports of a fictional factory, and can inject the faults of a real server. It
+    listens on this machine only, until Ctrl-C.
     """
-    from wats_extract.fake.app import App
-    from wats_extract.fake.plant.data import Plant
-    from wats_extract.fake.server import serve_forever
-
-    wrong = _parsed(faults)
     app = App(
         Plant(reports, seed=seed),
         token=token,
-        faults=wrong,
+        faults=_parsed(faults),
         page_cap=page_cap,
         requests_per_minute=requests_per_minute,
         latency=latency,
@@ -83,15 +92,14 @@ def command(
         serve_forever(app, port, lambda url: _introduce(url, token, reports))
     except OSError as error:
         raise ConfigurationError(
-            f"port {port} cannot be used: {error.strerror or error}", hint="Leave --port out for a free one."
+            f"cannot listen on port {port}: {error.strerror or error}",
+            hint="Choose another port, or leave out --port to use a free one.",
         ) from error
     except KeyboardInterrupt:
         output.say("stopped")
 
 
 def _parsed(faults: str) -> Faults:
-    from wats_extract.fake.faults import Faults
-
     try:
         return Faults.parse(faults)
     except ValueError as error:
@@ -100,7 +108,7 @@ def _parsed(faults: str) -> Faults:
 
 def _introduce(url: str, token: str, reports: int) -> None:
     output.write(
-        f"WATS server with {output.number(reports)} reports at {url}, token {token} (Ctrl-C stops it)\n\n"
+        f"WATS server with {output.plural(reports, 'report')} at {url}, token {token} (Ctrl-C stops it)\n\n"
         f"  export WATS_URL={url} WATS_TOKEN={token}\n"
         f'  $env:WATS_URL="{url}"; $env:WATS_TOKEN="{token}"    # PowerShell\n\n'
     )

@@ -9,6 +9,7 @@ import click
 from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.errors import ConfigurationError
+from wats_extract.pipeline.template import ENV_EXAMPLE, GITIGNORE, template
 
 PIPELINE = Path("pipelines", "reports.yaml")
 
@@ -16,26 +17,24 @@ PIPELINE = Path("pipelines", "reports.yaml")
 @click.command("init", cls=Command, examples=("init", "init extraction"))
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path())
 def command(folder: Path) -> None:
-    """Write a pipeline file to start from.
+    """Create a pipeline file to start from.
 
-    As it is, it reads the embedded demo server. In DIR (by default the current folder) are then
-    pipelines/reports.yaml, .env.example and .gitignore. What exists is left as it is.
+    Writes pipelines/reports.yaml, .env.example and .gitignore into DIR, by default the current folder.
+    Existing files are not changed. Without changes, the pipeline reads the embedded demo server.
     """
-    from wats_extract.pipeline.loading import ENV_EXAMPLE, GITIGNORE, template
-
     _write(folder / PIPELINE, template())
     _write(folder / ".env.example", ENV_EXAMPLE)
-    ignored = _write(folder / ".gitignore", GITIGNORE)
-    if not ignored:
-        _complete_by_hand(folder / ".gitignore", GITIGNORE)
-    _next_steps(folder)
+    written = _write(folder / ".gitignore", GITIGNORE)
+    if not written:
+        _show_missing_lines(folder / ".gitignore", GITIGNORE)
+    _show_next_steps(folder)
 
 
 def _write(path: Path, text: str) -> bool:
-    """Write a file, unless it exists; false if it does.
+    """Write a file unless it exists; return whether it was written.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        ConfigurationError: The file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,8 +42,8 @@ def _write(path: Path, text: str) -> bool:
             file.write(text)
     except FileExistsError as error:
         if not path.is_file():
-            raise ConfigurationError(f"{error.filename} is in the way: it is not a folder") from error
-        output.say(f"exists   {path}, left as it is", "yellow")
+            raise ConfigurationError(f"{error.filename} exists and is not a folder") from error
+        output.say(f"kept     {path} (it exists already)", "yellow")
         return False
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -52,23 +51,23 @@ def _write(path: Path, text: str) -> bool:
     return True
 
 
-def _complete_by_hand(path: Path, text: str) -> None:
+def _show_missing_lines(path: Path, text: str) -> None:
     present = path.read_text(encoding="utf-8", errors="replace").split()
     if missing := [line for line in text.split() if line not in present]:
-        output.say(f"         add to it, so that no token is ever committed: {' '.join(missing)}", "yellow")
+        output.say(f"         add {' '.join(missing)} to it, so that no token is ever committed", "yellow")
 
 
-def _next_steps(folder: Path) -> None:
-    cd = [] if folder == Path() else [(f"cd {output.shell(str(folder))}", "")]
+def _show_next_steps(folder: Path) -> None:
+    cd = [] if folder == Path() else [(f"cd {output.quoted(str(folder))}", "")]
     steps = [
         *cd,
-        (f"wats-extract run {PIPELINE.as_posix()}", "extracts from the embedded demo server"),
-        (f"wats-extract status {PIPELINE.as_posix()}", "what has been extracted"),
+        (f"wats-extract run {PIPELINE.as_posix()}", "  # extract from the embedded demo server"),
+        (f"wats-extract status {PIPELINE.as_posix()}", "  # show what is loaded"),
     ]
     output.say()
     output.say("Next:", "bold")
-    for command_line, does in steps:
-        output.say_exactly(f"  {command_line:<48}{'# ' if does else ''}{does}".rstrip(), "cyan")
+    for command_line, comment in steps:
+        output.say_unwrapped(f"  {command_line:<45}{comment}".rstrip(), "cyan")
     output.say()
-    output.say("For your own server copy .env.example to .env, fill in WATS_URL and WATS_TOKEN, and then:")
-    output.say_exactly(f"  wats-extract check {PIPELINE.as_posix()}", "cyan")
+    output.say("To read your own server, copy .env.example to .env, fill in WATS_URL and WATS_TOKEN, then:")
+    output.say_unwrapped(f"  wats-extract check {PIPELINE.as_posix()}", "cyan")

@@ -8,18 +8,17 @@ import click
 
 from wats_extract.cli import output
 from wats_extract.cli.command import Command
+from wats_extract.pipeline.schema import json_schema
+from wats_extract.resources.catalogue import RESOURCES
 
 
 @click.command("json-schema", cls=Command, examples=("json-schema > pipelines/schema.json",))
 def command() -> None:
-    """Print the JSON Schema of pipeline files, for editors.
+    """Print the JSON Schema of pipeline files.
 
-    With it an editor completes names and marks mistakes while you type. Save it beside the pipeline file,
-    and write as the file's first line:
+    Editors use it to complete names and to mark mistakes as you type. Save it next to the pipeline file, and
+    make this the first line of the pipeline file:
 
     # yaml-language-server: $schema=schema.json
     """
-    from wats_extract.pipeline.loading import json_schema
-    from wats_extract.resources.catalogue import RESOURCES
-
     output.write(json.dumps(json_schema(RESOURCES), indent=2, ensure_ascii=False) + "\n")

@@ -1,7 +1,7 @@
-"""How things look as text. Nothing else of the command line writes to stdout or stderr.
+"""Text output: tables, messages, numbers. No other module of the command line writes to stdout or stderr.
 
-On a terminal tables are cut to fit and a few words are coloured; anywhere else (pipes, files) columns are as
-wide as what is in them, without colours. Light: rich is imported where something is shown.
+On a terminal, tables are cut to its width and some words are coloured. In pipes and files, columns are as
+wide as their content and there are no colours.
 """
 
 from __future__ import annotations
@@ -14,28 +14,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.text import Text
 
 from wats_extract.errors import WatsExtractError
 from wats_extract.masking import SHORTEST, Mask, harmless
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
 TRACEBACK = "WATS_EXTRACT_TRACEBACK"
+"""Environment variable that adds the traceback to the message about a bug."""
 
 GAP = 3
-"""Blanks between two columns."""
+"""Spaces between two columns."""
 
-LEAST_WIDTH = 20
-"""Characters below which a column that shrinks says nothing any more."""
+MIN_WIDTH = 20
+"""Characters that a column keeps when it shrinks."""
 
-_ENDLESS = 100_000
-"""The width where nobody looks: no line is ever broken."""
+_UNLIMITED_WIDTH = 100_000
 
-_STATUS = {2: "refused", 5: "unreachable", 6: "locked", 130: "interrupted"}
-_hidden: set[str] = set()
+_secrets: set[str] = set()
 _mask = Mask()
 
 
@@ -43,7 +41,7 @@ _mask = Mask()
 
 
 def prepare_streams() -> None:
-    """Let no character end a command: what a stream cannot show becomes a question mark."""
+    """Replace characters that stdout or stderr cannot encode with question marks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             encoding = "utf-8" if os.name == "nt" else None
@@ -51,83 +49,77 @@ def prepare_streams() -> None:
 
 
 def hide(secret: str) -> None:
-    """From now on nothing that is shown has it in it; words as short as ``demo`` are no secrets."""
+    """Mask a secret in all output from now on. Short words such as ``demo`` are not masked."""
     global _mask
     if len(secret) >= SHORTEST:
-        _hidden.add(secret)
-        _mask = Mask(*_hidden)
+        _secrets.add(secret)
+        _mask = Mask(*_secrets)
 
 
 def masked(text: str) -> str:
-    """The text without what is hidden, and without what would command the terminal: a server's data may."""
+    """Mask secrets and escape control characters, which may come from the server's data."""
     return harmless(_mask(text))
 
 
 def on_terminal(stream: TextIO) -> bool:
-    """Whether somebody looks at it, who can be shown something that moves."""
+    """Return whether the stream is a terminal that can show progress bars."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def console(stream: TextIO) -> Console:
-    """Rich's console on a stream; plain and endlessly wide where the stream is no terminal."""
-    from rich.console import Console
-
+    """Return a Rich console; it has no colours and no width limit if the stream is not a terminal."""
     terminal = stream.isatty()
     return Console(
         file=stream,
         force_terminal=terminal,
-        width=None if terminal else _ENDLESS,
+        width=None if terminal else _UNLIMITED_WIDTH,
         highlight=False,
         markup=False,
         emoji=False,
     )
 
 
-# ── showing ─────────────────────────────────────────────────────────────────────────────────────
+# ── results, on stdout ──────────────────────────────────────────────────────────────────────────
 
 
 def say(text: str = "", style: str = "") -> None:
-    """A line of prose on stdout."""
-    from rich.text import Text
-
+    """Print a line of prose, wrapped to the terminal's width."""
     console(sys.stdout).print(Text(masked(text), style=style))
 
 
-def say_exactly(text: str, style: str = "") -> None:
-    """A line to copy, such as a command: never broken, however narrow the terminal is."""
-    from rich.text import Text
-
+def say_unwrapped(text: str, style: str = "") -> None:
+    """Print a line that the user may copy, such as a command. It is never wrapped."""
     console(sys.stdout).print(Text(masked(text), style=style), soft_wrap=True)
 
 
-def facts(told: Mapping[str, str]) -> None:
-    """Names and what is to be said of each; a long text goes on below where it began."""
-    indent = max(map(len, told)) + 2
-    room = max(console(sys.stdout).width - indent, LEAST_WIDTH)
-    for name, text in told.items():
+def facts(texts: Mapping[str, str]) -> None:
+    """Print names with a text each; long texts are wrapped and indented."""
+    indent = max(map(len, texts)) + 2
+    room = max(console(sys.stdout).width - indent, MIN_WIDTH)
+    for name, text in texts.items():
         lines = wrap(masked(text), room, break_long_words=False, break_on_hyphens=False)
-        say_exactly(f"{name + ':':<{indent}}" + f"\n{'':{indent}}".join(lines))
+        say_unwrapped(f"{name + ':':<{indent}}" + f"\n{'':{indent}}".join(lines))
 
 
 def heading(text: str) -> None:
-    """What comes next on stdout."""
+    """Print a heading with an empty line above."""
     say()
     say(text, "bold underline")
 
 
 def write(text: str) -> None:
-    """Text for other programs on stdout, as it is; on a terminal it must do no harm."""
+    """Write text for other programs unchanged; on a terminal, escape control characters."""
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def json_line(value: Any) -> None:
-    """A JSON object as one line on stdout."""
+    """Write a value as one line of JSON."""
     write(json.dumps(value, default=str) + "\n")
 
 
 def mark(*, good: bool) -> str:
-    """✓ or ✗, in letters where the stream has no such signs."""
+    """Return ``✓`` or ``✗``, or ``ok`` and ``FAILED`` if stdout cannot encode them."""
     try:
         "✓✗".encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -140,25 +132,27 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: Its heading.
-        right: Whether it stands at the right, as numbers do.
-        shrinks: Whether it gives way, cut off with …, where a terminal is too narrow.
-        spare: Whether it is left out where what shrinks would have no room otherwise.
+        title: The heading.
+        right: Whether the cells are aligned to the right, as numbers are.
+        shrinks: Whether cells are cut off with … if the terminal is too narrow.
+        optional: Whether the column is left out if the columns that shrink would get too narrow.
     """
 
     title: str
     right: bool = False
     shrinks: bool = False
-    spare: bool = False
+    optional: bool = False
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
-    """Aligned columns on stdout, one line a row; a row of fewer cells is a heading of the next.
+    """Print aligned columns, one line per row.
 
-    A terminal that is too narrow even for what has to stay gets longer lines, and breaks them itself.
+    If a terminal is too narrow for the columns that cannot be left out, it wraps the lines itself.
+
+    Args:
+        columns: The columns.
+        rows: The cells of each row. A row with fewer cells is a heading for the rows below it.
     """
-    from rich.text import Text
-
     cells = [[Text(column.title, style="bold") for column in columns]]
     cells += [[_cell(value) for value in row] for row in rows]
     aligned = [row for row in cells if len(row) == len(columns)]
@@ -177,30 +171,28 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
 
 
 def _cell(value: object) -> Text:
-    from rich.text import Text
-
     text = "" if value is None else masked(str(value))
     return Text(" ".join(text.split()))
 
 
 def _fitted(columns: Sequence[Column], widths: Sequence[int], out: Console) -> dict[int, int]:
-    """The columns that there is room for, and how wide each is."""
-    wide = dict(enumerate(widths))
-    shrinking = sorted((each for each in wide if columns[each].shrinks), key=lambda each: widths[each])
-    least = wide | {each: min(widths[each], LEAST_WIDTH) for each in shrinking}
+    """Choose the columns that fit, and the width of each, by column index."""
+    fitted = dict(enumerate(widths))
+    shrinking = sorted((each for each in fitted if columns[each].shrinks), key=lambda each: widths[each])
+    least = fitted | {each: min(widths[each], MIN_WIDTH) for each in shrinking}
     for index in reversed(range(len(columns))):
-        if columns[index].spare and _line_width(least) > out.width:
-            del wide[index], least[index]
+        if columns[index].optional and _line_width(least) > out.width:
+            del fitted[index], least[index]
     if _line_width(least) > out.width:
-        return wide
+        return fitted
     left = out.width - _line_width(
-        {each: 0 if columns[each].shrinks else width for each, width in wide.items()}
+        {each: 0 if columns[each].shrinks else width for each, width in fitted.items()}
     )
-    shrinking = [each for each in shrinking if each in wide]
+    shrinking = [each for each in shrinking if each in fitted]
     for place, index in enumerate(shrinking):
-        wide[index] = min(wide[index], left // (len(shrinking) - place))
-        left -= wide[index]
-    return wide
+        fitted[index] = min(fitted[index], left // (len(shrinking) - place))
+        left -= fitted[index]
+    return fitted
 
 
 def _line_width(widths: Mapping[int, int]) -> int:
@@ -213,18 +205,16 @@ def _aligned(cell: Text, column: Column, width: int) -> Text:
     return cell
 
 
-# ── going wrong ─────────────────────────────────────────────────────────────────────────────────
+# ── problems, on stderr ─────────────────────────────────────────────────────────────────────────
 
 
 def error(what: WatsExtractError) -> None:
-    """An error in plain words on stderr, with what to do about it."""
-    complain("Error", what.message, hint=what.hint)
+    """Print an error and its hint."""
+    problem("Error", what.message, hint=what.hint)
 
 
-def complain(label: str, text: str, *, hint: str = "") -> None:
-    """A label and what is to be said, on stderr; further lines stand below the text."""
-    from rich.text import Text
-
+def problem(label: str, text: str, *, hint: str = "") -> None:
+    """Print a label and a text. Further lines, and the hint, are indented."""
     sys.stdout.flush()
     first, *more = masked(text).splitlines() or [""]
     indent = " " * (len(label) + 2)
@@ -235,42 +225,33 @@ def complain(label: str, text: str, *, hint: str = "") -> None:
 
 
 def relay(text: str) -> None:
-    """What another library says, on stderr."""
+    """Print the message of another library, masked."""
     sys.stderr.write(masked(text))
 
 
 def bug(what: Exception) -> None:
-    """An error of ours on stderr; the traceback only where it is asked for."""
-    asked = os.environ.get(TRACEBACK, "") not in ("", "0")
-    if asked:
+    """Print an unexpected exception; its traceback only if ``WATS_EXTRACT_TRACEBACK`` is set."""
+    with_traceback = os.environ.get(TRACEBACK, "") not in ("", "0")
+    if with_traceback:
         sys.stderr.write(masked("".join(traceback.format_exception(what))))
-    more = "" if asked else f" Set {TRACEBACK}=1 to see where it came from."
-    complain(
+    more = "" if with_traceback else f" Set {TRACEBACK}=1 to see the traceback."
+    problem(
         "Error",
         f"this is a bug in wats-extract: {type(what).__name__}: {what}",
-        hint=f"What was committed stays. Please report it, with the command and this message.{more}",
+        hint=f"Committed data is kept. Please report the bug with the command and this message.{more}",
     )
 
 
-def refusal(what: Exception, message: str = "") -> dict[str, Any]:
-    """What ``--json`` prints where there is no report, with the keys of one."""
-    from wats_extract.engine.job import RunReport
-
-    status = _STATUS.get(getattr(what, "exit_code", 1), "failed")
-    text = message or str(what) or type(what).__name__
-    return RunReport("", "", status, message=masked(text)).to_json() | {"run_id": None}
-
-
-# ── numbers and times ───────────────────────────────────────────────────────────────────────────
+# ── numbers, times and words ────────────────────────────────────────────────────────────────────
 
 
 def number(value: float) -> str:
-    """``1234`` as ``1,234``."""
+    """Format ``1234`` as ``1,234``."""
     return f"{value:,.0f}"
 
 
 def size(count: int) -> str:
-    """Bytes as people say them: ``1.4 MB``."""
+    """Format a number of bytes, such as ``1.4 MB``."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
@@ -278,31 +259,31 @@ def size(count: int) -> str:
 
 
 def seconds(value: float) -> str:
-    """``0.5 s``, ``2 min 5 s``, ``3 h 20 min``."""
+    """Format a duration: ``0.5 s``, ``2 min 5 s``, ``3 h 20 min``."""
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def moment(value: datetime | None) -> str:
-    """A moment in UTC, to the second."""
+def timestamp(value: datetime | None) -> str:
+    """Format a time in UTC, to the second; ``None`` is empty."""
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if value else ""
 
 
 def pairs(values: Mapping[str, object]) -> str:
-    """``a 1, b 2``; what is true is named alone, what is empty is left out."""
-    said = [
+    """Format a mapping as ``a 1, b 2``. Of ``True``, only the name is shown; empty values are left out."""
+    texts = [
         name if value is True else f"{name} {value}" for name, value in values.items() if value or value == 0
     ]
-    return ", ".join(said)
+    return ", ".join(texts)
 
 
-def several(count: int, what: str) -> str:
-    """``1 failure``, ``2 failures``."""
-    return f"{number(count)} {what}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str) -> str:
+    """Format a count with its noun: ``1 failure``, ``2 failures``."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 
-def shell(*words: str) -> str:
-    """Words as they are typed: those with blanks in quotes."""
+def quoted(*words: str) -> str:
+    """Join words for a shell, with quotes around those that contain spaces."""
     return " ".join(f'"{word}"' if " " in word else word for word in words)

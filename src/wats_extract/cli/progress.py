@@ -1,4 +1,4 @@
-"""What a run tells on stderr while it goes: bars on a terminal, elsewhere a line now and then."""
+"""Progress on stderr: bars on a terminal, otherwise a log line about every ten seconds."""
 
 from __future__ import annotations
 
@@ -18,45 +18,46 @@ from rich.text import Text
 from wats_extract import events
 from wats_extract.cli import output
 
-LINE_EVERY = 10.0
-"""Seconds between two lines about the same resource, where there is no terminal."""
+LINE_INTERVAL = 10.0
+"""Seconds between two log lines about progress."""
 
-WORTH_A_LINE = 5.0
-"""Seconds from which a wait is told at once, where there is no terminal."""
+LONG_WAIT = 5.0
+"""Seconds from which a wait gets a log line."""
 
 WIDE = 72
-"""Columns of a terminal from which there is room for more than the bar and its count."""
+"""Columns from which a terminal also has room for the committed items and the rate."""
 
 
 @contextmanager
-def told() -> Iterator[events.Listener]:
-    """A listener that tells on stderr what happens, in the way that suits it."""
+def shown() -> Iterator[events.Listener]:
+    """Show progress while the block runs: as bars if stderr is a terminal, otherwise as log lines."""
     if output.on_terminal(sys.stderr):
         with Bars(output.console(sys.stderr)) as bars:
             yield bars.listen
     else:
-        yield log()
+        yield log_lines()
 
 
-def log() -> events.Listener:
-    """A listener that writes plain lines."""
-    return Log(_line).listen
+def log_lines() -> events.Listener:
+    """Return a listener that writes log lines to stderr."""
+    return Log(_write_line).listen
 
 
 # ── counting ────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass
-class Tally:
-    """How far a resource is.
+class Counts:
+    """Progress of one resource.
 
     Attributes:
-        started: When it began, by the clock.
-        listed: Items that are known of.
-        final: Whether these are all.
+        started: When the resource started, in seconds of the clock.
+        listed: Items listed so far.
+        final: Whether the list is complete.
         fetched: Items fetched.
-        committed: Items that have landed.
-        failed: Items given up.
+        committed: Items committed.
+        failed: Items that failed, counted one by one.
+        recorded: Failures that commits have recorded.
     """
 
     started: float
@@ -65,31 +66,33 @@ class Tally:
     fetched: int = 0
     committed: int = 0
     failed: int = 0
-    _recorded: int = 0
+    recorded: int = 0
 
     @property
-    def through(self) -> int:
-        """Items fetched; what arrives in whole pages is fetched when it is committed."""
-        return max(self.fetched, self.committed + self._recorded)
+    def done(self) -> int:
+        """Items fetched. Readers of whole pages report no fetched items, so committed ones count as well."""
+        return max(self.fetched, self.committed + self.recorded)
 
     @property
     def failures(self) -> int:
-        """Items that failed, told one by one or with their chunk."""
-        return max(self.failed, self._recorded)
+        """Items that failed. Some readers report failures only with the commit."""
+        return max(self.failed, self.recorded)
 
     @property
-    def count(self) -> str:
+    def text(self) -> str:
         """``1,200/3,000``, with a + while the list is still growing."""
-        more = "" if self.final else "+"
-        known = self.listed > self.through or (self.listed and self.final)
-        return f"{output.number(self.through)}" + (f"/{output.number(self.listed)}{more}" if known else "")
+        growing = "" if self.final else "+"
+        total_known = self.listed > self.done or (self.listed and self.final)
+        return f"{output.number(self.done)}" + (
+            f"/{output.number(self.listed)}{growing}" if total_known else ""
+        )
 
     def rate(self, now: float) -> float:
-        """Items a second, since it began."""
-        return self.through / max(now - self.started, 0.001)
+        """Items per second since the resource started."""
+        return self.done / max(now - self.started, 0.001)
 
     def add(self, event: events.Event) -> None:
-        """Count what happened."""
+        """Count an event."""
         match event:
             case events.ItemsListed():
                 self.listed += event.items
@@ -100,50 +103,54 @@ class Tally:
                 self.failed += 1
             case events.Committed():
                 self.committed += event.items
-                self._recorded += event.failures
+                self.recorded += event.failures
             case events.ResourceEnded():
-                self.final = self.final or self.through >= self.listed
+                self.final = self.final or self.done >= self.listed
             case _:
                 return
 
 
 @dataclass
-class Tallies:
-    """How far each resource of a run is. Not thread-safe."""
+class RunCounts:
+    """Progress of all resources of a run. Not thread-safe."""
 
     clock: Callable[[], float]
-    by_resource: dict[str, Tally] = field(default_factory=dict)
+    by_resource: dict[str, Counts] = field(default_factory=dict)
 
     def add(self, event: events.Event) -> str:
-        """Count what happened; the name of the resource that it happened to, or nothing."""
+        """Count an event; return the name of its resource, or an empty string if it has none."""
         if isinstance(event, events.ItemFailed):
             name = event.failure.resource
         else:
             name = getattr(event, "resource", "")
         if name:
-            self.by_resource.setdefault(name, Tally(self.clock())).add(event)
+            self.by_resource.setdefault(name, Counts(self.clock())).add(event)
         return name
 
 
 class Wait:
-    """What is waited for; of several waits at once, the longest."""
+    """The current wait. Of several waits at the same time, it is the longest."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._until = self._told_until = float("-inf")
+        self._until = self._announced_until = float("-inf")
         self._reason = ""
 
-    def begin(self, event: events.Waiting) -> bool:
-        """A wait begins, or is over before its time; false where one that lasts as long was told of."""
+    def update(self, event: events.Waiting) -> bool:
+        """Handle the start or the early end of a wait.
+
+        Returns:
+            Whether the wait is worth a log line: no wait that lasts as long was reported before.
+        """
         until = self._clock() + event.seconds
         if not event.seconds and event.reason == self._reason:
             self._until = until
         if until <= self._until + 1:
             return False
         self._until, self._reason = until, event.reason
-        news = until > self._told_until + 1
-        self._told_until = max(until, self._told_until)
-        return news
+        is_news = until > self._announced_until + 1
+        self._announced_until = max(until, self._announced_until)
+        return is_news
 
     def __str__(self) -> str:
         left = self._until - self._clock()
@@ -156,23 +163,23 @@ class Wait:
 
 
 class Log:
-    """Plain lines: where a resource begins and ends, and about every ten seconds how far it is.
+    """Writes a line when a resource starts or ends, and about every ten seconds in between.
 
     Args:
         write: Writes a line.
-        clock: Seconds that only go up.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write, self._clock = write, clock
-        self._tallies, self._wait = Tallies(clock), Wait(clock)
+        self._counts, self._wait = RunCounts(clock), Wait(clock)
         self._last = clock()
         self._lock = threading.Lock()
 
     def listen(self, event: events.Event) -> None:
-        """Told what happens, from any thread."""
+        """Receive an event, from any thread."""
         with self._lock:
-            resource = self._tallies.add(event)
+            resource = self._counts.add(event)
             line = self._line(event, resource)
             if line:
                 self._last = self._clock()
@@ -183,30 +190,30 @@ class Log:
             case events.ResourceStarted():
                 return f"{resource}: started"
             case events.ResourceEnded():
-                tally = self._tallies.by_resource[resource]
-                return f"{self._far(resource)} in {output.seconds(self._clock() - tally.started)}"
+                counts = self._counts.by_resource[resource]
+                return f"{self._progress(resource)} in {output.seconds(self._clock() - counts.started)}"
             case events.Noted():
                 return output.masked(event.message)
             case events.Waiting():
-                worth = self._wait.begin(event) and event.seconds >= WORTH_A_LINE
-                return str(self._wait) if worth else ""
+                is_news = self._wait.update(event)
+                return str(self._wait) if is_news and event.seconds >= LONG_WAIT else ""
             case _:
-                return self._now_and_then(resource)
+                return self._periodic_line(resource)
 
-    def _now_and_then(self, resource: str) -> str:
+    def _periodic_line(self, resource: str) -> str:
         now = self._clock()
-        if not resource or now - self._last < LINE_EVERY:
+        if not resource or now - self._last < LINE_INTERVAL:
             return ""
-        return f"{self._far(resource)}, {output.number(self._tallies.by_resource[resource].rate(now))}/s"
+        return f"{self._progress(resource)}, {output.number(self._counts.by_resource[resource].rate(now))}/s"
 
-    def _far(self, resource: str) -> str:
-        tally = self._tallies.by_resource[resource]
-        failures = f", {output.number(tally.failures)} failed" if tally.failures else ""
-        return f"{resource}: {tally.count} fetched, {output.number(tally.committed)} committed{failures}"
+    def _progress(self, resource: str) -> str:
+        counts = self._counts.by_resource[resource]
+        failures = f", {output.number(counts.failures)} failed" if counts.failures else ""
+        return f"{resource}: {counts.text} fetched, {output.number(counts.committed)} committed{failures}"
 
 
-def _line(text: str) -> None:
-    with suppress(OSError):  # whoever read it is gone; the run goes on
+def _write_line(text: str) -> None:
+    with suppress(OSError):  # a closed stderr must not end the run
         sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
         sys.stderr.flush()
 
@@ -215,73 +222,76 @@ def _line(text: str) -> None:
 
 
 class Bars(Progress):
-    """One bar a resource, and below them what is waited for. Gone when it is left."""
+    """One progress bar per resource, with a line about the current wait below. Removed on exit."""
 
     def __init__(self, console: Console) -> None:
-        self._wait = Wait(time.monotonic)  # before Progress, which asks for it
-        self._tallies = Tallies(time.monotonic)
+        self._wait = Wait(time.monotonic)  # first, because Progress calls get_renderables at once
+        self._counts = RunCounts(time.monotonic)
         self._tasks_by_name: dict[str, TaskID] = {}
         self._counting = threading.Lock()
         columns = _columns(wide=console.width >= WIDE)
         super().__init__(*columns, console=console, transient=True, redirect_stdout=False, expand=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, and the line about the wait while there is one."""
+        """Return the bars, and the line about the current wait."""
         yield from super().get_renderables()
         if waiting := str(self._wait):
             yield Text(waiting, style="yellow", no_wrap=True, overflow="ellipsis")
 
     def listen(self, event: events.Event) -> None:
-        """Told what happens, from any thread."""
+        """Receive an event, from any thread."""
         if isinstance(event, events.Noted):
             self.console.print(Text(output.masked(event.message)))
         with self._counting:
             if isinstance(event, events.Waiting):
-                self._wait.begin(event)
-            elif resource := self._tallies.add(event):
+                self._wait.update(event)
+            elif resource := self._counts.add(event):
                 self._draw(resource, ended=isinstance(event, events.ResourceEnded))
 
     def _draw(self, resource: str, *, ended: bool) -> None:
-        tally = self._tallies.by_resource[resource]
+        counts = self._counts.by_resource[resource]
         task = self._tasks_by_name.get(resource)
         if task is None:
-            task = self._tasks_by_name[resource] = self.add_task(resource, total=None, tally=tally)
-        total = max(tally.listed, 1) if tally.final else None
-        self.update(task, completed=max(tally.through, ended and tally.final), total=total)
+            task = self._tasks_by_name[resource] = self.add_task(resource, total=None, counts=counts)
+        total = max(counts.listed, 1) if counts.final else None
+        self.update(task, completed=max(counts.done, ended and counts.final), total=total)
         if ended:
             self.stop_task(task)
 
 
-class _Told(ProgressColumn):
-    """A few words about a resource."""
+class _TaskText(ProgressColumn):
+    """A column that shows a text about a task."""
 
-    def __init__(self, tell: Callable[[Task], str], style: str = "") -> None:
+    def __init__(self, text: Callable[[Task], str], style: str = "") -> None:
         super().__init__(Column(justify="right", no_wrap=True))
-        self._tell, self._style = tell, style
+        self._text, self._style = text, style
 
     def render(self, task: Task) -> Text:
-        """The words."""
-        return Text(self._tell(task), style=self._style)
+        """Return the text."""
+        return Text(self._text(task), style=self._style)
 
 
 def _columns(*, wide: bool) -> list[ProgressColumn]:
     name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
     bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
-    few = [name, bar, _Told(lambda task: _tally(task).count), _Told(_failed, "red"), _Told(_left, "cyan")]
-    return [*few[:3], _Told(_committed, "green"), few[3], _Told(_rate, "dim"), few[4]] if wide else few
+    done = _TaskText(lambda task: _counts(task).text)
+    failed, left = _TaskText(_failed, "red"), _TaskText(_left, "cyan")
+    if wide:
+        return [name, bar, done, _TaskText(_committed, "green"), failed, _TaskText(_rate, "dim"), left]
+    return [name, bar, done, failed, left]
 
 
-def _tally(task: Task) -> Tally:
-    tally: Tally = task.fields["tally"]
-    return tally
+def _counts(task: Task) -> Counts:
+    counts: Counts = task.fields["counts"]
+    return counts
 
 
 def _committed(task: Task) -> str:
-    return f"{output.number(_tally(task).committed)} committed"
+    return f"{output.number(_counts(task).committed)} committed"
 
 
 def _failed(task: Task) -> str:
-    failures = _tally(task).failures
+    failures = _counts(task).failures
     return f"{output.number(failures)} failed" if failures else ""
 
 

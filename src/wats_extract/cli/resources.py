@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
-
-if TYPE_CHECKING:
-    from wats_extract.resources.resource import Resource
-    from wats_extract.tables import Table
+from wats_extract.resources.catalogue import DOMAINS, RESOURCES, resource_named
+from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import takes_time
+from wats_extract.tables import Table
 
 COLUMNS = (
     Column("name"),
     Column("route", shrinks=True),
     Column("paging"),
-    Column("cap", right=True, spare=True),
-    Column("cursor", spare=True),
-    Column("key", spare=True),
-    Column("tables", shrinks=True, spare=True),
+    Column("cap", right=True, optional=True),
+    Column("cursor", optional=True),
+    Column("key", optional=True),
+    Column("tables", shrinks=True, optional=True),
 )
 
 
@@ -30,37 +30,34 @@ COLUMNS = (
     "resources", cls=Command, examples=("resources", "resources reports", "resources measurements --json")
 )
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all that is known.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all details.")
 def command(name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click gives it by name
-    """Show what can be extracted.
+    """List the resources that can be extracted.
 
-    With NAME, a resource such as reports: all that is known of it, its tables and columns.
+    With NAME, such as reports, shows all details of that resource, its tables and its columns.
     """
-    from wats_extract.resources.catalogue import RESOURCES, resource_named
-
     shown = list(RESOURCES.values()) if name is None else [resource_named(name)]
     if as_json:
-        output.json_line({"resources": {each.name: _told(each) for each in shown}})
+        output.json_line({"resources": {each.name: _details(each) for each in shown}})
     elif name is None:
         _show_all()
     else:
         _show_one(*shown)
 
 
-# ── all of them ─────────────────────────────────────────────────────────────────────────────────
+# ── all resources ───────────────────────────────────────────────────────────────────────────────
 
 
 def _show_all() -> None:
-    from wats_extract.resources.catalogue import DOMAINS
-
     rows: list[tuple[str, ...]] = []
     for domain, resources in DOMAINS.items():
-        more = ": not supported by the vendor" if all(each.internal for each in resources) else ""
-        rows += [(f"{domain}{more}",), *map(_cells, resources)]
+        note = ": not supported by the vendor" if all(each.internal for each in resources) else ""
+        rows += [(f"{domain}{note}",), *map(_cells, resources)]
     output.table(COLUMNS, rows)
     output.say()
-    output.say("Routes are below /api. One request asks for cap rows. Without a cursor all is read again.")
-    output.say("*: not all of it is proven; wats-extract resources NAME says what, and shows the columns.")
+    output.say("Routes are relative to /api. The cap is the number of rows per request.")
+    output.say("A resource without a cursor is read as a whole by every run.")
+    output.say("*: partly unproven. wats-extract resources NAME shows what, and all columns.")
 
 
 def _cells(resource: Resource) -> tuple[str, ...]:
@@ -79,35 +76,33 @@ def _cap(resource: Resource) -> str:
     return "" if resource.cap is None else output.number(resource.cap)
 
 
-# ── one of them ─────────────────────────────────────────────────────────────────────────────────
+# ── one resource ────────────────────────────────────────────────────────────────────────────────
 
 
 def _show_one(resource: Resource) -> None:
     output.say(f"{resource.name}: {resource.summary}", "bold")
     if resource.internal:
-        output.say("The vendor does not support this route; it is asked only with internal: true.", "yellow")
+        output.say("The vendor does not support this route; it is read only with internal: true.", "yellow")
     output.facts(dict(_facts(resource)))
     for table in resource.tables:
         _show_table(table)
     output.say()
-    output.say("Every table has _extra, _wats_run_id and _wats_extracted_at, too.", "dim")
+    output.say("Every table also has _extra, _wats_run_id and _wats_extracted_at.", "dim")
 
 
 def _facts(resource: Resource) -> Iterator[tuple[str, str]]:
-    """What is known of a resource, as far as there is something to say."""
-    from wats_extract.pipeline.loading import takes_time
-
+    """Names and values of the details that the resource has."""
     yield "route", f"{resource.method} /api/{resource.route}"
     yield "paging", resource.paging
     if resource.cap is not None:
-        yield "cap", f"{_cap(resource)} in one request"
+        yield "cap", f"{_cap(resource)} rows per request"
     yield "key", resource.key
-    yield "cursor", resource.cursor or "none: every run reads all of it"
+    yield "cursor", resource.cursor or "none: every run reads the whole resource"
     if resource.required:
         yield "required in filter", ", ".join(resource.required)
     if resource.filters:
-        how = " (OData)" if resource.filtered_by == "odata" else " (the WATS filter)"
-        yield "filter", ", ".join(resource.filters) + how
+        kind = " (OData)" if resource.filtered_by == "odata" else " (WATS filter)"
+        yield "filter", ", ".join(resource.filters) + kind
     times = ["since", "until"] if takes_time(resource) else []
     if options := [*times, *sorted(resource.options.difference(times))]:
         yield "options", ", ".join(options)
@@ -131,17 +126,15 @@ def _show_table(table: Table) -> None:
 
 
 def _type(arrow: str) -> str:
-    """As the documentation spells it: ``timestamp[us, UTC]``, ``list<double>``."""
+    """The name of an Arrow type as in the documentation: ``timestamp[us, UTC]``, ``list<double>``."""
     return arrow.replace("tz=", "").replace("element: ", "").replace("item: ", "")
 
 
-# ── for programs ────────────────────────────────────────────────────────────────────────────────
+# ── JSON ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _told(resource: Resource) -> dict[str, Any]:
-    """All that is known of a resource, as JSON has it."""
-    from wats_extract.pipeline.loading import takes_time
-
+def _details(resource: Resource) -> dict[str, Any]:
+    """All details of a resource, for ``--json``."""
     return {
         "summary": resource.summary,
         "method": resource.method,

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
-from wats_extract.cli.command import ReportingCommand
+from wats_extract.cli import summary
 from wats_extract.cli.pipeline_file import file_argument
+from wats_extract.cli.running import ReportingCommand, run_command
+from wats_extract.frontends.pipelines import retry_pipeline
 
 
 @click.command(
@@ -17,16 +19,14 @@ from wats_extract.cli.pipeline_file import file_argument
     examples=(
         "retry pipelines/reports.yaml",
         "retry pipelines/reports.yaml --code TIMEOUT",
-        "retry pipelines/reports.yaml --key 6f3e…-…-…",
+        "retry pipelines/reports.yaml --key 5d7ce468-b036-4875-808f-376bb11029b0",
     ),
 )
 @file_argument
-@click.option("--code", metavar="CODE", help="Only failures with this error code, such as TIMEOUT.")
-@click.option(
-    "--key", "keys", multiple=True, metavar="KEY", help="Only this key; may be given several times."
-)
+@click.option("--code", metavar="CODE", help="Retry only failures with this error code, such as TIMEOUT.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Retry only this key. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary.")
-@click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def command(
     file: Path,
     code: str | None,
@@ -34,20 +34,15 @@ def command(
     as_json: bool,  # noqa: FBT001 - click gives it by name
     quiet: bool,  # noqa: FBT001
 ) -> int:
-    """Fetch just the items of FILE that failed again.
+    """Fetch the failed items of FILE again.
 
-    What heals is marked as resolved in the commit that lands it. Cursors do not move. Exit codes are those
-    of run.
+    An item that succeeds is marked as resolved in the commit that loads it. Cursors do not change. The exit
+    codes are those of run.
     """
-    from wats_extract.cli import running, summary
-    from wats_extract.frontends.pipelines import retry_pipeline
-
-    return running.carry_out(
+    return run_command(
         file,
-        lambda pipeline, listen, stopping: retry_pipeline(
-            pipeline, code=code, keys=keys, listen=listen, stopping=stopping
-        ),
-        partial(summary.retry, file=file),
+        partial(retry_pipeline, code=code, keys=keys),
+        partial(summary.show_retry, file=file),
         as_json=as_json,
         quiet=quiet,
     )

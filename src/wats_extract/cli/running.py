@@ -1,4 +1,4 @@
-"""What the commands that ask the server share: load, listen, stop when asked, and say how it ended."""
+"""Shared by `run`, `plan`, `retry`, `verify` and `backfill`: signals, progress, report, exit code."""
 
 from __future__ import annotations
 
@@ -6,72 +6,109 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import click
 
 from wats_extract import events
-from wats_extract.cli import output, signals, summary
+from wats_extract.cli import output, progress, signals, summary
+from wats_extract.cli.command import Command
 from wats_extract.cli.pipeline_file import loaded
 from wats_extract.cli.summary import Outcome
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.engine.job import RunReport
+from wats_extract.errors import Interrupted
+from wats_extract.pipeline.model import Pipeline
 
 R = TypeVar("R", bound=Outcome)
-Begin: TypeAlias = Callable[[Pipeline, events.Listener, threading.Event], R]
-Tell: TypeAlias = Callable[[R, Pipeline], None]
+R_co = TypeVar("R_co", bound=Outcome, covariant=True)
+Show: TypeAlias = Callable[[R, Pipeline], None]
 
-_INTERRUPTED = "interrupted: finishing the current commit; the next run goes on from there"
+_STATUS = {2: "refused", 5: "unreachable", 6: "locked", 130: "interrupted", 143: "interrupted"}
+"""The ``status`` that ``--json`` prints for an error, by exit code; otherwise ``failed``."""
+
+_STOPPING = "interrupted: finishing the current commit; the next run resumes from there"
 
 
-def carry_out(file: Path, begin: Begin[R], tell: Tell[R], *, as_json: bool, quiet: bool) -> int:
-    """Run a pipeline file, in whichever way ``begin`` does, and report it.
+class Operation(Protocol[R_co]):
+    """A function that runs a pipeline in some way and reports the outcome."""
+
+    def __call__(self, pipeline: Pipeline, /, *, listen: events.Listener, stopping: threading.Event) -> R_co:
+        """Run the pipeline until it ends or ``stopping`` is set."""
+
+
+class ReportingCommand(Command):
+    """A command with ``--json``; it prints JSON even if the command line is wrong."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the options. With ``--json``, report a usage error as JSON as well."""
+        as_json = "--json" in args  # before click takes words out of the list
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if as_json:
+                output.json_line(_refusal(error, error.format_message()))
+            raise
+
+
+def run_command(file: Path, operation: Operation[R], show: Show[R], *, as_json: bool, quiet: bool) -> int:
+    """Run an operation on a pipeline file and report its outcome.
 
     Args:
         file: The pipeline file.
-        begin: Runs the pipeline.
-        tell: Shows the report to people.
-        as_json: Print the report as JSON instead, also where the run is refused.
-        quiet: Show nothing but what went wrong.
+        operation: Runs the pipeline.
+        show: Prints the report for people.
+        as_json: Print the report as JSON instead, even if the operation raises an error.
+        quiet: Print problems only.
 
     Returns:
         The exit code.
 
     Raises:
-        WatsExtractError: the run was refused, or the destination failed before it began.
+        WatsExtractError: The operation could not start, or failed without a report.
     """
     try:
         with signals.caught() as stop:
             pipeline = loaded(file)
-            report = _observed(pipeline, begin, stop, quiet=quiet)
+            report = _observed(operation, pipeline, stop, quiet=quiet)
     except Exception as error:
+        if isinstance(error, Interrupted):
+            error.exit_code = stop.exit_code
         if as_json:
-            output.json_line(output.refusal(error))
+            output.json_line(_refusal(error))
         raise
     if as_json:
         output.json_line(report.to_json())
     elif not quiet:
-        tell(report, pipeline)
-    summary.complain(report, file, told=not (as_json or quiet))
+        show(report, pipeline)
+    summary.report_problem(report, file, summarized=not (as_json or quiet))
     return stop.exit_code if report.status == "interrupted" else report.exit_code
 
 
-def _observed(pipeline: Pipeline, begin: Begin[R], stop: signals.Stop, *, quiet: bool) -> R:
-    with _told(quiet=quiet) as listen:
-        watcher = threading.Thread(target=_announce, args=(stop, listen), daemon=True)
+def _observed(operation: Operation[R], pipeline: Pipeline, stop: signals.Stop, *, quiet: bool) -> R:
+    with _listener(quiet=quiet) as listen:
+        watcher = threading.Thread(target=_announce_stop, args=(stop, listen), daemon=True)
         watcher.start()
         try:
-            return begin(pipeline, listen, stop.event)
+            return operation(pipeline, listen=listen, stopping=stop.event)
         finally:
             stop.event.set()
             watcher.join()
 
 
-def _told(*, quiet: bool) -> AbstractContextManager[events.Listener]:
-    if quiet:
-        return nullcontext(events.nobody)
-    from wats_extract.cli import progress  # here, for rich takes a while to import
-
-    return progress.told()
+def _listener(*, quiet: bool) -> AbstractContextManager[events.Listener]:
+    return nullcontext(events.nobody) if quiet else progress.shown()
 
 
-def _announce(stop: signals.Stop, listen: events.Listener) -> None:
+def _announce_stop(stop: signals.Stop, listen: events.Listener) -> None:
+    """Print a notice when a signal arrives. The signal's handler itself must not print."""
     if stop.wait():
-        listen(events.Noted(_INTERRUPTED))
+        listen(events.Noted(_STOPPING))
+
+
+def _refusal(error: Exception, message: str = "") -> dict[str, Any]:
+    """What ``--json`` prints for an error: an object with the keys of a report."""
+    status = _STATUS.get(getattr(error, "exit_code", 1), "failed")
+    text = message or str(error) or type(error).__name__
+    return RunReport("", "", status, message=output.masked(text)).to_json() | {"run_id": None}

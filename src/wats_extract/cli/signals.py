@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a run to stop at the next commit, the second ends it at once."""
+"""Ctrl-C and SIGTERM: the first stops a run at the next commit, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stop:
-    """Whether a run is asked to stop.
+    """A request to stop, made by a signal.
 
     Attributes:
-        event: Set when it is.
-        signal: Which signal asked, or ``None``.
+        event: Set when a run should stop, or has ended by itself.
+        signal: The number of the signal, or ``None`` before one arrives.
     """
 
     def __init__(self) -> None:
@@ -28,16 +28,16 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """143 for SIGTERM, else 130."""
+        """143 after SIGTERM, otherwise 130."""
         return 128 + (signal.SIGTERM if self.signal == signal.SIGTERM else signal.SIGINT)
 
     def wait(self) -> bool:
-        """Wait until a signal asks (true), or until there is nothing left to stop."""
+        """Wait for a signal, or for the end of the run; return whether there was a signal."""
         self.event.wait()
         return self.signal is not None
 
-    def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - Python's signature
-        """A signal arrived. It says nothing itself: it may have come in the middle of a line."""
+    def request(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signature of a handler
+        """Handle a signal. A handler must not print: it may interrupt another write to the same stream."""
         if self.signal is not None:
             _end_at_once(128 + number)
         self.signal = number
@@ -46,10 +46,10 @@ class Stop:
 
 @contextmanager
 def caught() -> Iterator[Stop]:
-    """Catch the signals inside; also where a shell started the process with Ctrl-C ignored."""
+    """Turn signals inside the block into a ``Stop``, even if the process started with Ctrl-C ignored."""
     stop = Stop()
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop.ask) for number in numbers}
+    before = {number: signal.signal(number, stop.request) for number in numbers}
     try:
         yield stop
     finally:
@@ -59,7 +59,7 @@ def caught() -> Iterator[Stop]:
 
 
 def _end_at_once(exit_code: int) -> None:
-    """A destination survives this as it survives a power cut; a terminal wants its cursor back."""
+    """Exit without clean-up, apart from showing the terminal's cursor again. Commits are atomic."""
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), f"{_SHOW_CURSOR}\n".encode())
     os._exit(exit_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,18 +13,21 @@ from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
+from wats_extract.cli.reading import reading
+from wats_extract.engine import cursors
+from wats_extract.engine.cursors import Change, Stored
+from wats_extract.pipeline.job import Overrides, job_of
+from wats_extract.pipeline.model import Pipeline
+from wats_extract.pipeline.opening import destination_of
 
-if TYPE_CHECKING:
-    from wats_extract.engine.cursors import Change, Stored
-    from wats_extract.pipeline.loading import Pipeline
-
-_TAKES = {
+_ARGUMENTS = {
     "show": (),
     "set": ("RESOURCE", "JSON"),
     "clear": ("[RESOURCE]",),
     "export": (),
     "import": ("PATH",),
 }
+"""What each action takes after its name."""
 
 
 @click.command(
@@ -39,114 +42,109 @@ _TAKES = {
     ),
 )
 @file_argument
-@click.argument("action", type=click.Choice(list(_TAKES)), default="show")
-@click.argument("words", nargs=-1)
-@click.option("-y", "--yes", is_flag=True, help="Change it without asking.")
-def command(file: Path, action: str, words: tuple[str, ...], yes: bool) -> None:  # noqa: FBT001 - click
-    """Show the cursors of FILE, or change them.
+@click.argument("action", type=click.Choice(list(_ARGUMENTS)), default="show")
+@click.argument("arguments", nargs=-1)
+@click.option("-y", "--yes", is_flag=True, help="Change the cursors without asking.")
+def command(file: Path, action: str, arguments: tuple[str, ...], yes: bool) -> None:  # noqa: FBT001 - click
+    """Show or change the cursors of FILE.
 
     \b
-    show                every cursor (this is what happens without a word)
-    set RESOURCE JSON   go on from there with the next run, for the selection that FILE has now
-    clear [RESOURCE]    begin from the beginning with the next run; what has landed is not fetched again
-    export              the cursors as JSON, on stdout
-    import PATH         what export wrote; cursors that are not in it stay
+    show                show every cursor (the default)
+    set RESOURCE JSON   set the cursor of FILE's current selection
+    clear [RESOURCE]    read from the beginning with the next run; items
+                        that are already loaded are not fetched again
+    export              print the cursors as JSON
+    import PATH         read what export wrote; other cursors stay
 
-    A change shows its difference and asks. It is refused while the pipeline runs.
-    """  # noqa: D301 - the \b is for click: it keeps the lines
-    takes = _TAKES[action]
-    least = sum(not word.startswith("[") for word in takes)
-    if not least <= len(words) <= len(takes):
-        raise click.UsageError(f"{action} takes {' and '.join(takes) or 'nothing more'}")
+    A change shows the difference and asks. It is refused while the pipeline runs.
+    """  # noqa: D301 - \b tells click to keep the line breaks
+    takes = _ARGUMENTS[action]
+    required = sum(not argument.startswith("[") for argument in takes)
+    if not required <= len(arguments) <= len(takes):
+        raise click.UsageError(f"{action} takes {' and '.join(takes) or 'no arguments'}")
     pipeline = loaded(file)
     if action in ("show", "export"):
-        _tell(pipeline, exported=action == "export")
+        _show(pipeline, export=action == "export")
     else:
-        _change(pipeline, action, words, asked=not yes)
+        _change(pipeline, action, arguments, ask=not yes)
 
 
-def _tell(pipeline: Pipeline, *, exported: bool) -> None:
-    from wats_extract.cli.reading import reading
-    from wats_extract.engine.cursors import stored
-
+def _show(pipeline: Pipeline, *, export: bool) -> None:
     with reading(pipeline) as destination:
-        cursors = stored(destination, pipeline.name)
-    if exported:
-        told = {"pipeline": pipeline.name, "cursors": [each.to_json() for each in cursors]}
-        output.write(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-    elif not cursors:
-        output.say(f"Pipeline {pipeline.name} has no cursors yet: its next run begins from the beginning.")
+        found = cursors.stored(destination, pipeline.name)
+    if export:
+        exported = {"pipeline": pipeline.name, "cursors": [each.to_json() for each in found]}
+        output.write(json.dumps(exported, indent=2, ensure_ascii=False) + "\n")
+    elif not found:
+        output.say(f"Pipeline {pipeline.name} has no cursors yet; its next run reads from the beginning.")
     else:
         columns = [Column("resource"), Column("cursor", shrinks=True), Column("selection", shrinks=True)]
-        output.table(columns, [_cells(each) for each in cursors])
+        output.table(columns, [_cells(each) for each in found])
 
 
 def _cells(each: Stored) -> list[object]:
-    return [each.resource, _words(each.cursor), output.pairs(json.loads(each.selection)) or "everything"]
+    return [each.resource, _text(each.shown()), output.pairs(json.loads(each.selection)) or "everything"]
 
 
-def _words(cursor: dict[str, Any]) -> str:
+def _text(cursor: dict[str, Any]) -> str:
     return output.pairs(cursor) or "the beginning"
 
 
-def _change(pipeline: Pipeline, action: str, words: Sequence[str], *, asked: bool) -> None:
-    from wats_extract.engine import cursors
-    from wats_extract.pipeline.opening import destination_of
-
+def _change(pipeline: Pipeline, action: str, arguments: Sequence[str], *, ask: bool) -> None:
     destination = destination_of(pipeline)
     with cursors.changing(destination, pipeline.name) as write:
         before = cursors.stored(destination, pipeline.name)
-        made = cursors.changes(before, _wanted(pipeline, before, action, words))
-        if not made:
+        changes = cursors.changes(before, _changed(pipeline, before, action, arguments))
+        if not changes:
             output.say("Nothing to change.")
             return
-        output.table(
-            [
-                Column("resource"),
-                Column("now"),
-                Column(""),
-                Column("then"),
-                Column("selection", shrinks=True),
-            ],
-            [_difference(each) for each in made],
-        )
-        if asked and not _agreed():
+        _show_changes(changes)
+        if ask and not _confirmed():
             output.say("Nothing was changed.")
             return
-        write(made)
-    output.say(f"Changed {output.several(len(made), 'cursor')}; the next run goes on from there.", "green")
+        write(changes)
+    output.say(f"Changed {output.plural(len(changes), 'cursor')}; the next run starts from there.", "green")
 
 
-def _difference(change: Change) -> list[object]:
-    resource, then, selection = _cells(change.after)
-    return [resource, _words(change.before), "→", then, selection]
+def _show_changes(changes: Sequence[Change]) -> None:
+    columns = [
+        Column("resource"),
+        Column("now"),
+        Column(""),
+        Column("after the change"),
+        Column("selection", shrinks=True),
+    ]
+    rows = []
+    for change in changes:
+        resource, after, selection = _cells(change.after)
+        rows.append([resource, _text(change.before), "→", after, selection])
+    output.table(columns, rows)
 
 
-def _agreed() -> bool:
+def _confirmed() -> bool:
     try:
         return click.confirm("Change this?", err=True)
     except click.Abort:
-        raise click.UsageError("nobody answered; to change it without asking: --yes") from None
+        raise click.UsageError("no answer on stdin; use --yes to change cursors without asking") from None
 
 
-def _wanted(pipeline: Pipeline, before: list[Stored], action: str, words: Sequence[str]) -> list[Stored]:
-    from wats_extract.engine.cursors import Stored, imported, written
-    from wats_extract.pipeline.job import Overrides, job_of
-
+def _changed(pipeline: Pipeline, before: list[Stored], action: str, arguments: Sequence[str]) -> list[Stored]:
+    """The cursors that the action sets."""
     if action == "import":
-        return imported(_text(Path(words[0])), [config.name for config in pipeline.resources])
-    tasks = job_of(pipeline, Overrides(words[:1])).tasks
+        exported = _file_text(Path(arguments[0]))
+        return cursors.imported(exported, [config.name for config in pipeline.resources])
+    tasks = job_of(pipeline, Overrides(arguments[:1])).tasks
     if action == "clear":
         named = {task.resource.name for task in tasks}
         return [
-            Stored(each.resource, each.selection, {})
+            Stored(each.resource, each.selection, None)
             for each in before
-            if not words or each.resource in named
+            if not arguments or each.resource in named
         ]
-    return [Stored(task.resource.name, task.fingerprint, written(words[1])) for task in tasks]
+    return [Stored(task.resource.name, task.fingerprint, cursors.written(arguments[1])) for task in tasks]
 
 
-def _text(path: Path) -> str:
+def _file_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,12 +14,15 @@ from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
+from wats_extract.cli.reading import reading
+from wats_extract.cursor import cursor_to_json
 from wats_extract.errors import DestinationError
-
-if TYPE_CHECKING:
-    from wats_extract.flow import Destination
-    from wats_extract.pipeline.loading import Pipeline
-    from wats_extract.state.lock import Sighting
+from wats_extract.flow import Destination
+from wats_extract.pipeline.model import Pipeline
+from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.state.lock import Sighting
+from wats_extract.state.positions import position_in
+from wats_extract.state.tables import FAILURES, RUNS, STATE
 
 RUNS_SHOWN = 10
 
@@ -29,60 +32,57 @@ _COMPLETE = ("succeeded", "failures")
 @click.command("status", cls=Command, examples=("status pipelines/reports.yaml",))
 @file_argument
 def command(file: Path) -> None:
-    """Show runs, cursors, rows and open failures.
+    """Show runs, cursors, row counts and open failures.
 
-    They are read from the destination of FILE. Nothing is asked of the server, nothing is changed.
+    Reads the destination of FILE only: it sends no request to the server, and changes nothing.
     """
-    from wats_extract.cli.reading import reading
-    from wats_extract.state.lock import sighted
-    from wats_extract.state.tables import FAILURES, RUNS, STATE
-
     pipeline = loaded(file)
     with reading(pipeline) as destination:
         runs = destination.read(RUNS, pipeline=pipeline.name).to_pylist()
         if not runs:
-            _nothing_yet(destination, file)
+            _show_first_step(destination, file)
             return
         runs.sort(key=lambda run: run["started_at"], reverse=True)
         failures = destination.read(FAILURES, pipeline=pipeline.name, status="open").to_pylist()
         output.say(f"Pipeline {pipeline.name}, tables in {destination.place}", "bold")
-        _at_a_glance(runs[0], len(failures), sighted(destination.lock_path(pipeline.name)))
+        _show_last_run(runs[0], len(failures), destination.holder(pipeline.name))
         _show_runs(runs)
         _show_cursors(destination.read(STATE, pipeline=pipeline.name).to_pylist())
         _show_tables(destination, pipeline)
         _show_failures(failures, file)
 
 
-def _nothing_yet(destination: Destination, file: Path) -> None:
-    output.say(f"Nothing has been extracted to {destination.place} yet. To begin:")
-    output.say_exactly(f"  {output.shell('wats-extract', 'run', str(file))}", "cyan")
+def _show_first_step(destination: Destination, file: Path) -> None:
+    output.say(f"Nothing has been loaded into {destination.place} yet. To start:")
+    output.say_unwrapped(f"  {output.quoted('wats-extract', 'run', str(file))}", "cyan")
 
 
-def _at_a_glance(run: dict[str, Any], failures: int, holder: Sighting | None) -> None:
-    good = run["status"] in _COMPLETE
+def _show_last_run(run: dict[str, Any], failures: int, holder: Sighting | None) -> None:
     if run["status"] == "running":
-        _not_ended(run["command"], holder)
+        _show_unfinished(run["command"], holder)
         return
-    but = f", but for {output.several(failures, 'open failure')}" if good and failures else ""
-    words = "was complete" if good else f"was not complete: {run['status']}"
-    style = "yellow" if but else "green" if good else "red"
-    output.say(f"{output.mark(good=good)} The last {run['command']} {words}{but}.", style)
+    complete = run["status"] in _COMPLETE
+    open_failures = f", with {output.plural(failures, 'open failure')}" if complete and failures else ""
+    text = "completed" if complete else f"did not complete: {run['status']}"
+    style = "yellow" if open_failures else "green" if complete else "red"
+    output.say(f"{output.mark(good=complete)} The last {run['command']} {text}{open_failures}.", style)
 
 
-def _not_ended(command: str, holder: Sighting | None) -> None:
+def _show_unfinished(command: str, holder: Sighting | None) -> None:
     if holder is not None and holder.beats:
-        output.say(f"- The last {command} is under way: {holder}.", "yellow")
+        output.say(f"- A {command} is in progress: {holder}.", "yellow")
         return
-    suspended = f", or is suspended ({holder})" if holder else ""
-    words = f"was not complete: its process was killed, or could write nothing more{suspended}"
-    output.say(f"{output.mark(good=False)} The last {command} {words}.", "red")
-    output.say("The next run goes on from its last commit.")
+    reason = "its process was killed or could no longer write"
+    if holder is not None:
+        reason = f"its process was killed, could no longer write, or is suspended ({holder})"
+    output.say(f"{output.mark(good=False)} The last {command} did not complete: {reason}.", "red")
+    output.say("The next run resumes from its last commit.")
 
 
 def _show_runs(runs: Sequence[dict[str, Any]]) -> None:
     columns = [
         Column("started (UTC)"),
-        Column("command", spare=True),
+        Column("command", optional=True),
         Column("status"),
         Column("seconds", right=True),
         Column("rows", right=True),
@@ -91,16 +91,16 @@ def _show_runs(runs: Sequence[dict[str, Any]]) -> None:
     ]
     older = len(runs) - RUNS_SHOWN
     output.heading(f"Runs (the last {RUNS_SHOWN} of {len(runs)})" if older > 0 else "Runs")
-    output.table(columns, [_run_row(run) for run in runs[:RUNS_SHOWN]])
+    output.table(columns, [_run_cells(run) for run in runs[:RUNS_SHOWN]])
 
 
-def _run_row(run: dict[str, Any]) -> list[object]:
+def _run_cells(run: dict[str, Any]) -> list[object]:
     seconds = "" if run["seconds"] is None else f"{run['seconds']:,.1f}"
-    # the row of a run that did not come to its end is that of its beginning
+    # Counts are written at the end of a run, so an unfinished run has none.
     counted = run["status"] not in ("running", "killed")
     numbers = [output.number(run[name] or 0) if counted else "" for name in ("rows", "failures")]
     return [
-        output.moment(run["started_at"]),
+        output.timestamp(run["started_at"]),
         run["command"],
         run["status"],
         seconds,
@@ -116,27 +116,23 @@ def _show_cursors(states: Sequence[dict[str, Any]]) -> None:
         return
     columns = [
         Column("resource"),
-        Column("updated (UTC)", spare=True),
+        Column("updated (UTC)", optional=True),
         Column("cursor", shrinks=True),
         Column("selection", shrinks=True),
     ]
-    output.table(columns, [_cursor_row(state) for state in states])
+    output.table(columns, [_cursor_cells(state) for state in states])
 
 
-def _cursor_row(state: dict[str, Any]) -> list[object]:
-    from wats_extract.state.tables import cursor_in
-
-    selection, updated = output.pairs(json.loads(state["selection"])), output.moment(state["updated_at"])
+def _cursor_cells(state: dict[str, Any]) -> list[object]:
+    selection, updated = output.pairs(json.loads(state["selection"])), output.timestamp(state["updated_at"])
     try:
-        cursor = output.pairs(cursor_in(state)) or "the beginning"
+        cursor = output.pairs(cursor_to_json(position_in(state).cursor)) or "the beginning"
     except DestinationError:
         cursor = f"unreadable: {state['cursor']}"
     return [state["resource"], updated, cursor, selection or "everything"]
 
 
 def _show_tables(destination: Destination, pipeline: Pipeline) -> None:
-    from wats_extract.resources.catalogue import RESOURCES
-
     tables = [table for config in pipeline.resources for table in RESOURCES[config.name].tables]
     counts = destination.count(tables)
     output.heading("Tables")
@@ -152,6 +148,6 @@ def _show_failures(failures: Sequence[dict[str, Any]], file: Path) -> None:
         output.say("none")
         return
     counts = Counter((failure["resource"], failure["error_code"]) for failure in failures)
-    rows = [(*what, output.number(count)) for what, count in counts.most_common()]
+    rows = [(*names, output.number(count)) for names, count in counts.most_common()]
     output.table([Column("resource"), Column("code"), Column("items", right=True)], rows)
-    output.say_exactly(f"  {output.shell('wats-extract', 'failures', str(file))}", "cyan")
+    output.say_unwrapped(f"  {output.quoted('wats-extract', 'failures', str(file))}", "cyan")

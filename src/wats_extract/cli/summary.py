@@ -1,4 +1,4 @@
-"""What a run did, for people: a sentence, the rows by table, and what to do next."""
+"""The summary after `run`, `retry` and `backfill`: outcome, rows by table, and the next steps."""
 
 from __future__ import annotations
 
@@ -8,129 +8,120 @@ from typing import Any, Protocol
 from wats_extract.cli import output
 from wats_extract.cli.output import Column
 from wats_extract.engine.job import RunReport
-from wats_extract.pipeline.loading import Pipeline
+from wats_extract.pipeline.model import Pipeline
 
-_GOES_ON = "What was committed stays; the next run goes on from there."
-_ENDED = {
-    "incomplete": f"Stopped before the end. {_GOES_ON}",
-    "unreachable": f"The server is out of reach. {_GOES_ON}",
-    "interrupted": f"Interrupted. {_GOES_ON}",
-    "refused": "The server refused to answer.",
-    "failed": "Failed. What was committed stays.",
+_RESUMES = "Committed data is kept; the next run resumes from there."
+_ENDED_EARLY = {
+    "incomplete": f"Stopped early. {_RESUMES}",
+    "unreachable": f"The server is unreachable. {_RESUMES}",
+    "interrupted": f"Interrupted. {_RESUMES}",
+    "refused": "The server refused the request.",
+    "failed": "Failed. Committed data is kept.",
 }
 _LABELS = {"incomplete": "Stopped", "different": "Different"}
 _STYLES = {"succeeded": "bold green", "failures": "bold yellow", "incomplete": "bold yellow"}
 
 
 class Outcome(Protocol):
-    """How a command that asks the server ended."""
+    """The report of a pipeline command."""
 
     @property
     def status(self) -> str:
-        """``succeeded``, ``failures``, …."""
+        """``succeeded``, ``failures``, ``incomplete``, …."""
 
     @property
     def exit_code(self) -> int:
-        """What the command exits with."""
+        """The exit code of the command."""
 
     @property
     def message(self) -> str:
-        """Why it stopped, where it did."""
+        """Why the command stopped early, or an empty string."""
 
     @property
     def open_failures(self) -> int:
-        """Failures that are open now."""
+        """The number of failures that are open now."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
 
 
-def run(report: RunReport, pipeline: Pipeline, *, file: Path, limit: int | None = None) -> None:
-    """Tell what ``run`` did."""
-    _tell(_run_sentence(report, limit), report, pipeline, file)
+def show_run(report: RunReport, pipeline: Pipeline, *, file: Path, limit: int | None = None) -> None:
+    """Print the summary of a run or a backfill."""
+    _show(_run_sentence(report, limit), report, pipeline, file)
 
 
-def retry(report: RunReport, pipeline: Pipeline, *, file: Path) -> None:
-    """Tell what ``retry`` did."""
-    _tell(_retry_sentence(report), report, pipeline, file)
+def show_retry(report: RunReport, pipeline: Pipeline, *, file: Path) -> None:
+    """Print the summary of a retry."""
+    _show(_retry_sentence(report), report, pipeline, file)
 
 
-def complain(report: Outcome, file: Path, *, told: bool) -> None:
-    """Say on stderr why it stopped, but for what a summary has ``told``: that items failed, or Ctrl-C."""
-    if told and report.status in ("failures", "different", "interrupted"):
+def report_problem(report: Outcome, file: Path, *, summarized: bool) -> None:
+    """Print on stderr why a command did not succeed.
+
+    Args:
+        report: The report of the command.
+        file: The pipeline file, for the hint.
+        summarized: Whether a summary was printed, which already covers failures and interrupts.
+    """
+    if summarized and report.status in ("failures", "different", "interrupted"):
         return
     if report.status == "interrupted":
-        output.complain("Interrupted", _GOES_ON)
+        output.problem("Interrupted", _RESUMES)
     elif report.status == "failures":
-        hint = f"See what, and why: {output.shell('wats-extract', 'failures', str(file))}"
-        output.complain("Failures", f"{_items(report.open_failures)} could not be extracted", hint=hint)
+        hint = f"List them with: {output.quoted('wats-extract', 'failures', str(file))}"
+        output.problem("Failures", f"{_items(report.open_failures)} could not be extracted", hint=hint)
     elif report.exit_code:
-        output.complain(_LABELS.get(report.status, "Error"), report.message)
+        output.problem(_LABELS.get(report.status, "Error"), report.message)
 
 
-def where(pipeline: Pipeline, table: str) -> None:
-    """Say where the tables are, and how to look at one of them."""
-    destination = pipeline.destination
-    path = destination.path.as_posix()
-    if destination.type == "duckdb":
-        name = table if destination.schema_name == "main" else f"{destination.schema_name}.{table}"
-        how = f'duckdb.connect("{path}", read_only=True).sql("FROM {name} LIMIT 5").show()'
-    else:
-        how = f'pl.scan_parquet("{path}/{table}/*.parquet").head().collect()'
-    output.say(f"The tables are in {path}. In Python:")
-    output.say_exactly(f"  {how}", "cyan")
-
-
-def _tell(sentence: str, report: RunReport, pipeline: Pipeline, file: Path) -> None:
+def _show(sentence: str, report: RunReport, pipeline: Pipeline, file: Path) -> None:
     output.say(sentence, _STYLES.get(report.status, "bold red"))
     if any(each.rows for each in report.resources.values()):
-        _rows(report)
-    _effort(report)
+        _show_rows(report)
+    output.say()
+    output.say(
+        f"{output.seconds(report.seconds)}, {output.plural(report.requests, 'request')}, "
+        f"{output.size(report.bytes)}, run {report.run_id}"
+    )
     if report.open_failures:
-        _next_steps(report, file)
-    if tables := _to_look_at(report):
+        _show_next_steps(report, file)
+    if table := _table_to_look_at(report):
         output.say()
-        where(pipeline, tables[0])
+        _show_how_to_read(pipeline, table)
 
 
-def _to_look_at(report: RunReport) -> list[str]:
-    """Tables to begin with: those that rows landed in, else all, where the run came to its end."""
-    counts = {table: count for each in report.resources.values() for table, count in each.tables.items()}
-    landed = [table for table, count in counts.items() if count]
-    return landed or (list(counts) if report.exit_code in (0, 3) else [])
+# ── the first sentence ──────────────────────────────────────────────────────────────────────────
 
 
 def _run_sentence(report: RunReport, limit: int | None) -> str:
-    if report.status in _ENDED:
-        return _ENDED[report.status]
-    landed = any(each.items for each in report.resources.values())
+    if report.status in _ENDED_EARLY:
+        return _ENDED_EARLY[report.status]
+    loaded = any(each.items for each in report.resources.values())
     if report.status == "failures" or report.open_failures:
-        within = ", within max_failures" if report.status == "succeeded" else ""
+        within = " (within max_failures)" if report.status == "succeeded" else ""
         return f"Done, but {_items(report.open_failures)} could not be extracted{within}."
-    if limit and landed:
-        return (
-            f"Done: up to {output.several(limit, 'item')} of each resource; the next run goes on from there."
-        )
-    return "Done: everything new has landed." if landed else "Done: there was nothing new."
+    if limit and loaded:
+        return f"Done: loaded up to {_items(limit)} per resource; the next run resumes from there."
+    return "Done: everything new is loaded." if loaded else "Done: nothing new."
 
 
 def _retry_sentence(report: RunReport) -> str:
-    if report.status in _ENDED:
-        return _ENDED[report.status]
-    healed = sum(each.items for each in report.resources.values())
-    if not healed and not report.open_failures:
-        return "Done: there was nothing to retry."
-    still = (
-        f"{output.number(report.open_failures)} still open" if report.open_failures else "none is open now"
-    )
-    return f"Done: {_items(healed)} landed now, {still}."
+    if report.status in _ENDED_EARLY:
+        return _ENDED_EARLY[report.status]
+    loaded = sum(each.items for each in report.resources.values())
+    if not loaded and not report.open_failures:
+        return "Done: nothing to retry."
+    return f"Done: {_items(loaded)} loaded, {output.plural(report.open_failures, 'open failure')} left."
 
 
 def _items(count: int) -> str:
-    return output.several(count, "item")
+    return output.plural(count, "item")
 
 
-def _rows(report: RunReport) -> None:
+# ── what follows ────────────────────────────────────────────────────────────────────────────────
+
+
+def _show_rows(report: RunReport) -> None:
     rows, empty = [], []
     for name, each in report.resources.items():
         filled = [(table, count) for table, count in each.tables.items() if count]
@@ -145,16 +136,28 @@ def _rows(report: RunReport) -> None:
         output.say(f"no rows in {', '.join(empty)}", "dim")
 
 
-def _effort(report: RunReport) -> None:
+def _show_next_steps(report: RunReport, file: Path) -> None:
     output.say()
-    output.say(
-        f"{output.seconds(report.seconds)}, {output.several(report.requests, 'request')}, "
-        f"{output.size(report.bytes)}, run {report.run_id}"
-    )
+    output.say(f"{output.plural(report.open_failures, 'open failure')}:")
+    for command, does in (("failures", "what failed, and why"), ("retry   ", "fetch the failed items again")):
+        output.say_unwrapped(f"  wats-extract {command} {output.quoted(str(file))}    # {does}", "cyan")
 
 
-def _next_steps(report: RunReport, file: Path) -> None:
-    output.say()
-    output.say(f"{output.several(report.open_failures, 'open failure')}:")
-    for command, does in (("failures", "what, and why"), ("retry   ", "fetch them again")):
-        output.say_exactly(f"  wats-extract {command} {output.shell(str(file))}    # {does}", "cyan")
+def _table_to_look_at(report: RunReport) -> str:
+    """The first table with new rows; if there is none and the run was complete, the first table."""
+    counts = {table: count for each in report.resources.values() for table, count in each.tables.items()}
+    filled = [table for table, count in counts.items() if count]
+    complete = report.exit_code in (0, 3)
+    return next(iter(filled or (counts if complete else ())), "")
+
+
+def _show_how_to_read(pipeline: Pipeline, table: str) -> None:
+    destination = pipeline.destination
+    path = destination.path.as_posix()
+    if destination.type == "duckdb":
+        name = table if destination.schema_name == "main" else f"{destination.schema_name}.{table}"
+        code = f'duckdb.connect("{path}", read_only=True).sql("FROM {name} LIMIT 5").show()'
+    else:
+        code = f'pl.scan_parquet("{path}/{table}/*.parquet").head().collect()'
+    output.say(f"The tables are in {path}. To read one in Python:")
+    output.say_unwrapped(f"  {code}", "cyan")

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from wats_extract.cli import output
-from wats_extract.cli.command import ReportingCommand
 from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument
-
-if TYPE_CHECKING:
-    from wats_extract.engine.verifying import VerifyReport
-    from wats_extract.pipeline.loading import Pipeline
+from wats_extract.cli.running import ReportingCommand, run_command
+from wats_extract.engine.comparison import KINDS
+from wats_extract.engine.verifying import VerifyReport
+from wats_extract.frontends.pipelines import verify_pipeline
+from wats_extract.pipeline.model import Pipeline
 
 _SENTENCES = {
-    "equal": "what the server has and what has landed are equal.",
-    "different": "what the server has and what has landed differ.",
-    "incomplete": "the comparison stopped before its end.",
+    "equal": "The server and the destination are equal{now}{apart}.",
+    "different": "The server and the destination {still}differ.",
+    "incomplete": "The comparison stopped early.",
 }
 
 
@@ -34,10 +33,10 @@ _SENTENCES = {
     ),
 )
 @file_argument
-@click.option("--only", multiple=True, metavar="NAME", help="Only this resource; may be given several times.")
-@click.option("--repair", is_flag=True, help="Fetch what is missing, outdated or duplicated.")
+@click.option("--only", multiple=True, metavar="NAME", help="Compare only this resource. Repeatable.")
+@click.option("--repair", is_flag=True, help="Fetch missing, outdated and duplicated reports.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-@click.option("-q", "--quiet", is_flag=True, help="Show nothing but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def command(
     file: Path,
     only: tuple[str, ...],
@@ -45,54 +44,70 @@ def command(
     as_json: bool,  # noqa: FBT001
     quiet: bool,  # noqa: FBT001
 ) -> int:
-    """Compare the server's reports with what has landed.
+    """Compare the server with the destination.
 
-    The server's list of what FILE selects is read whole, 10,000 reports a request; documents are not.
-    missing are on the server and have not landed, outdated have changed there since, extra have been deleted
-    there, duplicated have landed more than once. Reports with an open failure are counted apart.
+    Reads the server's whole list of the reports that FILE selects, 10,000 reports per request. It does not
+    read the reports themselves.
 
-    Exits with 0 when both are equal (after a repair: now), 3 when they differ, 4 when it stopped early.
-    """
-    from wats_extract.cli import running
-    from wats_extract.frontends.pipelines import verify_pipeline
+    \b
+      missing     on the server, but not loaded
+      outdated    changed on the server after it was loaded
+      extra       loaded, but deleted on the server
+      duplicated  loaded more than once
+      failed      not loaded, with an open failure
 
-    return running.carry_out(
+    \b
+    Exit codes:
+      0    server and destination are equal (with --repair: after the repair)
+      3    they differ
+      4    stopped early
+    With --repair, also those of run.
+    """  # noqa: D301 - \b tells click to keep the line breaks
+    return run_command(
         file,
-        lambda pipeline, listen, stopping: verify_pipeline(
-            pipeline, only=only, repair=repair, listen=listen, stopping=stopping
-        ),
-        partial(_tell, file=file),
+        partial(verify_pipeline, only=only, repair=repair),
+        partial(_show, file=file),
         as_json=as_json,
         quiet=quiet,
     )
 
 
-def _tell(report: VerifyReport, pipeline: Pipeline, *, file: Path) -> None:  # noqa: ARG001 - not shown
-    from wats_extract.engine.verifying import KINDS
-
-    good = report.status == "equal"
+def _show(report: VerifyReport, pipeline: Pipeline, *, file: Path) -> None:  # noqa: ARG001 - not shown
     if not report.resources and not report.message:
-        output.say("There is nothing to compare: the pipeline has no reports.")
+        output.say("Nothing to compare: the pipeline has no resource of reports.")
         return
-    now = "now " if report.repair else ""
-    sentence = now + _SENTENCES.get(report.status, "the repair stopped before its end.")
-    output.say(f"{output.mark(good=good)} {sentence.capitalize()}", "green" if good else "bold yellow")
+    good = report.status == "equal"
+    output.say(f"{output.mark(good=good)} {_sentence(report)}", "green" if good else "bold yellow")
     output.say()
-    names = ("server", "landed", *KINDS, "failed")
-    columns = [Column("resource"), *(Column(name, right=True) for name in names)]
+    _show_counts(report)
+    _show_keys(report)
+    _show_repair(report)
+    output.say()
+    output.say(f"{output.seconds(report.seconds)}, {output.plural(report.requests, 'request')}")
+    if report.status == "different":
+        _show_next_steps(report, file)
+
+
+def _sentence(report: VerifyReport) -> str:
+    sentence = _SENTENCES.get(report.status, "The repair stopped early.")
+    failed = sum(each.failed for each in report.resources.values())
+    return sentence.format(
+        now=" now" if report.repair else "",
+        still="still " if report.repair else "",
+        apart=f", apart from {output.plural(failed, 'open failure')}" if failed else "",
+    )
+
+
+def _show_counts(report: VerifyReport) -> None:
+    counts = {"server": "server", "landed": "loaded", **{kind: kind for kind in (*KINDS, "failed")}}
+    columns = [Column("resource"), *(Column(title, right=True) for title in counts.values())]
     rows = [
-        [name, *(output.number(getattr(each, kind)) for kind in names)]
+        [name, *(output.number(getattr(each, count)) for count in counts)]
         for name, each in report.resources.items()
     ]
     output.table(columns, rows)
     if report.not_compared:
-        output.say(f"not compared, for they are no reports: {', '.join(report.not_compared)}", "dim")
-    _show_keys(report)
-    _what_was_repaired(report)
-    output.say()
-    output.say(f"{output.seconds(report.seconds)}, {output.several(report.requests, 'request')}")
-    if report.status == "different":
-        _next_steps(report, file)
+        output.say(f"not compared, because they hold no reports: {', '.join(report.not_compared)}", "dim")
 
 
 def _show_keys(report: VerifyReport) -> None:
@@ -102,29 +117,29 @@ def _show_keys(report: VerifyReport) -> None:
         for index, (kind, key) in enumerate((kind, key) for kind, keys in each.keys.items() for key in keys)
     ]
     if rows:
-        output.heading("The first of them")
-        output.table([Column("resource"), Column("is"), Column("key")], rows)
+        output.heading("The first differences")
+        output.table([Column("resource"), Column("difference"), Column("key")], rows)
 
 
-def _what_was_repaired(report: VerifyReport) -> None:
+def _show_repair(report: VerifyReport) -> None:
     if report.repair is None:
         return
-    healed = sum(each.items for each in report.repair.resources.values())
-    failed = report.repair.failures
-    but = f", {output.several(failed, 'item')} could not be fetched" if failed else ""
+    loaded = sum(each.items for each in report.repair.resources.values())
+    failures = report.repair.failures
+    failed = f", {output.plural(failures, 'item')} could not be fetched" if failures else ""
     output.say()
-    output.say(f"Repaired: {output.several(healed, 'item')} landed{but} (run {report.repair.run_id}).")
+    output.say(f"Repaired: {output.plural(loaded, 'item')} loaded{failed} (run {report.repair.run_id}).")
 
 
-def _next_steps(report: VerifyReport, file: Path) -> None:
+def _show_next_steps(report: VerifyReport, file: Path) -> None:
     found = report.resources.values()
-    name = output.shell(str(file))
+    name = output.quoted(str(file))
     output.say()
     if new := sum(each.new for each in found):
-        output.say(f"{output.several(new, 'report')} came after the last run:")
-        output.say_exactly(f"  wats-extract run {name}", "cyan")
+        output.say(f"{output.plural(new, 'report')} arrived after the last run. To load new reports:")
+        output.say_unwrapped(f"  wats-extract run {name}", "cyan")
     if not report.repair and sum(each.missing + each.outdated + each.duplicated for each in found) > new:
-        output.say("To fetch what is missing, outdated or duplicated:")
-        output.say_exactly(f"  wats-extract verify {name} --repair", "cyan")
+        output.say("To fetch missing, outdated and duplicated reports:")
+        output.say_unwrapped(f"  wats-extract verify {name} --repair", "cyan")
     if sum(each.extra for each in found):
-        output.say("What is extra stays in the tables: the server does not have it any more.")
+        output.say("Extra reports stay in the tables; the server no longer has them.")

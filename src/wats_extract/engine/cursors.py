@@ -1,6 +1,6 @@
-"""The cursors of a pipeline, looked at and changed by hand: the rows of ``_wats_state``.
+"""The cursors of a pipeline, shown and changed by hand: the rows of ``_wats_state``.
 
-A cursor that is cleared stays as an empty row, for which the next run begins from the beginning.
+A cursor that is cleared stays as an empty row; the next run starts from the beginning.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from wats_extract.cursor import (
+    Cursor,
+    Position,
+    cursor_from_json,
+    cursor_to_json,
+    position_to_text,
+)
 from wats_extract.errors import ConfigurationError, DestinationError
-from wats_extract.flow import Commit, Cursor, Destination
-from wats_extract.state.lock import only_run
-from wats_extract.state.tables import STATE, cursor_in
+from wats_extract.flow import Commit, Destination
+from wats_extract.state.positions import position_in
+from wats_extract.state.tables import STATE
 
 
 @dataclass(frozen=True)
@@ -23,57 +30,62 @@ class Stored:
     """One cursor.
 
     Attributes:
-        resource: Whose it is.
-        selection: What it belongs to, as JSON: ``since``, ``until``, ``filter`` and server.
-        cursor: The position; empty for the beginning.
+        resource: The resource's name.
+        selection: The selection of the cursor, as JSON: ``since``, ``until``, ``filter`` and server.
+        cursor: The position; ``None`` for the beginning.
+        unreadable: The text in the table, if somebody changed it and it is not a cursor any more.
     """
 
     resource: str
     selection: str
-    cursor: Cursor
+    cursor: Cursor | None
+    unreadable: str = ""
 
     @property
     def place(self) -> tuple[str, str]:
-        """What identifies it within a pipeline."""
+        """Identifies the cursor within a pipeline."""
         return self.resource, self.selection
 
+    def shown(self) -> dict[str, Any]:
+        """The cursor as a JSON object, to be shown; ``{}`` for the beginning."""
+        return {"unreadable": self.unreadable} if self.unreadable else cursor_to_json(self.cursor)
+
     def to_json(self) -> dict[str, Any]:
-        """As it is exported."""
+        """The cursor as it is exported."""
         return {
             "resource": self.resource,
             "selection": json.loads(self.selection),
-            "cursor": self.cursor,
+            "cursor": self.shown(),
         }
 
 
 @dataclass(frozen=True)
 class Change:
-    """A cursor before and after a change."""
+    """A cursor before a change, as a JSON object, and after it."""
 
-    before: Cursor
+    before: dict[str, Any]
     after: Stored
 
 
 def stored(destination: Destination, pipeline: str) -> list[Stored]:
-    """The cursors of a pipeline, those that were cleared left out."""
+    """The cursors of a pipeline, without those that were cleared."""
     rows = destination.read(STATE, pipeline=pipeline).to_pylist()
-    found = [Stored(row["resource"], row["selection"], _readable(row)) for row in rows]
-    return [each for each in found if each.cursor]
+    return [each for each in map(_stored, rows) if each.cursor is not None or each.unreadable]
 
 
-def _readable(row: Mapping[str, Any]) -> Cursor:
-    """The cursor in a row; one that somebody spoiled is shown as it is, to be replaced."""
+def _stored(row: Mapping[str, Any]) -> Stored:
+    """The cursor in a row; one that cannot be read is shown as it is, so that it can be replaced."""
     try:
-        return cursor_in(row)
+        return Stored(row["resource"], row["selection"], position_in(row).cursor)
     except DestinationError:
-        return {"unreadable": row["cursor"]}
+        return Stored(row["resource"], row["selection"], None, unreadable=str(row["cursor"]))
 
 
 def changes(before: Iterable[Stored], after: Iterable[Stored]) -> list[Change]:
-    """What would be different: cursors that ``after`` does not name stay as they are."""
-    known = {each.place: each.cursor for each in before}
+    """The cursors that would change. Cursors that ``after`` does not name stay as they are."""
+    known = {each.place: each.shown() for each in before}
     pairs = [Change(known.get(each.place, {}), each) for each in after]
-    return [pair for pair in pairs if pair.before != pair.after.cursor]
+    return [pair for pair in pairs if pair.before != pair.after.shown()]
 
 
 @contextmanager
@@ -83,7 +95,7 @@ def changing(
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Iterator[Callable[[Iterable[Change]], None]]:
-    """The destination open under the pipeline's lock, and what writes changes into it.
+    """Open the destination for this pipeline alone; gives a function that writes changes.
 
     Raises:
         PipelineLocked: another process runs this pipeline.
@@ -96,7 +108,7 @@ def changing(
         label = f"{pipeline}-state-{moment:%Y%m%dT%H%M%S%f}"
         destination.commit(Commit(label, {}, {}, frozenset(), {STATE: rows}))
 
-    with only_run(destination.lock_path(pipeline), pipeline):
+    with destination.exclusive(pipeline):
         destination.open()
         try:
             destination.prepare([STATE])
@@ -110,7 +122,7 @@ def _row(pipeline: str, state: Stored, moment: datetime) -> dict[str, Any]:
         "pipeline": pipeline,
         "resource": state.resource,
         "selection": state.selection,
-        "cursor": _compact(state.cursor),
+        "cursor": position_to_text(Position(state.cursor)),
         "updated_at": moment,
         "run_id": None,
     }
@@ -120,10 +132,10 @@ def _row(pipeline: str, state: Stored, moment: datetime) -> dict[str, Any]:
 
 
 def written(text: str) -> Cursor:
-    """A cursor as a user writes it: a JSON object, of reports ``{"time_stamp": 123456}``.
+    """Read a cursor as a user writes it: a JSON object such as ``{"time_stamp": 123456}``.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: the text is not a cursor.
     """
     try:
         return _cursor(json.loads(text))
@@ -132,40 +144,37 @@ def written(text: str) -> Cursor:
 
 
 def imported(text: str, resources: Iterable[str]) -> list[Stored]:
-    """What ``state export`` wrote.
+    """Read an export of ``wats-extract state FILE export``.
 
     Raises:
-        ConfigurationError: it is something else, or names a resource that the pipeline does not have.
+        ConfigurationError: the text is not an export, or names a resource that the pipeline does not have.
     """
     names = set(resources)
     try:
         entries = json.loads(text)["cursors"]
         found = [
-            Stored(each["resource"], _compact(each["selection"], ascii_only=False), _cursor(each["cursor"]))
-            for each in entries
+            Stored(each["resource"], _compact(each["selection"]), _cursor(each["cursor"])) for each in entries
         ]
     except (json.JSONDecodeError, KeyError, TypeError):
-        raise ConfigurationError("this is not what wats-extract state FILE export writes") from None
+        raise ConfigurationError("this is not an export of wats-extract state FILE export") from None
     for each in found:
         if each.resource not in names:
             raise ConfigurationError(f"the pipeline has no resource {each.resource!r}")
     return found
 
 
-_EXAMPLE = """Write it as in '{"time_stamp": 123456}'; wats-extract state FILE shows how it stands now."""
+_EXAMPLE = """Write it like '{"time_stamp": 123456}'; wats-extract state FILE shows the current cursors."""
 
 
 def _cursor(value: object) -> Cursor:
-    if not isinstance(value, Mapping) or not value:
+    try:
+        cursor = cursor_from_json(value)
+    except ValueError as error:
+        raise ConfigurationError(str(error), hint=_EXAMPLE) from None
+    if cursor is None:
         raise ConfigurationError("a cursor is a JSON object that is not empty", hint=_EXAMPLE)
-    cursor = dict(value)
-    for name in ("time_stamp", "overlap_from"):
-        if name in cursor and (not isinstance(cursor[name], int) or isinstance(cursor[name], bool)):
-            raise ConfigurationError(f"{name} is a whole number", hint=_EXAMPLE)
-    if "time_stamp" in cursor:
-        cursor.setdefault("overlap_from", cursor["time_stamp"] - 1)
     return cursor
 
 
-def _compact(value: object, *, ascii_only: bool = True) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=ascii_only)
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)

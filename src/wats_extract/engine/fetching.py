@@ -1,4 +1,4 @@
-"""Items by key: many at the same time, given in the order of their keys, and stopped by themselves."""
+"""Fetch items by key, concurrently and in the order of the keys."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from wats_extract import events
 from wats_extract.errors import KeyFailed
-from wats_extract.flow import Failure, Result
+from wats_extract.flow import Chunk, Failure, Result, Selection
 from wats_extract.http.client import Client
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reader import Source
 from wats_extract.resources.resource import Resource
 from wats_extract.tables import Table
 
@@ -22,11 +21,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, repr=False)
 class Fetched:
-    """What came of some keys.
+    """The result of fetching some keys.
 
     Attributes:
-        tables: Arrow tables by name, all of the resource's, rows in the order of the keys.
-        failures: The keys that failed, each with code, message and hint.
+        tables: All tables of the resource by name, as Arrow tables. Rows are in the order of the keys.
+        failures: The items that failed, each with code, message and hint.
     """
 
     tables: Mapping[str, pa.Table]
@@ -46,36 +45,36 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Fetching:
-    """Fetches keys of one resource, once.
+    """One call of ``fetch`` or ``fetch_each``.
 
     Attributes:
-        resource: What they are keys of.
-        reading: How it is asked for. Its client is a part, which is stopped when the keys are through.
+        resource: The resource of the keys.
+        source: The source to read from. Its client belongs to this call alone and is stopped at the end.
+        selection: The options of the resource.
         fail_fast: Whether the first failure is raised.
-        on_progress: Told how many items are through.
+        on_progress: Receives the number of items done.
     """
 
     resource: Resource
-    reading: Reading
+    source: Source
+    selection: Selection
     fail_fast: bool
     on_progress: Callable[[int], None]
 
     def stop(self) -> None:
-        """Give up what is under way, from another thread: the one that reads gets ``Interrupted``, soon."""
-        self.reading.client.stop()
+        """Abandon requests in flight, from another thread. The reading thread then raises ``Interrupted``."""
+        self.source.client.stop()
 
     def tables(self, keys: Iterable[str]) -> Fetched:
-        """All of them as tables.
+        """Fetch all items, as tables.
 
         Raises:
-            KeyFailed: one failed, and ``fail_fast`` says so.
+            KeyFailed: an item failed, and ``fail_fast`` is set.
         """
         rows: dict[Table, list[pa.RecordBatch]] = {}
         failures: list[Failure] = []
-        reading = _failing_fast(self.reading) if self.fail_fast else self.reading
         done = 0
-        chunks = until_left(self.resource.reader.read_keys(reading, _once(keys)), reading.client)
-        with closing(chunks):
+        with closing(until_left(self._chunks(keys), self.source.client)) as chunks:
             for chunk in chunks:
                 if self.fail_fast and chunk.failures:
                     raise KeyFailed(chunk.failures[0])
@@ -87,45 +86,46 @@ class Fetching:
         return Fetched({each.name: _joined(each, rows) for each in self.resource.tables}, failures)
 
     def each(self, keys: Iterable[str]) -> Generator[Result[dict[str, Any]]]:
-        """One outcome a key, in their order.
+        """Fetch items one by one: one outcome per key, in the order of the keys.
 
         Raises:
-            KeyFailed: one failed, and ``fail_fast`` says so.
+            KeyFailed: an item failed, and ``fail_fast`` is set.
         """
-        outcomes = until_left(self.resource.reader.read_each(self.reading, keys), self.reading.client)
-        with closing(outcomes):
-            for done, outcome in enumerate(outcomes, start=1):
+        outcomes = self.resource.reader.outcomes(self.source, self.selection, keys)
+        with closing(until_left(outcomes, self.source.client)) as results:
+            for done, outcome in enumerate(results, start=1):
                 if self.fail_fast and not outcome.ok:
                     raise KeyFailed(outcome)
                 self.on_progress(done)
                 yield outcome
 
+    def _chunks(self, keys: Iterable[str]) -> Iterator[Chunk]:
+        reader = self.resource.reader
+        source = replace(self.source, judge=_raise_failure) if self.fail_fast else self.source
+        for window in reader.plan(source, self.selection, keys=_distinct(keys)):
+            yield from reader.read(source, window)
+
 
 def until_left(values: Iterator[T], client: Client) -> Generator[T]:
-    """The values; when they are left, at their end or before, the client's waits and requests end."""
+    """The values. At their end, or if the caller leaves early, the client ends its waits and requests."""
     try:
         yield from values
     finally:
         client.stop()
 
 
-def _failing_fast(reading: Reading) -> Reading:
-    """The reading, stopped by its first failure before the chunk around it is full."""
-    failed: list[Failure] = []
+def _raise_failure(failure: Failure | None, times: int = 1) -> None:  # noqa: ARG001
+    """Stop the reading at its first failure, before its chunk is full.
 
-    def listen(event: events.Event) -> None:
-        if isinstance(event, events.ItemFailed):
-            failed.append(event.failure)
-
-    def judge(ok: bool, times: int = 1) -> None:  # noqa: ARG001, FBT001 - the reading gives it so
-        if not ok and failed:
-            raise KeyFailed(failed[0])
-
-    return replace(reading, listen=listen, judge=judge)
+    Raises:
+        KeyFailed: an item failed.
+    """
+    if failure is not None:
+        raise KeyFailed(failure)
 
 
-def _once(keys: Iterable[str]) -> Iterator[str]:
-    """Each key where it comes first: a row twice in a table is no help."""
+def _distinct(keys: Iterable[str]) -> Iterator[str]:
+    """Each key once, in the order of first appearance."""
     seen: set[str] = set()
     for key in keys:
         if key not in seen:

@@ -1,4 +1,4 @@
-"""What a run is given, and what it reports."""
+"""The job of a run, and its report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
-from wats_extract.flow import Cursor, Destination, Selection
+from wats_extract.cursor import Cursor, cursor_to_json
+from wats_extract.flow import Destination, Selection
 from wats_extract.resources.resource import Resource
 
 
@@ -62,14 +63,14 @@ def _number(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-class Keys(Protocol):
-    """Some keys of items, not necessarily in memory."""
+class SizedKeys(Protocol):
+    """Keys of items, not necessarily in memory."""
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of keys."""
 
     def __iter__(self) -> Iterator[str]:
-        """Each, in the order in which they are fetched."""
+        """The keys, in the order in which they are fetched."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class Task:
     """One resource of a job.
 
     Attributes:
-        resource: What to extract.
+        resource: The resource to extract.
         selection: Which part of it.
-        fingerprint: The selection as it was written; each has a cursor of its own.
+        fingerprint: The selection as the user wrote it; each selection has a cursor of its own.
         disposition: ``merge``, ``append`` or ``replace``.
     """
 
@@ -91,15 +92,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is given.
+    """What a run has to do.
 
     Attributes:
-        pipeline: The pipeline's name; keys the state.
+        pipeline: The pipeline's name; it identifies the state.
         tasks: The resources, in order.
-        destination: Where the tables land; the run opens and closes it.
+        destination: Where the tables go; the run opens and closes it.
         max_failures: Up to so many open failures still count as success.
-        stop_at_failures: So many of the recent items failing stop the run.
-        full_refresh: Read everything again, whatever has landed.
+        stop_at_failures: The run stops when so many of the recent items fail.
+        full_refresh: Whether to read everything again, also items that are loaded.
     """
 
     pipeline: str
@@ -115,12 +116,12 @@ class ResourceReport:
     """What a run did with one resource.
 
     Attributes:
-        rows: Rows landed, in all tables.
-        tables: Rows landed by table.
-        items: Items (reports, …) landed.
-        failures: Failures recorded, and not healed by the end of the run.
-        requests: Requests sent.
-        cursor: Where it stands now.
+        rows: The number of rows loaded, in all tables.
+        tables: The number of rows loaded, by table.
+        items: The number of items (reports, …) loaded.
+        failures: The failures that were recorded and not resolved by the end of the run.
+        requests: The number of requests sent.
+        cursor: The position at the end.
     """
 
     rows: int = 0
@@ -136,17 +137,17 @@ class RunReport:
     """What a run did.
 
     Attributes:
-        run_id: Joins ``_wats_runs``.
+        run_id: The key of the run in ``_wats_runs``.
         pipeline: The pipeline's name.
         status: ``succeeded``, ``failures``, ``incomplete``, ``unreachable``, ``refused``, ``failed`` or
             ``interrupted``.
-        exit_code: What the command line exits with.
-        message: Why it stopped, where it did.
+        exit_code: The exit code of the command line.
+        message: Why it stopped early, or empty.
         seconds: How long it took.
-        requests: Requests sent, retries included.
-        bytes: Bytes of answers, inflated.
-        failures: Failures recorded by this run, and not healed by its end.
-        open_failures: Failures that are open now, of this and earlier runs.
+        requests: The number of requests sent, retries included.
+        bytes: The size of all responses, inflated.
+        failures: The failures that this run recorded and did not resolve.
+        open_failures: The failures that are open now, of this run and earlier ones.
         resources: By name.
     """
 
@@ -166,5 +167,8 @@ class RunReport:
         """The object that ``--json`` prints."""
         names = ("run_id", "status", "seconds", "requests", "bytes", "failures", "open_failures", "message")
         return {name: getattr(self, name) for name in names} | {
-            "resources": {name: dict(vars(report)) for name, report in self.resources.items()}
+            "resources": {
+                name: vars(report) | {"cursor": cursor_to_json(report.cursor) or None}
+                for name, report in self.resources.items()
+            }
         }

@@ -1,34 +1,26 @@
 """What a run would read, without reading it: from which cursor, how much, and how long it would take.
 
-Reports are listed (uuid, ``timeStamp``, size) from the cursor on, up to a million of them, and those that
-have landed are left out. So are the keys of what is fetched one by one. Lists that are the data themselves
-are not asked for: to count them is to read them.
+Reports are listed (uuid, ``timeStamp``, size) from the cursor on, up to a million of them, and loaded reports
+are left out. The same goes for the keys of documents that are fetched one by one. Lists that are the data
+themselves are not read: counting them is reading them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import Any
 
 from wats_extract import events
+from wats_extract.cursor import Cursor, cursor_to_json
 from wats_extract.engine.job import Job, Task
-from wats_extract.engine.run import cursor_of
-from wats_extract.errors import RequestBudgetSpent
-from wats_extract.flow import Cursor, Destination, Known, Row
+from wats_extract.engine.position import cursor_of
+from wats_extract.flow import Destination, Known
 from wats_extract.http.client import Client
-from wats_extract.readers.ahead import in_background
-from wats_extract.readers.by_key import ByKeyReader
-from wats_extract.readers.nested import Nested
-from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Page, Reading, fresh_rows
-from wats_extract.readers.snapshot import Snapshot
-from wats_extract.resources.report_keys import report_keys
+from wats_extract.readers.reader import Source
 from wats_extract.state.failures import OpenFailures
 
 MOST_PAGES = 100
-"""Pages that a plan reads of one list; behind them it says "at least"."""
+"""The number of pages that a plan reads of one list; beyond them it says "at least"."""
 
 
 @dataclass
@@ -36,13 +28,13 @@ class PlannedResource:
     """What a run would do with one resource.
 
     Attributes:
-        cursor: Where it would go on; ``None`` for the beginning.
-        new: Items that it would fetch; ``None`` where only a run finds out.
-        requests: Requests that it would send; ``None`` where only a run finds out.
-        bytes: How large the new reports are on the server; ``None`` where their documents are not read.
-        seconds: How long its requests take at the pipeline's rate; ``None`` where there is no rate.
-        at_least: Whether there is more behind what was looked at.
-        open_failures: Items that ``retry`` would fetch, not a run.
+        cursor: Where it would continue; ``None`` for the beginning.
+        new: The number of items that it would fetch; ``None`` if only a run can tell.
+        requests: The number of requests that it would send; ``None`` if only a run can tell.
+        bytes: The size of the new reports on the server; ``None`` if their documents are not fetched.
+        seconds: How long its requests take at the pipeline's rate; ``None`` if there is no rate.
+        at_least: Whether there may be more than was looked at.
+        open_failures: The number of items that ``retry`` would fetch, and a run would not.
     """
 
     cursor: Cursor | None = None
@@ -62,9 +54,9 @@ class Plan:
         pipeline: The pipeline's name.
         status: ``planned``.
         exit_code: 0.
-        message: Nothing; here because every command's outcome has one.
-        requests_per_minute: The pipeline's rate; ``None`` for as fast as the server answers.
-        requests: Requests that planning took.
+        message: Empty; the outcome of every command has one.
+        requests_per_minute: The pipeline's rate; ``None`` for as fast as the server responds.
+        requests: The number of requests that planning took.
         resources: By name.
     """
 
@@ -78,20 +70,28 @@ class Plan:
 
     @property
     def open_failures(self) -> int:
-        """Items that ``retry`` would fetch."""
+        """The number of items that ``retry`` would fetch."""
         return sum(each.open_failures for each in self.resources.values())
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        return asdict(self) | {"run_id": None, "open_failures": self.open_failures}
+        resources = {
+            name: asdict(each) | {"cursor": cursor_to_json(each.cursor) or None}
+            for name, each in self.resources.items()
+        }
+        return asdict(self) | {
+            "run_id": None,
+            "open_failures": self.open_failures,
+            "resources": resources,
+        }
 
 
 def plan(job: Job, client: Client, *, listen: events.Listener = events.nobody) -> Plan:
-    """Find out what a run would read; nothing is extracted, nothing is written.
+    """Find out what a run would read. Nothing is extracted, and nothing is written.
 
     Raises:
         DestinationError: the destination cannot be read.
-        RequestError: the server does not answer.
+        RequestError: a request fails after all retries.
     """
     rate = client.connection.requests_per_minute
     found = Plan(job.pipeline, requests_per_minute=rate)
@@ -99,9 +99,8 @@ def plan(job: Job, client: Client, *, listen: events.Listener = events.nobody) -
     try:
         failures = OpenFailures.of(job.destination, job.pipeline)
         for task in job.tasks:
-            failed = failures.keys(task.resource.name)
-            planned = _planned(job.destination, job.pipeline, client, task, frozenset(failed), listen)
-            planned.open_failures = len(failed)
+            failed = frozenset(failures.keys(task.resource.name))
+            planned = _planned(job.destination, job.pipeline, client, task, failed, listen)
             if rate and planned.requests is not None:
                 planned.seconds = 60 * planned.requests / rate
             found.resources[task.resource.name] = planned
@@ -119,57 +118,20 @@ def _planned(
     failed: frozenset[str],
     listen: events.Listener,
 ) -> PlannedResource:
-    planned = PlannedResource(cursor_of(destination, pipeline, task))
-    reader, keys = task.resource.reader, report_keys(task.resource)
-    if keys is not None or isinstance(reader, ByKeyReader):
-        known = Known(
-            landed=lambda some, versions: destination.landed(task.resource.table, some, versions=versions),
-            failed=failed,
-            skip=task.disposition != "replace",
-        )
-        reading = Reading(
-            task.resource.name,
-            client,
-            task.selection,
-            cursor=planned.cursor,
-            known=known,
-            listen=listen,
-            check=client.check,
-        )
-        if keys is not None:
-            pages = keys.pages(reading, also=("reportSize",))
-            planned.bytes = _look_through(reading, pages, planned, requests_each=keys.requests_each)
-        elif isinstance(reader, ByKeyReader) and not isinstance(reader.listing, Nested):
-            pages = reader.listing.pages(reading, reader.shredder.rows, reader.asked)
-            _look_through(reading, pages, planned, requests_each=1)
-    elif isinstance(reader, PagedReader):
-        planned.requests, planned.at_least = 1, not isinstance(reader.listing, Snapshot)
-    return planned
-
-
-def _look_through(
-    reading: Reading, pages: Iterator[Page], planned: PlannedResource, *, requests_each: int
-) -> int | None:
-    """Count what is new on the list, page by page; gives the bytes of reports that are read in full."""
-    before = reading.client.requests
-    planned.new = sizes = 0
-    few = islice(pages, MOST_PAGES)
-    try:
-        # In a thread, as all requests: this one stays free to notice an interrupt.
-        for number, page in enumerate(in_background(few, ahead=1, check=reading.check), start=1):
-            fresh = fresh_rows(reading, page)
-            planned.new += len(fresh)
-            sizes += sum(_size(row) for row, _ in fresh)
-            if number == MOST_PAGES:
-                planned.at_least = True
-                break
-    except RequestBudgetSpent:
-        planned.at_least = True
-    planned.requests = reading.client.requests - before + requests_each * planned.new
-    return sizes if requests_each else None
-
-
-def _size(row: Row) -> int:
-    """A report's size in bytes; WATS says it in kB."""
-    size = getattr(row.record, "reportSize", None)
-    return int(size * 1000) if isinstance(size, int | float) else 0
+    cursor, reader = cursor_of(destination, pipeline, task), task.resource.reader
+    known = Known(
+        landed=lambda keys, versions: destination.landed(task.resource.table, keys, versions=versions),
+        failed=failed,
+        skip=task.disposition != "replace",
+    )
+    source = Source(task.resource.name, client, known=known, listen=listen, check=client.check)
+    (window,) = reader.plan(source, task.selection, cursor=cursor)
+    found = reader.estimate(source, window, pages=MOST_PAGES)
+    return PlannedResource(
+        cursor,
+        found.new,
+        found.requests,
+        found.bytes,
+        at_least=found.at_least,
+        open_failures=len(failed),
+    )

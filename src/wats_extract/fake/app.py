@@ -1,4 +1,4 @@
-"""The server as one callable, request to response; `server` puts it on a port."""
+"""The server as one callable, request to response. `server` puts it on a port."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from wats_extract.fake.exchange import (
+    NOT_FOUND_PAGE,
     Call,
     Quirks,
     RefusedError,
@@ -24,7 +25,7 @@ from wats_extract.fake.exchange import (
     Sending,
     page_response,
 )
-from wats_extract.fake.faults import Faults, throttled
+from wats_extract.fake.faults import Faults, too_many_requests
 from wats_extract.fake.odata import Filter, parse_filter
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.plant.stores import Store, Stores
@@ -60,16 +61,16 @@ _DOMAINS = (
     traps,
 )
 ROUTES = tuple(route for domain in _DOMAINS for route in domain.ROUTES)
-"""The first that fits answers: a path that is all words precedes one that varies."""
+"""The first match wins, so a fixed path must precede a path with placeholders."""
 
 _LOG_LENGTH = 10_000
 _WINDOW = 60.0
-_WORTH_PACKING = 1024
-_READING = ("GET", "HEAD", "OPTIONS")
+_MIN_COMPRESSED_BYTES = 1024
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class Asked(NamedTuple):
-    """One request that the app has answered."""
+class LoggedRequest(NamedTuple):
+    """A request, and the status of its response: 0 if the connection was dropped."""
 
     method: str
     path: str
@@ -81,18 +82,17 @@ class App:
     """An embedded WATS server.
 
     Args:
-        plant: the reports.
-        token: what must follow `Basic ` in the `Authorization` header, to the letter.
-        stores: what the server holds beside the reports, where it isn't to be as usual, such as
-            `[Assets(plant, count=2500)]`.
-        faults: what goes wrong.
-        clock: seconds, for the rate limit.
-        quirks: the fields of `Quirks`.
+        plant: The reports; 3,000 generated ones by default.
+        token: The text after `Basic ` in the `Authorization` header, compared exactly.
+        stores: Stores of another size than the default, such as `[Assets(plant, count=2500)]`.
+        faults: The faults to inject; none by default.
+        clock: Returns seconds, for the rate limit.
+        quirks: The fields of `Quirks`.
 
     Attributes:
-        plant: the reports.
-        faults: what goes wrong.
-        high_water: the highest number of requests that were being answered at once.
+        plant: The reports.
+        faults: The faults to inject.
+        high_water: The highest number of requests in flight at once.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class App:
         clock: Callable[[], float] = time.monotonic,
         **quirks: Any,
     ) -> None:
-        self.plant = Plant() if plant is None else plant  # an empty one is falsy
+        self.plant = Plant() if plant is None else plant  # an empty plant is falsy
         self.faults = faults or Faults()
         self.faults.settle(len(self.plant), self.plant.uuid)
         self.high_water = 0
         self._stores = Stores(self.plant, stores)
-        self._changes: list[Asked] = []
-        self._log: deque[Asked] = deque(maxlen=_LOG_LENGTH)
+        self._changes: list[LoggedRequest] = []
+        self._log: deque[LoggedRequest] = deque(maxlen=_LOG_LENGTH)
         self._per_route: Counter[str] = Counter()
         self._quirks = Quirks(**quirks)
         self._scopes = _scopes(token, self._quirks)
@@ -122,87 +122,91 @@ class App:
         self._routes = [(route, _pattern(route.path)) for route in ROUTES]
 
     @property
-    def requests(self) -> list[Asked]:
-        """The last 10,000 requests, oldest first; the status of a dropped connection is 0."""
+    def requests(self) -> list[LoggedRequest]:
+        """The last 10,000 requests, oldest first."""
         with self._lock:
             return list(self._log)
 
     @property
-    def state_changes(self) -> list[Asked]:
-        """The requests that change what a server holds, whatever came of them: who only reads makes none."""
+    def state_changes(self) -> list[LoggedRequest]:
+        """All requests that would change data, successful or not. A read-only client sends none."""
         with self._lock:
             return list(self._changes)
 
     def store(self, kind: type[S]) -> S:
-        """What the server holds of a kind, such as `Assets`, to look at and to change."""
+        """The store of a class such as `Assets`, to read and to change."""
         return self._stores.of(kind)
 
     @property
     def per_route(self) -> Counter[str]:
-        """How many requests by the path of the route in the routing table; "" where there is none."""
+        """Request counts by the path of the matched route; "" counts requests without a route."""
         with self._lock:
             return self._per_route.copy()
 
     @property
     def total(self) -> int:
-        """How many requests there were."""
+        """The number of requests so far."""
         return self.per_route.total()
 
     def __call__(self, request: Request) -> Response:
-        """Answer a request; never raises."""
-        with self.answering(request) as answer:
-            return answer
+        """Respond to a request. Never raises."""
+        with self.answering(request) as response:
+            return response
 
     @contextmanager
     def answering(self, request: Request) -> Iterator[Response]:
-        """Answer a request; it counts as being in flight until the block ends, that is, until it is sent."""
+        """Respond to a request. It is in flight until the block ends, so send the response inside it."""
         with self._lock:
             self._in_flight += 1
             self.high_water = max(self.high_water, self._in_flight)
         try:
-            yield self._logged(request)
+            yield self._logged_response(request)
         finally:
             with self._lock:
                 self._in_flight -= 1
 
-    # -------------------------------------------------------- answering
+    # -------------------------------------------------------- responding
 
-    def _logged(self, request: Request) -> Response:
-        route, parts = self._routed(request)
-        answer = self._packed(request, self._answered(request, route, parts))
-        status = 0 if answer.sending is Sending.DROP else answer.status
-        asked = Asked(request.method, request.path, request.query, status)
-        changes = route.changes if route else request.method not in _READING
+    def _logged_response(self, request: Request) -> Response:
+        route, parts = self._match(request)
+        response = self._compressed(request, self._response(request, route, parts))
+        status = 0 if response.sending is Sending.DROP else response.status
+        logged = LoggedRequest(request.method, request.path, request.query, status)
+        changes_state = route.changes_state if route else request.method not in _SAFE_METHODS
         with self._lock:
-            self._log.append(asked)
-            self._changes.extend([asked] * changes)
+            self._log.append(logged)
+            if changes_state:
+                self._changes.append(logged)
             self._per_route[route.path if route else ""] += 1
-        return replace(answer, delay=answer.delay + self._quirks.latency)
+        return replace(response, delay=response.delay + self._quirks.latency)
 
-    def _answered(self, request: Request, route: Route | None, parts: tuple[str, ...]) -> Response:
+    def _response(self, request: Request, route: Route | None, parts: tuple[str, ...]) -> Response:
         token = request.headers.get("authorization", "")
         if token not in self._scopes:
             return replace(page_response(401, "Unauthorized"), headers={"WWW-Authenticate": "Basic"})
         wait = self._seconds_to_wait()
         if wait:
-            return throttled(wait, self._quirks.retry_after)
+            return too_many_requests(wait, self._quirks.retry_after)
         fault = self.faults.draw()
-        answer = self._routed_answer(request, route, parts, self._scopes[token])
-        return answer if fault is None else self.faults.spoil(fault, answer)
+        response = self._route_response(request, route, parts, self._scopes[token])
+        return response if fault is None else self.faults.spoil(fault, response)
 
-    def _routed_answer(
+    def _route_response(
         self, request: Request, route: Route | None, parts: tuple[str, ...], scope: Filter | None
     ) -> Response:
         if route is None:
-            return page_response(404, "404 - File or directory not found.")
+            return NOT_FOUND_PAGE
         query = {name.lower(): value for name, value in parse_qsl(request.query, keep_blank_values=True)}
         try:
-            answer = route.answer(Call(request, self.plant, self._quirks, query, self._stores, parts, scope))
+            response = route.handler(
+                Call(request, self.plant, self._quirks, query, self._stores, parts, scope)
+            )
         except RefusedError as refusal:
             return refusal.response
-        return self.faults.spoil_report(parts[0], answer) if route.answer is reports.document else answer
+        return self.faults.spoil_report(parts[0], response) if route.handler is reports.document else response
 
-    def _routed(self, request: Request) -> tuple[Route | None, tuple[str, ...]]:
+    def _match(self, request: Request) -> tuple[Route | None, tuple[str, ...]]:
+        """The route of a request, and the text at each placeholder of its path."""
         for route, pattern in self._routes:
             match = route.method == request.method and pattern.fullmatch(request.path)
             if match:
@@ -210,7 +214,7 @@ class App:
         return None, ()
 
     def _seconds_to_wait(self) -> int:
-        """How long the rate limit asks to wait, 0 if the request may pass."""
+        """Seconds until the rate limit admits the next request; 0 admits and counts this one."""
         limit = self._quirks.requests_per_minute
         if limit is None:
             return 0
@@ -223,18 +227,18 @@ class App:
             self._recent.append(now)
         return 0
 
-    def _packed(self, request: Request, answer: Response) -> Response:
+    def _compressed(self, request: Request, response: Response) -> Response:
         accepted = "gzip" in request.headers.get("accept-encoding", "")
-        if not accepted or not self._quirks.gzip or len(answer.body) < _WORTH_PACKING:
-            return answer
-        if "Content-Encoding" in answer.headers:
-            return answer
-        headers = {**answer.headers, "Content-Encoding": "gzip"}
-        return replace(answer, body=gzip.compress(answer.body, 1, mtime=0), headers=headers)
+        if not accepted or not self._quirks.gzip or len(response.body) < _MIN_COMPRESSED_BYTES:
+            return response
+        if "Content-Encoding" in response.headers:
+            return response
+        headers = {**response.headers, "Content-Encoding": "gzip"}
+        return replace(response, body=gzip.compress(response.body, 1, mtime=0), headers=headers)
 
 
 def _scopes(token: str, quirks: Quirks) -> dict[str, Filter | None]:
-    """What each `Authorization` header may see."""
+    """The reports that each `Authorization` header may read; None for all."""
     limited = {f"Basic {each}": parse_filter(text, reports.HEADER) for each, text in quirks.scopes.items()}
     return {f"Basic {token}": None, **limited}
 

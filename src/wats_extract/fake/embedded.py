@@ -1,4 +1,4 @@
-"""The embedded WATS server as a source: started for a run or a session, stopped with it."""
+"""The embedded server as the source `url: demo`: it starts and stops with a run or a connection."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ REPORTS = 3000
 
 @contextmanager
 def serving(reports: int | None = None, seed: int | None = None) -> Iterator[str]:
-    """The address of an embedded server that runs inside; its token is ``TOKEN``.
+    """Serve generated reports while the block runs, and yield the address. The token is `TOKEN`.
 
     Args:
-        reports: How many reports it has, 3,000 by default.
-        seed: Which ones, 1 by default; the same seed gives the same reports.
+        reports: The number of reports; 3,000 by default.
+        seed: Selects the reports, 1 by default. The same seed gives the same reports.
     """
     plant = Plant(REPORTS if reports is None else reports, seed=1 if seed is None else seed)
     with serve(App(plant, token=TOKEN)) as server:

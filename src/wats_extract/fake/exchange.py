@@ -1,4 +1,4 @@
-"""What passes between a client and the app, and what a route's function gets to see."""
+"""Requests, responses, routes, and the `Call` that a route function receives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from wats_extract.fake.odata import Filter
+from wats_extract.fake.plant import clock
 from wats_extract.fake.plant.data import Json, Plant
 from wats_extract.fake.plant.stores import Store, Stores
 
 S = TypeVar("S", bound=Store)
+T = TypeVar("T")
 
 JSON_TYPE = "application/json; charset=utf-8"
 HTML_TYPE = "text/html"
@@ -21,7 +23,7 @@ HTML_TYPE = "text/html"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request. The query is raw; the names of `headers` are in lower case."""
+    """An HTTP request. The query is still encoded; the names of `headers` are in lower case."""
 
     method: str
     path: str
@@ -31,20 +33,20 @@ class Request:
 
 
 class Sending(Enum):
-    """How an answer goes over the line."""
+    """How the server sends a response."""
 
-    WHOLE = "as it is"
-    SHORT = "half of what Content-Length says, then the connection closes"
-    STALL = "half of it, then nothing more until the server stops"
-    DROP = "not at all, the connection closes"
-    RESET = "half of it, then the connection is reset"
-    DRIP = "a byte now and then"
-    CUT = "whole, but Content-Length says half of it, and the connection stays open"
+    WHOLE = "complete"
+    SHORT = "half of the body, then the connection closes"
+    STALL = "half of the body, then nothing more until the server stops"
+    DROP = "nothing: the connection closes"
+    RESET = "half of the body, then a TCP reset"
+    DRIP = "half of the body, then one byte at a time"
+    CUT = "complete, but Content-Length names half of the body, and the connection stays open"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP answer, and how it is sent: `delay` in seconds before it begins."""
+    """An HTTP response, how it is sent, and the `delay` in seconds before its first byte."""
 
     status: int
     body: bytes = b""
@@ -55,7 +57,7 @@ class Response:
 
 
 class RefusedError(Exception):
-    """A route's way out: the answer is `{"Message": …}` with this status, or a whole `response`."""
+    """Ends a route early with an error: `response`, or a JSON message with this status."""
 
     def __init__(self, status: int, message: str, response: Response | None = None) -> None:
         super().__init__(message)
@@ -64,31 +66,31 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """What differs between servers, or may.
+    """Differences between WATS servers, real or possible.
 
     Attributes:
-        page_cap: a page never has more rows, whatever was asked for, and nothing says so.
-        refuse_keyset: `timeStamp` can't be compared in `$filter`.
-        over_top: `$top` above 10,000 is refused, or clamped.
-        ignore_orderby: lists other than the header rows come in their usual order, whatever was asked for.
-        ignore_paging: `SCIM/v2/Users` answers with all users, whatever was asked for.
-        scim_page_cap: the most users on a page.
-        single_package: `Software/Packages` answers with one package, as the specification has it.
-        refuse_flag_sum: `RootCause/Tickets` takes single statuses only.
-        manage_all_tickets: the token's user may see the tickets of others.
-        unit_process_code: how `Production/Unit` shows it.
-        yield_fractions: yields are from 0 to 1 instead of 100.
-        history_fails: `App/SerialNumberHistory` answers with 500.
-        no_internal: routes below `/api/internal` aren't there.
-        pascal_case: keys begin with a capital.
-        omit_nulls: keys without a value are left out.
-        missing_item: what a route answers for a single thing that isn't there.
-        gzip: answers are compressed for clients that take it.
-        latency: seconds that every answer takes, beside the work.
-        requests_per_minute: more in 60 seconds are answered with 429.
-        retry_after: how a 429 says when to come back.
-        scopes: tokens beside the main one, and the `$filter` that tells which reports each may see.
-        version: of the server.
+        page_cap: The most rows per page. The server caps pages silently, whatever `$top` asks for.
+        refuse_keyset: Refuses a `$filter` that compares `timeStamp`.
+        over_top: Refuses `$top` above 10,000, or clamps it.
+        ignore_orderby: Ignores `$orderby`, except on header rows.
+        ignore_paging: Returns all users from `SCIM/v2/Users`, whatever page the request names.
+        scim_page_cap: The most users per page.
+        single_package: Returns one package from `Software/Packages`, as the specification says.
+        refuse_flag_sum: Accepts only single statuses in `RootCause/Tickets`.
+        manage_all_tickets: The token's user may read the tickets of other users.
+        unit_process_code: The JSON type of `processCode` in `Production/Unit`.
+        yield_fractions: Returns yields from 0 to 1 instead of 0 to 100.
+        history_fails: Fails `App/SerialNumberHistory` with status 500.
+        no_internal: Has no routes below `/api/internal`.
+        pascal_case: Returns JSON keys in PascalCase.
+        omit_nulls: Leaves out JSON keys without a value.
+        missing_item: The response for a single item that does not exist.
+        gzip: Compresses responses for clients that accept gzip.
+        latency: Seconds added to every response.
+        requests_per_minute: Refuses further requests within 60 seconds with status 429.
+        retry_after: The form of `Retry-After` in such a response.
+        scopes: Further tokens, and per token a `$filter` that limits the reports it may read.
+        version: The version of the server.
     """
 
     page_cap: int | None = None
@@ -117,13 +119,16 @@ class Quirks:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request on its way through a route.
+    """A request as its route function sees it.
 
     Attributes:
-        query: the parameters, their names in lower case.
-        stores: what the server holds beside its reports.
-        parts: what stands for each `{}` of the route's path.
-        scope: the reports that the token may see; None for all.
+        request: The request itself.
+        plant: The reports of the server.
+        quirks: The quirks of the server.
+        query: The query parameters, by name in lower case.
+        stores: The server's other tables.
+        parts: The text at each `{}` of the route's path.
+        scope: Limits the reports that the token may read; None for all.
     """
 
     request: Request
@@ -135,10 +140,10 @@ class Call:
     scope: Filter | None = None
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """A parameter that is `true` or `false`.
+        """The boolean value of a query parameter.
 
         Raises:
-            RefusedError: it is something else.
+            RefusedError: It is neither `true` nor `false`.
         """
         text = self.query.get(name.lower(), str(default)).lower()
         if text not in ("true", "false"):
@@ -146,10 +151,10 @@ class Call:
         return text == "true"
 
     def number(self, name: str, *, default: int | None = None) -> int | None:
-        """A parameter that is a whole number.
+        """The value of a query parameter as a whole number.
 
         Raises:
-            RefusedError: it is something else.
+            RefusedError: It is not a whole number.
         """
         text = self.query.get(name.lower())
         if text is None:
@@ -160,10 +165,10 @@ class Call:
             raise invalid(name, text) from None
 
     def required(self, name: str) -> str:
-        """A parameter that can't be left out.
+        """The value of a query parameter that must be present.
 
         Raises:
-            RefusedError: it is.
+            RefusedError: It is missing.
         """
         if name.lower() not in self.query:
             message = f"The request is invalid. A value for the parameter '{name}' is required."
@@ -171,10 +176,10 @@ class Call:
         return self.query[name.lower()]
 
     def body(self) -> Json:
-        """The JSON object of the request's body, its keys in lower case; nothing counts as an empty one.
+        """The JSON object in the request body, its keys in lower case. A missing body is an empty object.
 
         Raises:
-            RefusedError: it is something else.
+            RefusedError: The body is not a JSON object.
         """
         try:
             found = msgspec.json.decode(self.request.body or b"{}", type=dict[str, Any])
@@ -183,27 +188,27 @@ class Call:
         return {name.lower(): value for name, value in found.items()}
 
     def names(self) -> tuple[str, ...]:
-        """What stands for each `{}` of the path.
+        """The names in the path, one per `{}` of the route.
 
         Raises:
-            RefusedError: it has a slash or backslash, encoded or not; IIS finds no such path.
+            RefusedError: A name contains a slash or backslash, encoded or not. IIS finds no such path.
         """
         if any(slash in part for part in self.parts for slash in "/\\"):
-            raise RefusedError(404, "", page_response(404, "404 - File or directory not found."))
+            raise RefusedError(404, "", NOT_FOUND_PAGE)
         return self.parts
 
     def store(self, kind: type[S]) -> S:
-        """The server's store of this kind."""
+        """The server's store of this class."""
         return self.stores.of(kind)
 
     def json(self, value: Any) -> Response:
-        """An answer of JSON, with the keys that this server shows."""
+        """A JSON response, with the server's form of keys and nulls."""
         if self.quirks.omit_nulls:
             value = _without_nulls(value)
-        return json_response(renamed(value) if self.quirks.pascal_case else value)
+        return json_response(pascal_case(value) if self.quirks.pascal_case else value)
 
     def item(self, value: Json | None, name: str) -> Response:
-        """An answer of one thing, or that there is none of this name."""
+        """A JSON response with one item, or the server's response for an item that does not exist."""
         if value is None and self.quirks.missing_item == "404":
             return message_response(404, f"{name} was not found.")
         return self.json(value)
@@ -211,23 +216,23 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and path with `{}` for what varies, and the function that answers it.
+    """A method, a path with `{}` as placeholders, and the function that handles the requests.
 
     Attributes:
-        changes: asking for it changes what the server holds, so nobody who only reads may do so.
+        changes_state: The request changes the server's data, so a read-only client must never send it.
     """
 
     method: str
     path: str
-    answer: Callable[[Call], Response]
-    changes: bool = False
+    handler: Callable[[Call], Response]
+    changes_state: bool = False
 
 
-def renamed(value: Any) -> Any:
-    """The value with keys in PascalCase."""
+def pascal_case(value: Any) -> Any:
+    """A JSON value with all keys in PascalCase."""
     if isinstance(value, dict):
-        return {key[:1].upper() + key[1:]: renamed(each) for key, each in value.items()}
-    return [renamed(each) for each in value] if isinstance(value, list) else value
+        return {key[:1].upper() + key[1:]: pascal_case(each) for key, each in value.items()}
+    return [pascal_case(each) for each in value] if isinstance(value, list) else value
 
 
 def _without_nulls(value: Any) -> Any:
@@ -242,16 +247,31 @@ def json_response(value: Any) -> Response:
 
 
 def message_response(status: int, message: str) -> Response:
-    """An error the way ASP.NET tells it."""
+    """An error as ASP.NET formats it: `{"Message": …}`."""
     return Response(status, msgspec.json.encode({"Message": message}))
 
 
 def page_response(status: int, title: str) -> Response:
-    """An HTML page, as IIS and proxies answer."""
+    """An HTML page, as IIS and proxies send for errors."""
     text = f"<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
     return Response(status, text.encode(), HTML_TYPE)
 
 
 def invalid(name: str, value: str) -> RefusedError:
-    """A parameter that can't be read."""
+    """The error for a parameter with an unreadable value."""
     return RefusedError(400, f"The request is invalid. The value '{value}' is not valid for {name}.")
+
+
+def parse_tick(name: str, text: str | None, *, default: T) -> int | T:
+    """The tick of a date parameter; the default if it is missing or empty.
+
+    Raises:
+        RefusedError: It is not a date or time.
+    """
+    try:
+        return clock.parse(text) if text else default
+    except ValueError:
+        raise invalid(name, str(text)) from None
+
+
+NOT_FOUND_PAGE = page_response(404, "404 - File or directory not found.")

@@ -1,4 +1,4 @@
-"""What goes wrong: by chance on any request, or for good with single reports."""
+"""`Faults`: errors to inject, at random into any response, or permanently into single reports."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ KINDS = (
     "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
     "no-gzip", "half-gzip", "bomb",
 )  # fmt: skip
-"""What can happen to any request."""
+"""The faults of any request."""
 
 BROKEN_KINDS = ("404", "500", "403", "garbage", "truncated", "wrong-type", "html", "drop", "null")
-"""What can be wrong with a single report."""
+"""The faults of a single report."""
 
-_ABSURD = {"long": (99_999, "seconds"), "far": (10 * 365 * 86_400, "date")}
-"""What a 429 may ask for that nobody waits for: a day and more, and a date in ten years."""
+_EXCESSIVE_WAITS = {"long": (99_999, "seconds"), "far": (10 * 365 * 86_400, "date")}
+"""`Retry-After` values that no client waits for: more than a day, and a date in ten years."""
 
 _TITLES = {
     "500": "Internal Server Error",
@@ -38,19 +38,19 @@ _TITLES = {
 
 
 class Faults:
-    """Chooses faults and applies them. Thread-safe; `mend` ends them all at run time.
+    """Chooses faults and applies them to responses. Thread-safe. `mend` ends all faults at run time.
 
     Args:
-        rate: share of requests that go wrong, from 0 to 1.
-        kinds: of `KINDS`, each as likely as the others.
-        broken: reports that are broken: a kind by uuid or by number of the report, or how many of them.
-        broken_kinds: of `BROKEN_KINDS`; taken in turn when `broken` is a number.
-        retry_after: seconds that a 429 asks for.
-        delay: seconds that a slow answer takes.
-        seed: of the chance.
+        rate: The share of requests with a fault, from 0 to 1.
+        kinds: Kinds from `KINDS`, chosen with equal probability.
+        broken: The broken reports: the number of them, or a kind by uuid or report number.
+        broken_kinds: Kinds from `BROKEN_KINDS`, used in turn if `broken` is a number.
+        retry_after: Seconds in the `Retry-After` of a 429.
+        delay: Seconds before a slow response.
+        seed: The seed of the random choices.
 
     Raises:
-        ValueError: a kind that doesn't exist, or a rate outside 0 to 1.
+        ValueError: A kind is unknown, or the rate is outside 0 to 1.
     """
 
     def __init__(
@@ -65,44 +65,40 @@ class Faults:
         seed: int = 1,
     ) -> None:
         if not 0 <= rate <= 1:
-            raise ValueError(f"a rate lies between 0% and 100%, not at {rate:.0%}")
+            raise ValueError(f"rate must be between 0% and 100%, not {rate:.0%}")
         _check(kinds, KINDS)
         _check(broken_kinds if isinstance(broken, int) else tuple(broken.values()), BROKEN_KINDS)
-        self._rate, self._kinds, self._wanted, self._broken_kinds = (
-            rate,
-            tuple(kinds),
-            broken,
-            tuple(broken_kinds),
-        )
+        self._rate, self._kinds = rate, tuple(kinds)
+        self._wanted, self._broken_kinds = broken, tuple(broken_kinds)
         self._retry_after, self._delay = retry_after, delay
-        self._chance = random.Random(seed)
+        self._rng = random.Random(seed)
         self._lock = threading.Lock()
         self._broken: dict[str, str] = {}
 
     @classmethod
     def parse(cls, text: str) -> Faults:
-        """Read a command line's word, such as `rate=5%,kinds=500+429+drop,broken=10,broken-kind=500+garbage`.
+        """Parse a command-line value such as `rate=5%,kinds=500+429+drop,broken=10,broken-kind=500+garbage`.
 
         Raises:
-            ValueError: it can't be read; the message lists what can.
+            ValueError: A setting or value is invalid. The message lists the valid ones.
         """
         settings: dict[str, object] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, _, value = part.partition("=")
             if name not in _SETTINGS:
-                raise ValueError(f"unknown fault setting {name!r}; there are: {', '.join(_SETTINGS)}")
-            keyword, read = _SETTINGS[name]
-            settings[keyword] = read(name, value)
+                raise ValueError(f"unknown fault setting {name!r}; the settings are: {', '.join(_SETTINGS)}")
+            keyword, parse = _SETTINGS[name]
+            settings[keyword] = parse(name, value)
         return cls(**settings)  # type: ignore[arg-type]
 
     @property
     def broken(self) -> Mapping[str, str]:
-        """The kind of what is wrong, by the report's uuid."""
+        """The kind of fault of each broken report, by uuid."""
         with self._lock:
             return dict(self._broken)
 
     def settle(self, total: int, uuid: Callable[[int], str]) -> None:
-        """Decide which of `total` reports are broken, evenly spread if only counted."""
+        """Choose the broken reports among `total` reports, evenly spread if only their number is given."""
         wanted = self._wanted
         if isinstance(wanted, int):
             count = min(wanted, total)
@@ -116,46 +112,46 @@ class Faults:
             }
 
     def mend(self) -> None:
-        """From now on nothing goes wrong."""
+        """End all faults."""
         with self._lock:
             self._rate = 0.0
             self._broken = {}
 
     def draw(self) -> str | None:
-        """The fault that strikes the next request, or None."""
+        """The fault of the next request; None for none."""
         with self._lock:
-            return (
-                self._chance.choice(self._kinds)
-                if self._kinds and self._chance.random() < self._rate
-                else None
-            )
+            if self._kinds and self._rng.random() < self._rate:
+                return self._rng.choice(self._kinds)
+            return None
 
-    def spoil(self, kind: str, answer: Response) -> Response:
-        """The answer after a fault of this kind."""
+    def spoil(self, kind: str, response: Response) -> Response:
+        """The response with a fault of this kind."""
         if kind in _TITLES:
-            return _failed(kind, html=len(answer.body) % 2 == 0)
+            return _server_error(kind, html=len(response.body) % 2 == 0)
         if kind.startswith("429"):
-            how = kind[4:] or "seconds"
-            return throttled(self._retry_after, how) if how not in _ABSURD else throttled(*_ABSURD[how])
-        return _SPOILED[kind](replace(answer, delay=self._delay) if kind == "slow" else answer)
+            form = kind[4:] or "seconds"
+            return too_many_requests(*_EXCESSIVE_WAITS.get(form, (self._retry_after, form)))
+        if kind == "slow":
+            return replace(response, delay=self._delay)
+        return _SPOILED[kind](response)
 
-    def spoil_report(self, uuid: str, answer: Response) -> Response:
-        """The answer for a report, which may be broken."""
+    def spoil_report(self, uuid: str, response: Response) -> Response:
+        """The response for a report, with the report's fault if it is broken."""
         with self._lock:
             kind = self._broken.get(uuid.strip("{} ").lower())
-        return answer if kind is None else _BROKEN[kind](answer)
+        return response if kind is None else _BROKEN[kind](response)
 
 
-def throttled(seconds: int, how: str) -> Response:
-    """A 429 whose `Retry-After` counts `seconds`, names a `date`, or is missing (`none`)."""
-    answer = message_response(429, "Too many requests. Please slow down.")
-    if how == "none":
-        return answer
-    value = str(seconds) if how == "seconds" else formatdate(time.time() + seconds, usegmt=True)
-    return replace(answer, headers={"Retry-After": value})
+def too_many_requests(seconds: int, form: str) -> Response:
+    """A 429 with `Retry-After` in `seconds`, as a `date`, or without it (`none`)."""
+    response = message_response(429, "Too many requests. Please slow down.")
+    if form == "none":
+        return response
+    value = str(seconds) if form == "seconds" else formatdate(time.time() + seconds, usegmt=True)
+    return replace(response, headers={"Retry-After": value})
 
 
-def _failed(kind: str, *, html: bool) -> Response:
+def _server_error(kind: str, *, html: bool) -> Response:
     return (
         page_response(int(kind), _TITLES[kind])
         if html
@@ -163,64 +159,63 @@ def _failed(kind: str, *, html: bool) -> Response:
     )
 
 
-def _cut_in_half(answer: Response) -> Response:
-    return replace(answer, body=answer.body[: len(answer.body) // 2])
+def _cut_in_half(response: Response) -> Response:
+    return replace(response, body=response.body[: len(response.body) // 2])
 
 
-def _half_zipped(answer: Response) -> Response:
-    packed = gzip.compress(answer.body, 1, mtime=0)
-    return _zipped(answer, packed[: len(packed) // 2])
+def _half_compressed(response: Response) -> Response:
+    compressed = gzip.compress(response.body, 1, mtime=0)
+    return _compressed(response, compressed[: len(compressed) // 2])
 
 
-def _zipped(answer: Response, body: bytes) -> Response:
-    return replace(answer, body=body, headers={**answer.headers, "Content-Encoding": "gzip"})
+def _compressed(response: Response, body: bytes) -> Response:
+    return replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
 
 
 @cache
 def _bomb() -> bytes:
-    """A megabyte of gzip that holds a gigabyte of blanks: one piece over and over, for each stands alone."""
+    """A megabyte of gzip that inflates to a gigabyte of blanks: one independent deflate block, repeated."""
     blanks = b" " * 2**20
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    piece = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
     end = packer.flush()
     checksum = 0
     for _ in range(1024):
         checksum = zlib.crc32(blanks, checksum)
-    return gzip.compress(b"")[:10] + piece * 1024 + end + struct.pack("<II", checksum, 2**30)
+    return gzip.compress(b"")[:10] + block * 1024 + end + struct.pack("<II", checksum, 2**30)
 
 
-def _wrong_type(answer: Response) -> Response:
-    """A number that became an object; where there is no measurement, a string instead of the report."""
-    body, found = re.subn(rb'"value":-?[0-9][^,}]*', b'"value":{"x":1}', answer.body, count=1)
-    return replace(answer, body=body if found else b'"report"')
+def _wrong_type(response: Response) -> Response:
+    """A measurement value as an object; without a measurement, a string instead of the report."""
+    body, found = re.subn(rb'"value":-?[0-9][^,}]*', b'"value":{"x":1}', response.body, count=1)
+    return replace(response, body=body if found else b'"report"')
 
 
 _SPOILED: Mapping[str, Callable[[Response], Response]] = {
     "html": lambda _: page_response(200, "Please sign in"),
-    "empty": lambda answer: replace(answer, status=200, body=b""),
+    "empty": lambda response: replace(response, status=200, body=b""),
     "truncated": _cut_in_half,
-    "encoding": lambda answer: replace(answer, body=answer.body.decode().encode("utf-16")),
-    "short": lambda answer: replace(answer, sending=Sending.SHORT),
-    "cut": lambda answer: replace(answer, sending=Sending.CUT),
-    "drop": lambda answer: replace(answer, sending=Sending.DROP),
-    "reset": lambda answer: replace(answer, sending=Sending.RESET),
-    "slow": lambda answer: answer,
-    "stall": lambda answer: replace(answer, sending=Sending.STALL),
-    "drip": lambda answer: replace(answer, sending=Sending.DRIP),
-    "no-gzip": lambda answer: _zipped(answer, answer.body),
-    "half-gzip": _half_zipped,
-    "bomb": lambda answer: _zipped(answer, _bomb()),
+    "encoding": lambda response: replace(response, body=response.body.decode().encode("utf-16")),
+    "short": lambda response: replace(response, sending=Sending.SHORT),
+    "cut": lambda response: replace(response, sending=Sending.CUT),
+    "drop": lambda response: replace(response, sending=Sending.DROP),
+    "reset": lambda response: replace(response, sending=Sending.RESET),
+    "stall": lambda response: replace(response, sending=Sending.STALL),
+    "drip": lambda response: replace(response, sending=Sending.DRIP),
+    "no-gzip": lambda response: _compressed(response, response.body),
+    "half-gzip": _half_compressed,
+    "bomb": lambda response: _compressed(response, _bomb()),
 }
 _BROKEN: Mapping[str, Callable[[Response], Response]] = {
     "404": lambda _: message_response(404, "Report was not found."),
     "500": lambda _: message_response(500, "An error has occurred."),
     "403": lambda _: page_response(403, "Forbidden"),
-    "garbage": lambda answer: replace(answer, body=b'{"type":"T",\x00\xff not JSON at all'),
+    "garbage": lambda response: replace(response, body=b'{"type":"T",\x00\xff not JSON at all'),
     "truncated": _cut_in_half,
     "wrong-type": _wrong_type,
     "html": lambda _: page_response(200, "Please sign in"),
-    "drop": lambda answer: replace(answer, sending=Sending.DROP),
-    "null": lambda answer: replace(answer, body=b"null"),
+    "drop": lambda response: replace(response, sending=Sending.DROP),
+    "null": lambda response: replace(response, body=b"null"),
 }
 
 
@@ -230,19 +225,19 @@ _BROKEN: Mapping[str, Callable[[Response], Response]] = {
 def _check(given: Sequence[str], known: Sequence[str]) -> None:
     unknown = [kind for kind in given if kind not in known]
     if unknown:
-        raise ValueError(f"unknown fault {unknown[0]!r}; there are: {', '.join(known)}")
+        raise ValueError(f"unknown fault {unknown[0]!r}; the faults are: {', '.join(known)}")
 
 
 def _share(name: str, text: str) -> float:
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise ValueError(f"{name} is a share such as 5% or 0.05, not {text!r}") from None
+        raise ValueError(f"{name} must be a share such as 5% or 0.05, not {text!r}") from None
 
 
 def _count(name: str, text: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"{name} is a whole number, not {text!r}")
+        raise ValueError(f"{name} must be a whole number, not {text!r}")
     return int(text)
 
 
@@ -250,18 +245,18 @@ def _seconds(name: str, text: str) -> float:
     try:
         return float(text.removesuffix("s"))
     except ValueError:
-        raise ValueError(f"{name} is a number of seconds, not {text!r}") from None
+        raise ValueError(f"{name} must be a number of seconds, not {text!r}") from None
 
 
-def _words(_: str, text: str) -> tuple[str, ...]:
+def _names(_: str, text: str) -> tuple[str, ...]:
     return tuple(text.split("+"))
 
 
 _SETTINGS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "rate": ("rate", _share),
-    "kinds": ("kinds", _words),
+    "kinds": ("kinds", _names),
     "broken": ("broken", _count),
-    "broken-kind": ("broken_kinds", _words),
+    "broken-kind": ("broken_kinds", _names),
     "retry-after": ("retry_after", _count),
     "delay": ("delay", _seconds),
     "seed": ("seed", _count),

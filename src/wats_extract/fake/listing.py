@@ -1,4 +1,4 @@
-"""Tables by OData: products, assets, their types and log."""
+"""Lists by OData: products, assets, asset types and the asset log."""
 
 from __future__ import annotations
 
@@ -9,73 +9,70 @@ from typing import Any
 
 from wats_extract.fake import odata
 from wats_extract.fake.exchange import Call, Response, message_response
-from wats_extract.fake.odata import Entity, Filter, ODataError, Order
+from wats_extract.fake.odata import UNLIMITED, Entity, Filter, ODataError, Order
 from wats_extract.fake.plant import clock
 from wats_extract.fake.plant.data import Json
 
 _OPTIONS = {"$filter", "$top", "$skip", "$orderby"}
-_MOST = 1 << 40
 
 
 @dataclass(frozen=True)
 class Listing:
-    """How a route lists a table.
+    """How a route lists a table by OData.
 
-    The documents name `$filter`, `$top` and `$orderby`; `$skip` is taken too, since clients send it, and
-    everything else refused.
+    The specification names `$filter`, `$top` and `$orderby`. `$skip` is accepted too, because clients send
+    it. Any other option is refused.
 
     Attributes:
-        entity: what the rows look like.
-        order: unless `$orderby` says otherwise; empty for the order of creation.
-        usual: how many rows come unless `$top` says otherwise.
-        filter_lifts: a `$filter` lifts the usual number, and without one `$top` can't raise it.
+        entity: The properties of the rows.
+        order: The order without `$orderby`; empty for the order of creation.
+        default_top: The number of rows without `$top`.
+        filter_lifts: A `$filter` lifts the default number. Without a `$filter`, `$top` cannot raise it.
     """
 
     entity: Entity
     order: tuple[Order, ...] = ()
-    usual: int = 1000
+    default_top: int = 1000
     filter_lifts: bool = False
 
-    def answer(self, call: Call, rows: Iterable[Json]) -> Response:
-        """A plain array of the rows asked for."""
+    def response(self, call: Call, rows: Iterable[Json]) -> Response:
+        """A JSON array of the requested rows, without an envelope."""
         try:
             return call.json(self._listed(call, rows))
         except ODataError as error:
-            return message_response(400, f"The query specified in the URI is not valid. {error}")
+            return message_response(400, odata.invalid_query(error))
 
     def _listed(self, call: Call, rows: Iterable[Json]) -> list[Json]:
-        given = call.query
-        unknown = [name for name in given if name.startswith("$") and name not in _OPTIONS]
-        if unknown:
-            raise ODataError(f"Query option '{unknown[0]}' is not allowed.")
-        found = odata.parse_filter(given["$filter"], self.entity) if given.get("$filter") else Filter()
-        skip = odata.parse_count(given["$skip"], "$skip") if "$skip" in given else 0
+        options = call.query
+        odata.check_options(options, allowed=_OPTIONS)
+        parsed = odata.parse_filter(options["$filter"], self.entity) if options.get("$filter") else Filter()
+        skip = odata.parse_count("$skip", options.get("$skip"), default=0)
         top, order = self._top(call), self._order(call)
-        passing = (row for row in rows if found.matches(_Comparable(row, self.entity)))
+        passing = (row for row in rows if parsed.matches(_Comparable(row, self.entity)))
         ordered = odata.smallest(skip + top, passing, order, self._sort_key) if order else passing
         return list(islice(ordered, skip, skip + top))
 
     def _order(self, call: Call) -> tuple[Order, ...]:
         text = call.query.get("$orderby")
-        asked = odata.parse_order(text, self.entity) if text else self.order
-        return self.order if call.quirks.ignore_orderby else asked
+        requested = odata.parse_order(text, self.entity) if text else self.order
+        return self.order if call.quirks.ignore_orderby else requested
 
     def _top(self, call: Call) -> int:
         lifted = self.filter_lifts and bool(call.query.get("$filter"))
-        text = call.query.get("$top")
-        top = odata.parse_count(text, "$top") if text is not None else _MOST if lifted else self.usual
+        default = UNLIMITED if lifted else self.default_top
+        top = odata.parse_count("$top", call.query.get("$top"), default=default)
         if self.filter_lifts and not lifted:
-            top = min(top, self.usual)
-        return min(top, call.quirks.page_cap or _MOST)
+            top = min(top, self.default_top)
+        return min(top, call.quirks.page_cap or UNLIMITED)
 
     def _sort_key(self, row: Json, field: str) -> Any:
-        """A value to order by; null comes first, as in SQL Server."""
+        """A value to sort by. Nulls come first, as in SQL Server."""
         value = odata.collated(_Comparable(row, self.entity)[field])
         return (value is not None, value)
 
 
 class _Comparable(Mapping[str, Any]):
-    """A row as filters compare it: times are ticks."""
+    """A row as filters compare it, with times as ticks."""
 
     def __init__(self, row: Json, entity: Entity) -> None:
         self._row, self._entity = row, entity

@@ -1,7 +1,7 @@
-"""The part of OData that WATS speaks: `$filter` read, checked against the entity, and turned into a function.
+"""The OData subset of WATS: parses `$filter`, checks it against the entity, and compiles it to a function.
 
-Everything else is refused with the status 400 and a sentence like the server's, so that a client which leans
-on more than WATS has finds out here.
+Refuses everything else with the error message of a real server, so that a client cannot rely on OData that
+WATS does not support.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ Kind = Literal["string", "number", "bool", "guid", "time", "null"]
 Row = Mapping[str, Any]
 Test = Callable[[Row], Any]
 
+UNLIMITED = 1 << 40
+"""A number of rows that no list reaches."""
+
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
     "ne": operator.ne,
@@ -30,7 +33,7 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "le": operator.le,
 }
 RANGES = ("eq", "gt", "ge", "lt", "le")
-"""The comparisons that leave one range of a whole-number field."""
+"""The comparisons that select one contiguous range of a whole-number field."""
 _MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 _REFUSED_OPERATORS = ("add", "sub", "mul", "div", "divby", "mod", "has")
 _REFUSED_FUNCTIONS = [
@@ -56,18 +59,18 @@ _REFUSED_FUNCTIONS = [
 
 
 class ODataError(ValueError):
-    """A query option that the server refuses; the text is what it answers."""
+    """A query option that the server refuses, with the server's error message."""
 
 
 @dataclass(frozen=True)
 class Entity:
-    """What a route's rows look like.
+    """The properties of a route's rows.
 
     Attributes:
-        name: the .NET type, as error messages name it.
-        fields: kind by property name.
-        collections: kinds by property name, for each collection that can be expanded.
-        orders: the properties that `$orderby` takes.
+        name: The .NET type, as error messages show it.
+        fields: The kind of each property.
+        collections: The kinds of the properties, for each collection that can be expanded.
+        orders: The properties that `$orderby` accepts.
     """
 
     name: str
@@ -76,10 +79,10 @@ class Entity:
     orders: Collection[str]
 
     def find(self, name: str, among: Iterable[str]) -> str:
-        """The property's name as the entity spells it.
+        """The property of this name, in the entity's own spelling.
 
         Raises:
-            ODataError: there is none of this name.
+            ODataError: There is no such property.
         """
         found = next((each for each in among if each.lower() == name.strip().lower()), None)
         if found is None:
@@ -91,7 +94,7 @@ class Entity:
 
 
 class Token(NamedTuple):
-    """A piece of a filter and where it stands."""
+    """A token of a filter, and its position in the text."""
 
     kind: str
     text: str
@@ -126,7 +129,10 @@ def _tokens(text: str) -> Iterator[Token]:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked part of a filter: its kind and how to evaluate it; `literal`, `field` if it is just that."""
+    """A checked part of a filter, its kind, and its value for a row.
+
+    `literal` or `field` is set if the expression is only a literal or only a field.
+    """
 
     kind: Kind | Literal["test"]
     value: Test
@@ -136,7 +142,7 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A conjunct of the form `field op literal`, the literal ready to compare; for `in` it is a tuple."""
+    """A comparison `field op literal`, with a collated literal; for `in` a tuple of literals."""
 
     field: str
     op: str
@@ -144,17 +150,17 @@ class Comparison:
 
 
 Parts = list[Comparison | Expression]
-"""And-ed parts of a filter."""
+"""The operands of a conjunction."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A whole filter.
+    """A parsed filter: a conjunction of bounds and other tests.
 
     Attributes:
-        bounds: its and-ed parts that compare a field with a literal.
-        rest: the other and-ed parts.
-        compared: every field that is compared somewhere.
+        bounds: The operands that compare a field with a literal.
+        rest: The other operands.
+        compared: All fields and collections that occur anywhere in the filter.
     """
 
     bounds: tuple[Comparison, ...] = ()
@@ -162,27 +168,28 @@ class Filter:
     compared: frozenset[str] = frozenset()
 
     def without(self, fields: Collection[str]) -> Test | None:
-        """A function for what remains when ranges of `fields` are seen to elsewhere; None if nothing does."""
-        left = (bound for bound in self.bounds if bound.field not in fields or bound.op not in RANGES)
-        tests = [*(_bound_test(bound) for bound in left), *self.rest]
+        """The test that remains if the caller applies the ranges of `fields` itself; None if none remains."""
+        remaining = (bound for bound in self.bounds if bound.field not in fields or bound.op not in RANGES)
+        tests = [*(_bound_test(bound) for bound in remaining), *self.rest]
         return (lambda row: all(test(row) for test in tests)) if tests else None
 
     def matches(self, row: Row) -> bool:
-        """Whether a row passes."""
+        """Whether a row meets the filter."""
         return all(_bound_test(bound)(row) for bound in self.bounds) and all(test(row) for test in self.rest)
 
 
 def parse_filter(text: str, entity: Entity) -> Filter:
-    """Read a `$filter`. Rows must hold times as ticks; strings compare as SQL Server's usual collation does.
+    """Parse a `$filter`. Rows must hold times as ticks. Strings compare as in SQL Server's default collation.
 
     Raises:
-        ODataError: it isn't well-formed, names what isn't there, or uses what WATS doesn't support.
+        ODataError: The text is malformed, names an unknown property, or uses OData that WATS does not
+            support.
     """
     return _Parser(text, entity).filter()
 
 
 def collated(value: Any) -> Any:
-    """A value as it compares: strings without regard to case and trailing blanks."""
+    """A value as SQL Server compares it: strings without regard to case and trailing blanks."""
     return value.casefold().rstrip(" ") if isinstance(value, str) else value
 
 
@@ -209,7 +216,7 @@ def _comparison(op: str, left: Test, right: Test) -> Test:
 
 
 class Function(NamedTuple):
-    """A string function: kinds of its answer and arguments, how many may be missing, what it does."""
+    """A string function: the kinds of its result and arguments, the number of optional ones, its code."""
 
     kind: Kind
     arguments: tuple[Kind, ...]
@@ -217,9 +224,7 @@ class Function(NamedTuple):
     call: Callable[..., Any]
 
 
-def _fold(text: str) -> str:
-    return text.casefold()
-
+_fold = str.casefold
 
 FUNCTIONS: Mapping[str, Function] = {
     "contains": Function("bool", ("string", "string"), 0, lambda a, b: _fold(b) in _fold(a)),
@@ -235,7 +240,7 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 
 
-def _called(function: Function, arguments: Sequence[Expression]) -> Test:
+def _call(function: Function, arguments: Sequence[Expression]) -> Test:
     def value(row: Row) -> Any:
         values = [argument.value(row) for argument in arguments]
         if any(each is None for each in values):
@@ -249,7 +254,7 @@ def _called(function: Function, arguments: Sequence[Expression]) -> Test:
 
 
 class _Parser:
-    """Recursive descent: or, and, not, comparison, operand."""
+    """A recursive-descent parser: or, and, not, comparison, operand."""
 
     def __init__(self, text: str, entity: Entity) -> None:
         self._text, self._entity = text, entity
@@ -260,7 +265,7 @@ class _Parser:
 
     def filter(self) -> Filter:
         parts = self._or()
-        self._expect("end")
+        self._expect_end()
         bounds = tuple(part for part in parts if isinstance(part, Comparison))
         rest = tuple(_boolean([part]).value for part in parts if isinstance(part, Expression))
         return Filter(bounds, rest, frozenset(self._compared))
@@ -272,18 +277,18 @@ class _Parser:
         if self._peek_word() != "or":
             return parts
         branches = [_boolean(parts)]
-        while self._took("or"):
+        while self._accept("or"):
             branches.append(_boolean(self._and()))
         return [_test(lambda row: any(branch.value(row) for branch in branches))]
 
     def _and(self) -> Parts:
         parts = self._not()
-        while self._took("and"):
+        while self._accept("and"):
             parts = parts + self._not()
         return parts
 
     def _not(self) -> Parts:
-        if self._took("not"):
+        if self._accept("not"):
             inner = _boolean(self._not())
             return [_test(lambda row: not inner.value(row))]
         return self._compare()
@@ -291,7 +296,7 @@ class _Parser:
     # -------------------------------------------------------- comparisons
 
     def _compare(self) -> Parts:
-        left: Parts = self._group() if self._took("(") else [self._operand()]
+        left: Parts = self._group() if self._accept("(") else [self._operand()]
         word = self._peek_word()
         if word in _REFUSED_OPERATORS:
             raise ODataError(f"The operator '{word}' is not allowed.")
@@ -302,20 +307,20 @@ class _Parser:
         self._at += 1
         one, other = _single(left), self._operand()
         self._check(one, other)
-        return [_compared(word, one, other)]
+        return [_bound_or_test(word, one, other)]
 
     def _group(self) -> Parts:
         parts = self._or()
-        self._sign(")")
+        self._expect_sign(")")
         return parts
 
     def _in(self, left: Expression) -> Comparison | Expression:
         self._at += 1
-        self._sign("(")
+        self._expect_sign("(")
         items = [self._operand()]
-        while self._took(","):
+        while self._accept(","):
             items.append(self._operand())
-        self._sign(")")
+        self._expect_sign(")")
         for item in items:
             self._check(left, item)
         literals = tuple(collated(item.literal) for item in items)
@@ -328,7 +333,7 @@ class _Parser:
         )
 
     def _check(self, left: Expression, right: Expression) -> None:
-        """Refuse to compare what isn't alike, as the server does."""
+        """Refuse to compare incompatible types, as the server does."""
         if (
             left.kind == right.kind
             or "null" in (left.kind, right.kind)
@@ -392,22 +397,22 @@ class _Parser:
         function = FUNCTIONS.get(name)
         if function is None:
             raise ODataError(f"An unknown function with name '{name}' was found.")
-        self._sign("(")
+        self._expect_sign("(")
         arguments = [self._operand()]
-        while self._took(","):
+        while self._accept(","):
             arguments.append(self._operand())
-        self._sign(")")
+        self._expect_sign(")")
         kinds = tuple(argument.kind for argument in arguments)
         least = len(function.arguments) - function.optional
         if len(kinds) < least or kinds != function.arguments[: len(kinds)]:
             raise ODataError(
                 f"No function signature for the function with name '{name}' matches the specified arguments."
             )
-        return Expression(function.kind, _called(function, arguments))
+        return Expression(function.kind, _call(function, arguments))
 
     def _path(self, owner: str) -> Expression:
-        """`s/partNumber` within a lambda, or `subUnits/any(…)`."""
-        self._sign("/")
+        """Parse `s/partNumber` within a lambda, or `subUnits/any(…)`."""
+        self._expect_sign("/")
         word = self._next().text
         if owner in self._variables:
             name, kinds = self._variables[owner]
@@ -420,11 +425,11 @@ class _Parser:
         return self._any(collection)
 
     def _any(self, collection: str) -> Expression:
-        self._sign("(")
-        if self._took(")"):
+        self._expect_sign("(")
+        if self._accept(")"):
             return _test(lambda row: bool(row.get(collection)))
         variable = self._next().text
-        self._sign(":")
+        self._expect_sign(":")
         self._variables[variable] = (
             f"{self._entity.name}.{collection}",
             self._entity.collections[collection],
@@ -450,23 +455,23 @@ class _Parser:
         self._at += 1
         return token
 
-    def _took(self, text: str) -> bool:
+    def _accept(self, text: str) -> bool:
         token = self._peek()
-        taken = token.kind in ("word", "sign") and token.text.lower() == text
-        self._at += taken
-        return taken
+        accepted = token.kind in ("word", "sign") and token.text.lower() == text
+        self._at += accepted
+        return accepted
 
-    def _sign(self, sign: str) -> None:
-        if not self._took(sign):
+    def _expect_sign(self, sign: str) -> None:
+        if not self._accept(sign):
             raise ODataError(f"'{sign}' expected at position {self._peek().position} in '{self._text}'.")
 
-    def _expect(self, kind: str) -> None:
-        if self._peek().kind != kind:
+    def _expect_end(self) -> None:
+        if self._peek().kind != "end":
             raise ODataError(f"Syntax error at position {self._peek().position} in '{self._text}'.")
 
 
 def _boolean(parts: Parts) -> Expression:
-    """And-ed parts as one expression that is true or false."""
+    """A conjunction as one boolean expression."""
     for part in parts:
         if isinstance(part, Expression) and part.kind not in ("test", "bool"):
             raise ODataError("The $filter expression must evaluate to a single boolean value.")
@@ -475,7 +480,7 @@ def _boolean(parts: Parts) -> Expression:
 
 
 def _single(parts: Parts) -> Expression:
-    """What stands in brackets, as an operand."""
+    """The content of a pair of brackets, as one operand."""
     return parts[0] if len(parts) == 1 and isinstance(parts[0], Expression) else _boolean(parts)
 
 
@@ -493,8 +498,8 @@ def _constant(kind: Kind, value: Any) -> Expression:
     return Expression(kind, lambda _: value, literal=value)
 
 
-def _compared(op: str, left: Expression, right: Expression) -> Comparison | Expression:
-    """A comparison; with a field on one side and a literal on the other it may serve as a bound."""
+def _bound_or_test(op: str, left: Expression, right: Expression) -> Comparison | Expression:
+    """A comparison; a bound if it compares a field with a literal, in either order."""
     if left.field and right.literal is not None:
         return Comparison(left.field, op, collated(right.literal))
     if right.field and left.literal is not None:
@@ -513,10 +518,10 @@ class Order(NamedTuple):
 
 
 def parse_order(text: str, entity: Entity) -> tuple[Order, ...]:
-    """Read an `$orderby`.
+    """Parse an `$orderby`.
 
     Raises:
-        ODataError: a property that isn't there or can't be ordered by, or a direction that isn't one.
+        ODataError: A property is unknown or cannot be ordered by, or a direction is neither asc nor desc.
     """
     return tuple(_order(part.split(), entity) for part in text.split(","))
 
@@ -533,21 +538,23 @@ def _order(words: Sequence[str], entity: Entity) -> Order:
 
 
 def parse_names(text: str, entity: Entity, among: Iterable[str]) -> tuple[str, ...]:
-    """Read a `$select` or `$expand`: names separated by commas.
+    """Parse a `$select` or `$expand`: names separated by commas.
 
     Raises:
-        ODataError: one of them doesn't exist.
+        ODataError: There is no property of this name.
     """
     known = tuple(among)
     return tuple(dict.fromkeys(entity.find(name, known) for name in text.split(",")))
 
 
-def parse_count(text: str, option: str) -> int:
-    """Read a `$top` or `$skip`.
+def parse_count(option: str, text: str | None, *, default: int) -> int:
+    """Parse a `$top` or `$skip`; the default if it is missing.
 
     Raises:
-        ODataError: it isn't a number, or a negative one.
+        ODataError: It is not a whole number, or negative.
     """
+    if text is None:
+        return default
     if not re.fullmatch(r"\s*\d{1,12}\s*", text):
         raise ODataError(
             f"Invalid value '{text}' for {option} query option found. "
@@ -556,8 +563,24 @@ def parse_count(text: str, option: str) -> int:
     return int(text)
 
 
+def check_options(query: Iterable[str], *, allowed: Collection[str]) -> None:
+    """Refuse all other query options of OData.
+
+    Raises:
+        ODataError: The query has another option.
+    """
+    unknown = next((name for name in query if name.startswith("$") and name not in allowed), None)
+    if unknown is not None:
+        raise ODataError(f"Query option '{unknown}' is not allowed.")
+
+
+def invalid_query(error: ODataError) -> str:
+    """The message of the server's response to an invalid query."""
+    return f"The query specified in the URI is not valid. {error}"
+
+
 def smallest(count: int, rows: Iterable[T], order: Sequence[Order], key: Callable[[T, str], Any]) -> list[T]:
-    """The first `count` rows in this order; never holds more than that."""
+    """The first `count` rows in this order. Holds no more than `count` rows in memory."""
 
     def compare(one: Sequence[Any], other: Sequence[Any]) -> int:
         for left, right, (_, descending) in zip(one, other, order, strict=True):

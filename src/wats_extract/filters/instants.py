@@ -1,23 +1,27 @@
-"""Dates, timestamps and ages as users write them, and durations."""
+"""Parse instants (dates, timestamps, ages such as "30 days ago") and durations as users write them."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TypeAlias
 
 from wats_extract.errors import ConfigurationError
 
+Moment: TypeAlias = str | date | datetime
+"""An instant as a caller gives it: a date, a timestamp, or text such as ``30 days ago``."""
+
 INSTANT_EXAMPLES = "2026-01-31, 2026-01-31T08:00:00Z, '30 days ago', 'yesterday', 'today' or 'now'"
 
-
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_AGO = re.compile(r"(\d{1,6}|an?)\s+(minute|hour|day|week|month|year)s?\s+ago", re.IGNORECASE)
 
 
 def duration(written: object) -> float:
     """Seconds, from ``"120s"``, ``"2m"``, ``"500ms"``, ``"1h"`` or a number of seconds.
 
     Raises:
-        ValueError: if it is none of these, or not more than nothing.
+        ValueError: it is none of these, or not positive.
     """
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|)", str(written).strip())
     if found is None or isinstance(written, bool) or not float(found[1]):
@@ -25,36 +29,38 @@ def duration(written: object) -> float:
     return float(found[1]) * _SECONDS[found[2] or "s"]
 
 
-_AGO = re.compile(r"(\d{1,6}|an?)\s+(minute|hour|day|week|month|year)s?\s+ago", re.IGNORECASE)
+def instant(written: Moment, *, now: datetime) -> datetime:
+    """An instant in UTC, from a date, a timestamp or an age such as ``"30 days ago"``.
 
-
-def instant(written: str | date, *, now: datetime) -> datetime:
-    """A moment in UTC, from a date, a timestamp or words such as ``"30 days ago"``.
-
-    A date is its first moment; what has no zone is UTC. ``today`` and ``yesterday`` are midnights in
-    UTC, ``30 days ago`` is to the second.
+    A date means 00:00 UTC, and a timestamp without a zone is UTC. ``today`` and ``yesterday`` mean 00:00 UTC;
+    an age is exact to the second.
 
     Args:
-        written: The moment as the user wrote it.
-        now: The clock's reading that relative words refer to.
+        written: The instant as the user wrote it.
+        now: The current time, from which ages are counted.
 
     Raises:
-        ConfigurationError: if it is none of these; the message has examples.
+        ConfigurationError: it is none of these; the hint shows examples.
     """
     try:
         return _instant(written, now.astimezone(UTC))
     except (ValueError, OverflowError) as error:
         reason = f" ({error})" if "out of range" in str(error) or "must be in" in str(error) else ""
-        raise ConfigurationError(
-            f"{str(written)[:40]!r} is no moment in time{reason}", hint=f"Write {INSTANT_EXAMPLES}."
-        ) from None
+    raise ConfigurationError(
+        f'{_shown(written)} is not a date, a timestamp or an age such as "7 days ago"{reason}',
+        hint=f"Write {INSTANT_EXAMPLES}.",
+    )
 
 
-def _instant(written: str | date, now: datetime) -> datetime:
+def _instant(written: object, now: datetime) -> datetime:
     if isinstance(written, datetime):
+        if written != written:
+            raise ValueError
         return written.astimezone(UTC) if written.tzinfo else written.replace(tzinfo=UTC)
     if isinstance(written, date):
         return datetime.combine(written, time(), tzinfo=UTC)
+    if not isinstance(written, str):
+        raise ValueError
     text = " ".join(written.lower().split())
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     words = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
@@ -73,3 +79,8 @@ def _earlier(now: datetime, number: int, unit: str) -> datetime:
     following = (first + timedelta(days=31)).replace(day=1)
     # 31 March, one month ago, is the last day of February.
     return first.replace(day=min(now.day, (following - timedelta(days=1)).day))
+
+
+def _shown(written: object) -> str:
+    text = repr(written[:40]) if isinstance(written, str) else repr(written)
+    return text if len(text) <= 60 else f"{text[:60]}…"

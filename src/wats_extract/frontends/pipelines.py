@@ -1,7 +1,7 @@
-"""Pipelines from Python: what the commands do, as functions.
+"""Run pipelines from Python: each command as a function.
 
-Those that take the path of a pipeline file are public in ``wats_extract``; those that take a pipeline which
-has been loaded, with ``stopping``, are what the command line calls.
+The functions that take the path of a pipeline file are public in ``wats_extract``. The command line calls the
+functions that take a loaded pipeline and ``stopping``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from wats_extract.engine.run import execute
 from wats_extract.engine.run import retry as retry_job
 from wats_extract.engine.verifying import VerifyReport
 from wats_extract.engine.verifying import verify as verify_job
-from wats_extract.frontends.session import Moment
+from wats_extract.filters.instants import Moment
 from wats_extract.pipeline.job import Overrides, backfill_job, job_of
-from wats_extract.pipeline.loading import Pipeline, load
+from wats_extract.pipeline.loading import load
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import open_client
 from wats_extract.resources.catalogue import RESOURCES
 
@@ -40,18 +41,18 @@ def run(
 
     Args:
         path: The pipeline file.
-        only: The resources to extract; all where it is empty.
-        since: Instead of the file's ``since``.
-        until: Instead of the file's ``until``.
-        limit: Stop each resource after so many items; the next run goes on from there.
-        full_refresh: Read everything again, whatever has landed.
-        listen: Told what happens, from any thread.
+        only: The resources to extract; all if it is empty.
+        since: Replaces the file's ``since``.
+        until: Replaces the file's ``until``.
+        limit: Stop each resource after so many items; the next run continues from there.
+        full_refresh: Read everything again, also items that are loaded.
+        listen: Receives progress events, from any thread.
 
     Returns:
-        What was done, and how it ended: ``status`` and ``exit_code`` say whether all landed.
+        What the run did, and how it ended: ``status`` and ``exit_code`` say whether everything is loaded.
 
     Raises:
-        ConfigurationError: the file is wrong; nothing was asked of the server.
+        ConfigurationError: the file is wrong; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
@@ -66,20 +67,19 @@ def run(
 
 
 def plan(path: str | Path, *, listen: events.Listener = events.nobody) -> Plan:
-    """Find out what a run would read, as ``wats-extract plan`` does; nothing is extracted.
+    """Find out what a run would read, as ``wats-extract plan`` does. Nothing is extracted.
 
     Args:
         path: The pipeline file.
-        listen: Told what happens, from any thread.
+        listen: Receives progress events, from any thread.
 
     Returns:
-        For each resource from which cursor it would be read, how many items and requests that is, and
-        how long it takes at the given rate.
+        For each resource: the cursor, the number of items and requests, and the time at the given rate.
 
     Raises:
-        ConfigurationError: the file is wrong; nothing was asked of the server.
+        ConfigurationError: the file is wrong; no request was sent.
         DestinationError: the destination cannot be read.
-        RequestError: the server does not answer what is asked.
+        RequestError: a request fails after all retries.
     """
     return plan_pipeline(load(path, catalogue=RESOURCES), listen=listen)
 
@@ -91,19 +91,20 @@ def verify(
     repair: bool = False,
     listen: events.Listener = events.nobody,
 ) -> VerifyReport:
-    """Compare what the server has with what has landed, as ``wats-extract verify`` does.
+    """Compare the server with the destination, as ``wats-extract verify`` does.
 
     Args:
         path: The pipeline file.
-        only: The resources to compare; all that can be compared where it is empty.
-        repair: Fetch what is missing, outdated or duplicated; what is extra stays.
-        listen: Told what happens, from any thread.
+        only: The resources to compare; all that can be compared if it is empty.
+        repair: Fetch missing, outdated and duplicated reports; extra ones stay.
+        listen: Receives progress events, from any thread.
 
     Returns:
-        What is missing, outdated, extra and duplicated, by resource; ``exit_code`` says whether it is equal.
+        The missing, outdated, extra and duplicated reports by resource; ``exit_code`` says whether both sides
+        are equal.
 
     Raises:
-        ConfigurationError: the file is wrong; nothing was asked of the server.
+        ConfigurationError: the file is wrong; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
@@ -120,21 +121,21 @@ def backfill(
 ) -> RunReport:
     """Extract an older range of reports, as ``wats-extract backfill`` does.
 
-    It has a cursor of its own: the one of ``run`` does not move, and the same range asked for again goes
-    on where it was stopped. What has landed already is not fetched again.
+    A backfill has its own cursor: that of ``run`` does not move. The same range again continues where it was
+    stopped. Reports that are loaded are not fetched again.
 
     Args:
         path: The pipeline file.
-        since: Reports that start at or after.
-        until: Reports that start before.
-        only: The resources to extract; all that have a ``start`` where it is empty.
-        listen: Told what happens, from any thread.
+        since: Only reports that start at or after.
+        until: Only reports that start before.
+        only: The resources to extract; all that have a ``start`` if it is empty.
+        listen: Receives progress events, from any thread.
 
     Returns:
-        What was done, and how it ended.
+        What the run did, and how it ended.
 
     Raises:
-        ConfigurationError: the file or the range is wrong; nothing was asked of the server.
+        ConfigurationError: the file or the range is wrong; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
@@ -156,19 +157,19 @@ def retry(
 ) -> RunReport:
     """Fetch the failed items of a pipeline again, as ``wats-extract retry`` does.
 
-    What lands is marked ``resolved`` in ``_wats_failures`` by the commit that lands it; cursors do not move.
+    The commit that loads an item marks its failure ``resolved`` in ``_wats_failures``. Cursors do not move.
 
     Args:
         path: The pipeline file.
         code: Only failures with this error code, such as ``TIMEOUT``.
         keys: Only these keys.
-        listen: Told what happens, from any thread.
+        listen: Receives progress events, from any thread.
 
     Returns:
-        What was done, and how it ended; ``exit_code`` is 3 while some keys still fail.
+        What the run did, and how it ended; ``exit_code`` is 3 while some keys still fail.
 
     Raises:
-        ConfigurationError: the file is wrong; nothing was asked of the server.
+        ConfigurationError: the file is wrong; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
@@ -182,7 +183,7 @@ def run_pipeline(
     listen: events.Listener = events.nobody,
     stopping: threading.Event | None = None,
 ) -> RunReport:
-    """Run a pipeline that has been loaded; ``stopping`` ends it at the next commit."""
+    """Run a loaded pipeline; setting ``stopping`` ends it at the next commit."""
     job = job_of(pipeline, overrides or Overrides())
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
         return execute(job, client, listen=listen)
@@ -211,7 +212,7 @@ def backfill_pipeline(
     listen: events.Listener = events.nobody,
     stopping: threading.Event | None = None,
 ) -> RunReport:
-    """Extract a range of ``start``, with cursors of its own; what has landed is not fetched again."""
+    """Extract a range of ``start``, with its own cursors. Reports that are loaded are not fetched again."""
     job = backfill_job(pipeline, since=since, until=until, only=only)
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
         return execute(job, client, command="backfill", listen=listen)
@@ -225,7 +226,7 @@ def verify_pipeline(
     listen: events.Listener = events.nobody,
     stopping: threading.Event | None = None,
 ) -> VerifyReport:
-    """Compare what the server has with what has landed, and fetch what differs where ``repair`` says so."""
+    """Compare the server with the destination; with ``repair``, fetch what differs."""
     job = job_of(pipeline, Overrides(only))
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
         return verify_job(job, client, repair=repair, listen=listen)
@@ -237,7 +238,7 @@ def plan_pipeline(
     listen: events.Listener = events.nobody,
     stopping: threading.Event | None = None,
 ) -> Plan:
-    """Find out what a run would read; nothing is extracted."""
+    """Find out what a run would read. Nothing is extracted."""
     job = job_of(pipeline, Overrides())
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
         return plan_job(job, client, listen=listen)

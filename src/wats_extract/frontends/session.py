@@ -1,108 +1,70 @@
-"""A connection to WATS: streams of what it has, and batches of what is asked for by key."""
+"""A connection to WATS: stream resources, divide them into windows, and fetch items by key."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
-from datetime import UTC, date, datetime
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import pyarrow as pa
-
-from wats_extract.engine.fetching import Fetched, Fetching, until_left
+from wats_extract.engine.fetching import Fetched, Fetching
 from wats_extract.errors import ConfigurationError
-from wats_extract.filters.instants import instant
-from wats_extract.filters.nearest import nearest
-from wats_extract.flow import Chunk, Failure, Result, Selection
-from wats_extract.frontends.asynchronous import awaited, awaited_each
-from wats_extract.http.client import Client
-from wats_extract.pipeline.loading import filtered, lacking
+from wats_extract.filters.instants import Moment
+from wats_extract.flow import Result, Window
+from wats_extract.frontends.asynchronous import AsyncMethods
+from wats_extract.frontends.streaming import Stream
 from wats_extract.pipeline.opening import open_client
-from wats_extract.pipeline.source import Source, connection
+from wats_extract.pipeline.source import Source as SourceSettings
+from wats_extract.pipeline.source import connection
 from wats_extract.readers.ahead import in_background
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import resource_named, table_named
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import Filter, select, whole_number
 from wats_extract.tables import Table
 
 T = TypeVar("T")
 
 
-Moment = str | date | datetime
-"""A date, a timestamp, or a text such as ``30 days ago``."""
-
-
 def connect(url: str | None = None, *, token: str | None = None, **limits: Any) -> Wats:
-    """A connection to a WATS server.
+    """Connect to a WATS server.
 
     Args:
-        url: The server's address, such as ``https://example.wats.com``; else ``WATS_URL``, else
-            ``PYWATS_SERVER_URL``, else the embedded demo server.
-        token: The API token; else ``WATS_TOKEN``, else ``PYWATS_API_TOKEN``.
+        url: The server's address, such as ``https://example.wats.com``. The default is ``WATS_URL``, then
+            ``PYWATS_SERVER_URL``, then the embedded demo server.
+        token: The API token. The default is ``WATS_TOKEN``, then ``PYWATS_API_TOKEN``.
         limits: ``requests_per_minute`` (500), ``max_in_flight`` (10), ``max_requests`` (no limit) and
             ``timeout`` (120 s), as in a pipeline file.
 
     Raises:
-        ConfigurationError: one of these is wrong, or there is no token.
+        ConfigurationError: a value is wrong, or there is no token.
     """
     return Wats(connection(url, token, **limits))
 
 
 def demo(*, reports: int | None = None, seed: int | None = None) -> Wats:
-    """A connection to an embedded WATS server that starts now and ends with the connection.
+    """Start an embedded WATS server with made-up reports, and connect to it. It ends with the connection.
 
     Args:
-        reports: How many reports it has, 3,000 by default.
-        seed: Which ones, 1 by default; the same seed gives the same reports.
+        reports: The number of reports, 3,000 by default.
+        seed: Selects the reports, 1 by default; the same seed gives the same reports.
     """
     given = {"reports": reports, "seed": seed}
     query = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
     return Wats(connection(f"demo?{query}" if query else "demo", ""))
 
 
-class Stream(Iterator[pa.RecordBatch]):
-    """Record batches while they arrive, in bounded memory; consumed once.
+class Wats(AsyncMethods):
+    """A connection to a WATS server. It ends with ``close()``, with its ``with`` block, or with the process.
 
-    Attributes:
-        failures: Items that did not fit or could not be fetched, so far; look at them when it has ended.
+    Threads can share a connection; they share its request budget, too.
     """
 
-    def __init__(self, chunks: Iterator[Chunk], table: Table, client: Client) -> None:
-        self.failures: list[Failure] = []
-        self._client = client
-        self._batches = self._read(until_left(chunks, client), table)
-
-    def __next__(self) -> pa.RecordBatch:
-        return next(self._batches)
-
-    def close(self) -> None:
-        """Stop reading before the end; what is under way is given up."""
-        self._batches.close()
-
-    def stop(self) -> None:
-        """The same from another thread: the one that reads gets ``Interrupted``, soon."""
-        self._client.stop()
-
-    def _read(self, chunks: Generator[Chunk], table: Table) -> Generator[pa.RecordBatch]:
-        with closing(chunks):
-            for chunk in chunks:
-                self.failures.extend(chunk.failures)
-                yield from chunk.rows.get(table, ())
-
-
-class Wats:
-    """A connection to a WATS server; closed by ``close()``, by leaving its ``with``, or with the process.
-
-    Safe to share between threads: the request budget is shared too.
-    """
-
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceSettings) -> None:
         stack = ExitStack()
         self._client = stack.enter_context(open_client(source))
-        # At the latest before the interpreter takes the embedded server's threads away.
+        # The embedded server has to stop before the interpreter ends its threads.
         self._close = weakref.finalize(self, stack.close)
 
     def __enter__(self) -> Self:
@@ -122,7 +84,7 @@ class Wats:
         return self._client.connection.url
 
     def close(self) -> None:
-        """Close the connection, and the embedded server where there is one."""
+        """Close the connection, and stop the embedded server if there is one."""
         self._close()
 
     def stream(
@@ -132,58 +94,109 @@ class Wats:
         table: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
-        filter: Mapping[str, Any] | str | None = None,  # noqa: A002
+        filter: Filter | None = None,  # noqa: A002
         limit: int | None = None,
         **options: Any,
     ) -> Stream:
-        """Read a resource from beginning to end, batch by batch, in bounded memory.
+        """Read a resource from beginning to end as record batches, in bounded memory.
 
         Args:
             resource: Such as ``report_headers`` or ``reports``.
-            table: Which of the resource's tables, such as ``steps``; its first by default.
-            since: Reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
-            until: Reports that start before.
-            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, or an OData text.
+            table: Which of the resource's tables, such as ``steps``; its first table by default.
+            since: Only reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
+            until: Only reports that start before.
+            filter: ``{"part_number": ["A", "B"], "result": "Failed"}``, an OData text, or a condition of
+                :mod:`wats_extract.filters.condition`.
             limit: Stop after so many items (reports), in the server's processing order.
-            options: The resource's own, as in a pipeline file: ``expand``, ``attachments``, ``charts``, ….
+            options: The resource's own options, as in a pipeline file: ``expand``, ``attachments``, ….
 
         Yields:
-            Record batches of one page or chunk each (schema: the table's, without the ``_wats`` stamps).
+            One record batch per page or chunk (schema: the table's, without the ``_wats`` stamps).
 
         Raises:
             ConfigurationError: a name or a value is wrong.
-            RequestError: the list itself stays without an answer.
+            RequestError: a request for the list fails after all retries.
         """
         declared = resource_named(resource)
         wanted = table_named(declared, table)
-        for _, text in lacking(declared, {**options, "filter": filter}):
-            raise ConfigurationError(text)
-        select = self._selection(declared, since, until, filter, limit, options)
+        selection = select(
+            declared,
+            since=since,
+            until=until,
+            filter=filter,
+            limit=limit,
+            options=_read_only(options),
+        )
+        return self._stream(declared, wanted, lambda source: declared.reader.plan(source, selection))
 
-        reading = self._reading(declared, select)
-        chunks = declared.reader.read(reading)
-        if not declared.reader.waits_for_commits:
-            chunks = in_background(chunks, ahead=0, check=reading.check)
-        return Stream(chunks, wanted, reading.client)
+    def plan(
+        self,
+        resource: str,
+        *,
+        parts: int = 1,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        filter: Filter | None = None,  # noqa: A002
+        limit: int | None = None,
+        **options: Any,
+    ) -> list[Window]:
+        """Divide a resource into windows, to be read by several processes or machines.
 
-    def astream(self, resource: str, **selection: Any) -> AsyncGenerator[pa.RecordBatch]:
-        """The same as :meth:`stream`, from asyncio: each batch is waited for in a thread.
-
-        A task that is cancelled stops the reading first; that takes as long as a request at most.
+        The windows are disjoint, and together they are what :meth:`stream` reads. They pickle, and
+        :meth:`read` reads each of them in any process and in any order. Report lists are divided by
+        ``timeStamp`` (two requests find its range), lists with a time filter by time, statistics by question.
+        Other lists cannot be divided and give one window, and so does a ``limit``.
 
         Args:
             resource: Such as ``report_headers`` or ``reports``.
-            selection: What :meth:`stream` takes.
-
-        Yields:
-            Record batches, as :meth:`stream` does.
+            parts: The number of windows wanted; there may be fewer.
+            since: Reports that start at or after: a datetime, a date, or a text such as ``30 days ago``.
+            until: Reports that start before.
+            filter: A mapping, an OData text or a condition, as for :meth:`stream`.
+            limit: Stop after so many items.
+            options: The resource's own options, as in a pipeline file.
 
         Raises:
             ConfigurationError: a name or a value is wrong.
-            RequestError: the list itself stays without an answer.
+            RequestError: a request fails after all retries.
         """
-        stream = self.stream(resource, **selection)
-        return awaited_each(stream, stop=stream.stop, close=stream.close)
+        _check(parts=parts)
+        declared = resource_named(resource)
+        selection = select(
+            declared,
+            since=since,
+            until=until,
+            filter=filter,
+            limit=limit,
+            options=_read_only(options),
+        )
+        source = self._source(declared)
+        try:
+            return list(declared.reader.plan(source, selection, parts=parts))
+        finally:
+            source.client.stop()
+
+    def read(self, window: Window, *, table: str | None = None) -> Stream:
+        """Read one window of :meth:`plan`, batch by batch, in bounded memory.
+
+        Args:
+            window: A window of any process's plan.
+            table: Which of the resource's tables, such as ``steps``; its first by default.
+
+        Yields:
+            Record batches (schema: the table's, without the ``_wats`` stamps).
+
+        Raises:
+            ConfigurationError: the resource has no such table.
+            RequestError: a request for the list fails after all retries.
+        """
+        declared = resource_named(window.resource)
+        return self._stream(declared, table_named(declared, table), lambda source: [window])
+
+    def _stream(self, resource: Resource, table: Table, plan: Callable[[Source], Iterable[Window]]) -> Stream:
+        source, reader = self._source(resource), resource.reader
+        chunks = (chunk for window in plan(source) for chunk in reader.read(source, window))
+        return Stream(in_background(chunks, ahead=0, check=source.check), table, source.client)
 
     def fetch(
         self,
@@ -196,9 +209,9 @@ class Wats:
         on_progress: Callable[[int], None] | None = None,
         **options: Any,
     ) -> Fetched:
-        """Fetch items by key, concurrently, as Arrow tables; a key that fails never disturbs the others.
+        """Fetch items by key, concurrently, as Arrow tables. A key that fails never affects the others.
 
-        What a key is and what it costs, by domain; ``docs/batch.md`` has every resource:
+        The keys of each domain, and the requests that they cost; ``docs/batch.md`` has every resource:
 
         =================  =========================================================  =====================
         domain             resources: route                                           keys, requests
@@ -225,33 +238,31 @@ class Wats:
         analytics          ``docs/batch.md``                                          questions: one each
         =================  =========================================================  =====================
 
-        *The list*: the route cannot be asked for keys, so all of it is read, once for 100,000 keys.
+        *The list*: the route takes no keys, so the whole list is read, once per 100,000 keys.
 
-        Every request counts in the connection's budget (500 a minute by default, which WATS enforces with
-        429), so 5,000 reports take about ten minutes, whatever ``max_in_flight`` says: a batch waits for
-        the budget, and when WATS asks for a pause.
+        Every request counts against the connection's request budget (500 per minute by default; WATS enforces
+        it with status 429). So 5,000 reports take about ten minutes, whatever ``max_in_flight`` is.
 
-        Memory is what the result needs, for it is returned whole, and beside that at most 200 documents,
-        or one list. For more keys than fit, use :meth:`fetch_each`, or a pipeline.
+        The result is returned whole, so memory is what it needs, plus at most 200 documents or one list. For
+        more keys than fit into memory, use :meth:`fetch_each`, or a pipeline.
 
         Args:
-            resource: Its name; ``wats-extract resources`` lists them.
-            keys: The keys; may be a generator, which is read only as far ahead as requests need it. A key
-                that is given twice is fetched once.
-            chunk_size: Documents that are gathered before ``on_progress`` hears of them.
-            max_in_flight: Requests at the same time; the connection's (10 by default) also is the most.
-            fail_fast: Whether the first failure is raised, and nothing more is asked for.
-            on_progress: Told how many items are through, after each chunk.
-            options: The resource's own, as in a pipeline file.
+            resource: The resource's name; ``wats-extract resources`` lists them.
+            keys: The keys. A generator is read only some hundred keys ahead. A repeated key is fetched once.
+            chunk_size: The number of documents between two calls of ``on_progress``.
+            max_in_flight: The number of concurrent requests, at most that of the connection (10 by default).
+            fail_fast: Whether to raise the first failure and stop.
+            on_progress: Receives the number of items done, after each chunk.
+            options: The resource's own options, as in a pipeline file.
 
         Returns:
-            Arrow tables, rows in the order of the keys, and the failures.
+            Arrow tables with rows in the order of the keys, and the failures.
 
         Raises:
             ConfigurationError: a name or a value is wrong.
-            KeyFailed: a key failed, and ``fail_fast`` says so; it has the ``Failure``.
+            KeyFailed: a key failed, and ``fail_fast`` is set; the error has the ``Failure``.
             TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
+            ServerUnreachable: the server does not respond any more.
         """
         return self._fetching(
             resource,
@@ -273,34 +284,34 @@ class Wats:
         on_progress: Callable[[int], None] | None = None,
         **options: Any,
     ) -> Generator[Result[dict[str, Any]]]:
-        """Fetch items by key, one outcome for each, in the order of the keys.
+        """Fetch items by key as decoded JSON, one outcome per key, in the order of the keys.
 
-        Routes, keys and requests are those of :meth:`fetch`, but reports and units are not looked up in
-        their list beforehand, which saves one request for forty or twenty. Requests count in the
-        connection's budget in the same way, and what is not consumed is not asked for.
+        Routes, keys, requests and the request budget are those of :meth:`fetch`, with one difference: reports
+        and units are not looked up in their list first, which saves one request per 40 or 20 keys. Keys that
+        the caller does not consume are not requested.
 
-        Memory is some dozens of items, however many keys there are; where a list is read instead (see
-        :meth:`fetch`), 100,000 keys and their rows.
+        Memory is a few dozen items, however many keys there are. If a list is read instead (see
+        :meth:`fetch`), it is 100,000 keys and their rows.
 
         Args:
-            resource: Its name; ``wats-extract resources`` lists them.
-            keys: The keys; may be an endless generator, of which only some dozens are taken ahead, or
-                100,000 where a list is read. A key that is given twice has two outcomes.
-            chunk_size: Documents that are fetched in front of the one whose turn it is, at most.
-            max_in_flight: Requests at the same time; the connection's (10 by default) also is the most.
-            fail_fast: Whether the first failure is raised, and nothing more is asked for.
-            on_progress: Told how many items are through, with each.
-            options: The resource's own, as in a pipeline file.
+            resource: The resource's name; ``wats-extract resources`` lists them.
+            keys: The keys. A generator may be endless: it is read a few dozen keys ahead, or 100,000 if a
+                list is read. A repeated key has two outcomes.
+            chunk_size: The largest number of documents that are fetched ahead.
+            max_in_flight: The number of concurrent requests, at most that of the connection (10 by default).
+            fail_fast: Whether to raise the first failure and stop.
+            on_progress: Receives the number of items done, after each item.
+            options: The resource's own options, as in a pipeline file.
 
         Yields:
             ``Success`` with the decoded JSON as its value, or ``Failure``; ``outcome.ok`` tells which.
-            Leaving the loop early, or ``close()``, gives up what is under way.
+            Leaving the loop early, or ``close()``, abandons requests in flight.
 
         Raises:
-            ConfigurationError: a name or a value is wrong; at once.
-            KeyFailed: a key failed, and ``fail_fast`` says so; it has the ``Failure``.
+            ConfigurationError: a name or a value is wrong; raised at the call.
+            KeyFailed: a key failed, and ``fail_fast`` is set; the error has the ``Failure``.
             TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
+            ServerUnreachable: the server does not respond any more.
         """
         return self._fetching(
             resource,
@@ -310,56 +321,6 @@ class Wats:
             on_progress=on_progress,
             **options,
         ).each(keys)
-
-    async def afetch(self, resource: str, keys: Iterable[str], **how: Any) -> Fetched:
-        """The same as :meth:`fetch`, from asyncio: it works in a thread.
-
-        Routes, keys, memory and the budget of requests are those of :meth:`fetch`; several at the same time
-        share the connection's. A task that is cancelled stops the work first: waits end at once, no request
-        follows, and those under way end by the connection's ``timeout``.
-
-        Args:
-            resource: Its name; ``wats-extract resources`` lists them.
-            keys: The keys; a generator is read in the thread.
-            how: What else :meth:`fetch` takes; ``on_progress`` is called in the thread.
-
-        Returns:
-            Arrow tables and failures.
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            KeyFailed: a key failed, and ``fail_fast`` says so.
-            TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
-        """
-        fetching = self._fetching(resource, **how)
-        return await awaited(partial(fetching.tables, keys), stop=fetching.stop)
-
-    def afetch_each(
-        self, resource: str, keys: Iterable[str], **how: Any
-    ) -> AsyncGenerator[Result[dict[str, Any]]]:
-        """The same as :meth:`fetch_each`, from asyncio: each outcome is waited for in a thread.
-
-        Routes, keys, memory and the budget of requests are those of :meth:`fetch_each`, cancelling is as
-        with :meth:`afetch`.
-
-        Args:
-            resource: Its name; ``wats-extract resources`` lists them.
-            keys: The keys; a generator is read in the threads.
-            how: What else :meth:`fetch_each` takes; ``on_progress`` is called in the threads.
-
-        Yields:
-            ``Success`` with the decoded JSON as its value, or ``Failure``, in the order of the keys.
-
-        Raises:
-            ConfigurationError: a name or a value is wrong.
-            KeyFailed: a key failed, and ``fail_fast`` says so.
-            TokenRefused: the token is wrong.
-            ServerUnreachable: the server does not answer any more.
-        """
-        fetching = self._fetching(resource, **how)
-        outcomes = fetching.each(keys)
-        return awaited_each(outcomes, stop=fetching.stop, close=outcomes.close)
 
     def _fetching(
         self,
@@ -371,49 +332,30 @@ class Wats:
         **options: Any,
     ) -> Fetching:
         resource = resource_named(name)
-        for where, text in lacking(resource, options):
-            if where != "filter":  # the keys say what is asked for
-                raise ConfigurationError(text)
-        select = self._selection(resource, None, None, None, None, options)
-        reading = self._reading(resource, select, max_in_flight)
-        return Fetching(resource, reading, fail_fast, on_progress or (lambda done: None))
+        selection = select(resource, options=_read_only(options), by_key=True)
+        _check(max_in_flight=max_in_flight)
+        source = self._source(resource, max_in_flight=max_in_flight)
+        return Fetching(resource, source, selection, fail_fast, on_progress or (lambda done: None))
 
-    def _reading(self, resource: Resource, select: Selection, max_in_flight: int | None = None) -> Reading:
-        _check(max_in_flight=max_in_flight, chunk_size=select.options.get("chunk_size"))
+    def _source(self, resource: Resource, *, max_in_flight: int | None = None) -> Source:
+        """A part of the connection, to be stopped by itself."""
         part = self._client.part(max_in_flight=max_in_flight, keeping=self)
-        return Reading(resource.name, part, select, check=part.check)
-
-    def _selection(
-        self,
-        resource: Resource,
-        since: Moment | None,
-        until: Moment | None,
-        filter: Mapping[str, Any] | str | None,  # noqa: A002
-        limit: int | None,
-        options: Mapping[str, Any],
-    ) -> Selection:
-        """What a pipeline file would say, checked in the same way."""
-        for name in options:
-            if name not in resource.options | {"chunk_size"}:
-                close = nearest(name, resource.options)
-                raise ConfigurationError(
-                    f"{resource.name} takes no {name!r}" + (f" (did you mean {close!r}?)" if close else "")
-                )
-        if options.get("acknowledge"):
-            raise ConfigurationError(
-                "only a pipeline acknowledges what it has committed", hint="Leave acknowledge out to read."
-            )
-        now = datetime.now(UTC)
-        return Selection(
-            since=instant(since, now=now) if since is not None else None,
-            until=instant(until, now=now) if until is not None else None,
-            options=dict(options),
-            limit=limit,
-            **filtered(filter, resource),
-        )
+        return Source(resource.name, part, check=part.check)
 
 
-def _check(**numbers: Any) -> None:
+def _check(**numbers: int | None) -> None:
     for name, number in numbers.items():
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise ConfigurationError(f"{name} is a whole number from 1, not {number!r}")
+        if number is None:
+            continue
+        try:
+            whole_number(number)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _read_only(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if options.get("acknowledge"):
+        raise ConfigurationError(
+            "acknowledge: only a pipeline acknowledges what it has committed", hint="Leave it out to read."
+        )
+    return options

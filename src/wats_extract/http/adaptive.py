@@ -1,7 +1,7 @@
-"""How many requests at a time, and how many a second, a server bears: found by what comes back from it.
+"""Adaptive limits: how many concurrent requests, and how many per second, a server handles.
 
-Two rules of thumb of the internet: what comes back later than usual has stood in a queue, so fewer at a
-time are as fast; and after a refusal it is by a factor less, and then little by little more.
+Two rules from congestion control: a response that takes longer than usual has waited in a queue, so fewer
+concurrent requests are as fast; and after a refusal the limit drops by a factor and then grows slowly.
 """
 
 from __future__ import annotations
@@ -11,53 +11,53 @@ from collections import deque
 from collections.abc import Callable
 from statistics import median
 
-FIRST_PLACES = 2
-"""Requests at a time to begin with, so that what is learned first is how fast an idle server answers."""
+FIRST_CONCURRENCY = 2
+"""Concurrent requests at the start, to learn first how fast the server is when it is idle."""
 
 PERIOD = 32
-"""Answers that are judged together, for single ones scatter; half as many while places are doubled."""
+"""Responses that are judged together, because single ones vary; half as many while the limit is doubled."""
 
 LATE = 1.5
-"""So many times as long as usual is late, for the median of a period, if the quickest quarter is late at all:
-what stands in a queue comes late as a whole."""
+"""A median this many times the baseline is late, if the fastest quarter is late too: a queue delays all."""
 
 DRAIN = 0.8
-"""Of the places that a server seems to work on at once: so that its queue is empty for a while, and what is
-usual is seen again."""
+"""When responses are late, the limit becomes this share of what the server seems to handle at once: its queue
+then drains for a while, and the baseline can be measured again."""
 
 SLACK_SECONDS = 0.03
-"""By less than that nothing is late: so long do threads and processes of this machine wait for each other."""
+"""A response is not late by less than this: threads and processes of this machine wait that long for one
+another."""
 
 BUSY = 0.7
-"""Of one processor, for this process: then it is itself what makes answers late."""
+"""Above this share of one CPU, this process itself makes the responses late."""
 
 SATURATED = 0.9
-"""Of one processor, for this process, where answers come within :data:`SLACK_SECONDS`: then more at a time
-would wait for this process, and for each other."""
+"""Above this share of one CPU, if responses arrive within :data:`SLACK_SECONDS`, more concurrent requests
+would only wait for this process and for one another."""
 
 MEMORY_SECONDS = 1800.0
-"""What is usual is known from the last half hour."""
+"""The baseline covers the last half hour."""
 
 GROUP_SECONDS = 5.0
-"""Of so long one median is kept."""
+"""The baseline keeps one median for each span of this length."""
 
 SAME_SECONDS = 30.0
-"""Refusals within so long are one and the same: a minute's budget is not known sooner."""
+"""Refusals within this time count as one: it takes that long to learn a budget per minute."""
 
 AGAIN_SECONDS = 540.0
-"""A refusal so long after another one has nothing to do with it; by then the pace is ten times as fast."""
+"""A refusal this long after another one is unrelated to it; by then the rate has grown tenfold."""
 
 SLOWEST_RATE = 0.5
-"""Requests a second: who refuses those does not mean their number."""
+"""The lowest rate in requests per second: a server that refuses even that has another reason."""
 
 MOST_KINDS = 50
-"""Kinds of requests that are told apart."""
+"""The most kinds of requests that are distinguished."""
 
 
-class _Usual:
-    """How long requests of a kind and size take while they need not queue, as far as is known.
+class _Baseline:
+    """The usual response time of requests of one kind and size when nothing queues, as far as it is known.
 
-    A fifth of the medians of the last half hour are lower; the lowest one is so by chance.
+    It is the lower quintile of the medians of the last half hour; the lowest one may be low by chance.
     """
 
     def __init__(self) -> None:
@@ -80,25 +80,27 @@ class _Usual:
             self.seconds = max(0.001, sorted(value for _, value in self._medians)[len(self._medians) // 5])
 
 
-class FlightLimit:
-    """How many requests may be under way: as many as the server answers as fast as a few.
+class ConcurrencyLimit:
+    """How many concurrent requests keep the server's response times flat. Not thread-safe.
 
-    It begins with a few and doubles them as long as the response times stay flat. Each answer is compared
-    with those of its kind and size, for a page of 10,000 rows takes longer than one row. Once they are late,
-    as many stay as the server seems to work on at once, at least half of them: the rest would only stand in
-    its queue. Where that does not help, what makes them late is not what is asked here, and it stays at
-    that. After a refusal it is half as many. From then on it is one more at a time. Where this process is the
-    limit, and not the server, it stays as it is. Not thread-safe.
+    The limit starts low and doubles as long as response times stay flat. Each response is compared with
+    those of its kind and size, because a page of 10,000 rows takes longer than one row. When responses are
+    late, the limit drops to the number that the server seems to handle at once, but at most by half. If that
+    does not help, the server is slow for another reason, and the limit stays. A refusal halves the limit.
+    After either, it grows by one at a time. It does not grow while this process is the bottleneck.
 
     Args:
-        most: Never more than these; and never less than one.
-        busy: Seconds of processor that this process has used.
+        most: The highest limit; the lowest is one.
+        busy: Seconds of CPU time that this process has used.
+
+    Attributes:
+        concurrency: The current limit.
     """
 
     def __init__(self, most: int, *, busy: Callable[[], float] = time.process_time) -> None:
-        self.places = min(FIRST_PLACES, most)
+        self.concurrency = min(FIRST_CONCURRENCY, most)
         self._most, self._busy = most, busy
-        self._usual: dict[tuple[str, int], _Usual] = {}
+        self._baselines: dict[tuple[str, int], _Baseline] = {}
         self._kinds: set[str] = set()
         self._doubling = True
         self._cut: tuple[float, int] | None = None
@@ -107,30 +109,30 @@ class FlightLimit:
         self._begin_period(0.0)
 
     def begin(self, kind: str, now: float) -> None:
-        """A request starts. One of a new kind may be dearer than all before: it begins with a few again."""
+        """A request starts. A new kind may cost the server more than all others, so it starts low again."""
         if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
             self._kinds.add(kind)
-            self._change(min(self.places, FIRST_PLACES), now)
+            self._change(min(self.concurrency, FIRST_CONCURRENCY), now)
 
     def answered(self, kind: str, *, size: int, began: float, now: float, full: bool) -> None:
-        """An answer has come in.
+        """A response has arrived.
 
         Args:
-            kind: Requests of a kind do the same; their answers differ in size.
-            size: Bytes.
+            kind: The kind of request.
+            size: The response's size in bytes; sizes within a factor of 4 are compared.
             began: When the request started.
-            now: When its answer was there.
-            full: Whether all places were taken.
+            now: When its response was complete.
+            full: Whether the limit was reached.
         """
         seconds = now - began
         like = (kind, max(0, size - 1).bit_length() // 2)
-        usual = self._usual.get(like)
-        if usual is None:
-            usual = self._usual[like] = _Usual()
-        known = usual.seconds
-        usual.learn(seconds, now)
+        baseline = self._baselines.get(like)
+        if baseline is None:
+            baseline = self._baselines[like] = _Baseline()
+        known = baseline.seconds
+        baseline.learn(seconds, now)
         if began < self._changed:
-            return  # it says how it was with more, or fewer, at a time
+            return  # it was sent under another limit
         self._answers += 1
         self._full |= full
         if known is not None:
@@ -140,8 +142,8 @@ class FlightLimit:
         self._judge_period(now)
 
     def unanswered(self, kind: str, *, began: float, now: float) -> None:
-        """A request was given up, after so long."""
-        known = [usual.seconds for (each, _), usual in self._usual.items() if each == kind and usual.seconds]
+        """A request ended without a response."""
+        known = [each.seconds for (like, _), each in self._baselines.items() if like == kind and each.seconds]
         longest = max(known, default=float("inf"))
         if began >= self._changed and now - began > LATE * longest + SLACK_SECONDS:
             self._answers += 1
@@ -149,45 +151,45 @@ class FlightLimit:
             self._judge_period(now)
 
     def refused(self, *, began: float, now: float) -> bool:
-        """The server has refused a request. Whether that is news: others may have been under way."""
+        """The server refused a request; whether that is new. Requests in flight at that time count as one."""
         if began < self._refused:
             return False
         self._refused = now
         self._doubling = False
-        self._change(self.places // 2, now)
+        self._change(self.concurrency // 2, now)
         return True
 
     def _judge_period(self, now: float) -> None:
         if self._answers < (PERIOD // 2 if self._doubling else PERIOD):
             return
         stretches = sorted(self._stretches) or [1.0]
-        stretch, quick = stretches[len(stretches) // 2], stretches[len(stretches) // 4]
+        stretch, fastest = stretches[len(stretches) // 2], stretches[len(stretches) // 4]
         elapsed = now - self._began
         busy = (self._busy() - self._busy_before) / elapsed if elapsed else 0.0
-        saturated = busy > SATURATED and self.places * elapsed < SLACK_SECONDS * self._answers
-        if stretch <= LATE or quick <= 1 or busy > BUSY:
+        saturated = busy > SATURATED and self.concurrency * elapsed < SLACK_SECONDS * self._answers
+        if stretch <= LATE or fastest <= 1 or busy > BUSY:
             self._cut, self._futile = None, False
             if self._full and not saturated:
-                self._change(2 * self.places if self._doubling else self.places + 1, now)
+                self._change(2 * self.concurrency if self._doubling else self.concurrency + 1, now)
                 return
         elif self._worth_a_cut(stretch):
-            self._cut = stretch, self.places
+            self._cut = stretch, self.concurrency
             self._doubling = False
-            self._change(round(DRAIN * self.places / min(stretch, 2)), now)
+            self._change(round(DRAIN * self.concurrency / min(stretch, 2)), now)
             return
         self._begin_period(now)
 
     def _worth_a_cut(self, stretch: float) -> bool:
-        """Whether fewer at a time may be faster: the first time, and as long as it has helped."""
+        """Whether a lower limit may help: the first time, and as long as it has helped."""
         if self._cut is None:
             return True
-        late, places = self._cut
-        self._futile |= stretch > late * (1 + self.places / places) / 2
+        late, concurrency = self._cut
+        self._futile |= stretch > late * (1 + self.concurrency / concurrency) / 2
         return not self._futile or stretch > 2 * late
 
-    def _change(self, places: int, now: float) -> None:
-        self.places = min(max(1, places), self._most)
-        self._doubling |= self.places == self._most
+    def _change(self, concurrency: int, now: float) -> None:
+        self.concurrency = min(max(1, concurrency), self._most)
+        self._doubling |= self.concurrency == self._most
         self._changed = now
         self._begin_period(now)
 
@@ -197,41 +199,41 @@ class FlightLimit:
         self._began, self._busy_before = now, self._busy()
 
 
-class Pace:
-    """How far apart requests start, once the server refuses again and again what the budget allows.
+class RateLimiter:
+    """Spaces requests out after the server has refused several within the budget. Not thread-safe.
 
-    Until then they start at once, and after a single refusal too: pauses do for that. Then it is nine
-    tenths of what the server has accepted in the minute before, at equal distances; and minute by minute
-    more: 2 %, 6 %, 14 %, … Not thread-safe.
+    Until then, and after a single refusal, requests start without spacing; the pause that comes with a
+    refusal is enough. After another refusal they start at equal distances, at nine tenths of the rate that
+    the server accepted in the minute before. The rate then grows: by 2 %, 6 %, 14 %, … each minute.
     """
 
     def __init__(self) -> None:
-        self._accepted: deque[list[int]] = deque(maxlen=12)  # by spans of five seconds
+        self._accepted: deque[list[int]] = deque(maxlen=12)  # counts in spans of five seconds
         self._refused_at = float("-inf")
         self._rate = float("inf")
         self._due = float("-inf")
 
     def accepted(self, now: float) -> None:
-        """The server has accepted a request."""
+        """The server accepted a request."""
         span = int(now // 5)
         if not self._accepted or self._accepted[-1][0] != span:
             self._accepted.append([span, 0])
         self._accepted[-1][1] += 1
 
     def refused(self, now: float) -> None:
-        """The server has refused a request: too many."""
+        """The server refused a request with 429."""
         since = now - self._refused_at
         if since < SAME_SECONDS:
             return
         first = now // 5 - 11
         lately = sum(number for span, number in self._accepted if span >= first) / (now - 5 * first)
-        if since < AGAIN_SECONDS and lately:  # who accepts nothing at all does not mean the number
+        if since < AGAIN_SECONDS and lately:  # a server that accepts nothing does not limit the rate
             self._rate = max(SLOWEST_RATE, 0.9 * min(lately, self.rate(now)))
             self._due = now
         self._refused_at = now
 
     def rate(self, now: float) -> float:
-        """Requests a second that it seems to accept; without end where it refuses none."""
+        """The rate in requests per second that the server seems to accept; infinite if it refuses none."""
         since = now - self._refused_at
         if since >= AGAIN_SECONDS:
             self._rate = float("inf")
@@ -239,9 +241,9 @@ class Pace:
         return self._rate * (1 + 0.02 * (2 ** (since / 60) - 1))
 
     def seconds(self, now: float) -> float:
-        """How long until a request may start; nothing or less if now."""
+        """How long until a request may start; zero or less for now."""
         return self._due - now
 
     def start(self, now: float) -> None:
-        """A request starts. What others were late is made up for, but never more than a second of it."""
+        """A request starts. Delays of earlier requests are made up for, by a second at most."""
         self._due = max(self._due, now - 1.0) + 1 / self.rate(now)

@@ -1,4 +1,4 @@
-"""How many requests started within the last minute, and how many more may; in memory, and as bytes."""
+"""The sliding window of a request budget: how many requests started within the last minute."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import NamedTuple
 MINUTE = 60.0
 
 MARGIN_SECONDS = 0.5
-"""The server counts in a minute by arrival: this covers what requests spend on the way."""
+"""Added to the minute. The server counts requests when they arrive; this covers the time on the way."""
 
 TICKS = 605
-"""Starts are counted by tick, so that any budget takes the same room; 605 are a minute and the margin."""
+"""Starts are counted per tick, so that every budget takes the same space: 605 ticks of 0.1 s."""
 
 SKEW_SECONDS = 1.0
-"""Clocks of two processes differ by less. What is dated later than that is from before a restart."""
+"""The most that the clocks of two processes differ. A later time was written before the machine restarted."""
 
 _MAGIC = b"wats-b01"
 _LAYOUT = struct.Struct(f"<8sqqddd{TICKS + 1}I")
 _SUM = struct.Struct("<I")
 
 
-class Hindrance(NamedTuple):
+class Wait(NamedTuple):
     """Why a request may not start yet, and for how many seconds at least."""
 
     reason: str
     seconds: float
 
 
-class Window:
-    """What is shared: the starts of the last minute, a pause that the server asked for, the smallest budget.
+class SlidingWindow:
+    """The starts of the last minute, a pause that the server asked for, and the smallest budget.
 
     Args:
-        minute: Its seconds; tests take less.
+        minute: The length of a minute in seconds; tests shorten it.
     """
 
     def __init__(self, minute: float = MINUTE) -> None:
@@ -46,10 +46,10 @@ class Window:
         self._smallest, self._smallest_until = 0, float("-inf")
 
     def take(self, now: float, *, budget: int, most: int = 1) -> int:
-        """Count up to ``most`` starts now, as many as the budget leaves room for; give their number.
+        """Count up to ``most`` starts now, as many as the budget leaves room for; return their number.
 
-        Where processes were given different budgets, the smallest holds for all of them, as long as the
-        one that has it goes on asking: otherwise it would never see room.
+        If processes have different budgets, the smallest holds for all of them as long as its process keeps
+        sending requests: otherwise that process would never find room.
         """
         self._forward(now)
         taken = max(0, min(most, self.budget(now, budget) - self._total))
@@ -58,23 +58,23 @@ class Window:
         return taken
 
     def budget(self, now: float, own: int) -> int:
-        """The budget that holds now, which is not more than one's own."""
+        """The budget that holds now, which is at most the process's own."""
         if own <= self._smallest or now >= self._smallest_until:
             self._smallest, self._smallest_until = own, now + self.seconds
         return self._smallest
 
     def seconds_until_room(self, now: float, *, budget: int) -> float:
-        """How long until a start is old enough for another one to follow it."""
+        """How long until enough starts are a minute old for another one."""
         surplus = self._total - self.budget(now, budget)
         for tick in range(self._newest - TICKS, self._newest + 1):
             surplus -= self._counts[tick % len(self._counts)]
             if surplus < 0:
-                seconds = (tick + TICKS + 1.01) * self.tick - now  # a little beyond, for floats are not exact
+                seconds = (tick + TICKS + 1.01) * self.tick - now  # a little later, because floats round
                 return min(max(seconds, self.tick / 100), self.seconds + self.tick)
         return self.seconds
 
     def end_of_tick(self, now: float) -> float:
-        """Until when a start counts the same as one that starts now."""
+        """Until when a start counts the same as one now."""
         return (now // self.tick + 1) * self.tick
 
     def _forward(self, now: float) -> None:
@@ -91,7 +91,7 @@ class Window:
     # ── as bytes ──
 
     def encode(self) -> bytes:
-        """The window as bytes, with a check sum."""
+        """The window as bytes, with a checksum."""
         body = _LAYOUT.pack(
             _MAGIC,
             self._newest,
@@ -104,13 +104,13 @@ class Window:
         return body + _SUM.pack(zlib.crc32(body))
 
     def decode(self, data: bytes, now: float) -> None:
-        """Take over what another process has written.
+        """Take over the window that another process has written.
 
-        Whatever lies in the future is from before the clock began anew: it is forgotten, so that nobody
-        waits longer than a minute for what is in a file.
+        Times in the future were written before the clock restarted. They are dropped, so that no request
+        waits longer than a minute because of a file.
 
         Raises:
-            ValueError: it is no such window; this one has not changed.
+            ValueError: the bytes are no such window; this window has not changed.
         """
         body, check = data[: _LAYOUT.size], data[_LAYOUT.size :]
         if len(body) < _LAYOUT.size or check != _SUM.pack(zlib.crc32(body)):

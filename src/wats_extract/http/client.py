@@ -1,88 +1,61 @@
-"""Get: one authenticated, throttled, retrying way from a route to a decoded answer."""
+"""The client: authenticated, rate-limited requests with retries, from a route to a decoded response."""
 
 from __future__ import annotations
 
 import builtins
-import copy
-import json
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 from urllib.parse import quote, urlsplit
 from weakref import WeakSet
 
 from wats_extract import events
-from wats_extract.errors import (
-    Interrupted,
-    RequestBudgetSpent,
-    RequestError,
-    ServerUnreachable,
-    TokenRefused,
-    Unreadable,
-)
+from wats_extract.errors import Interrupted, RequestBudgetSpent, RequestError, Unreadable
 from wats_extract.flow import Reply
+from wats_extract.http.error_responses import ErrorResponses
+from wats_extract.http.in_flight import InFlightRequests
+from wats_extract.http.interruptible import interruptible
 from wats_extract.http.retry import RetryPolicy, retry_after, worth_another_try
+from wats_extract.http.sender import Body, Sender
 from wats_extract.http.shared_budget import SharedBudget
 from wats_extract.http.throttle import Throttle
-from wats_extract.http.transport import LARGEST_ANSWER, Answer, Transport, Wire, WireError
-from wats_extract.masking import Mask, credentials, harmless
+from wats_extract.http.transport import RESPONSE_TIMEOUTS, HttpTransport, Response, Transport, TransportError
+from wats_extract.masking import Mask, credentials
 
 T = TypeVar("T")
 
 JSON = "application/json"
-"""What answers are, where nothing else is asked for."""
+"""The content type that is asked for by default."""
 
-PAYLOAD_CHARACTERS = 2000
-"""How much of an unreadable answer is kept."""
+LARGEST_RESPONSE = 256 * 2**20
+"""The most bytes of a response, inflated. Full reports with attachments reach tens of megabytes; one megabyte
+of gzip can hold a gigabyte."""
 
-SLOW_SECONDS = 10.0
-"""A request that has no answer after so long is told of."""
-
-_STATUS_CODES = {
-    204: "NOT_FOUND",
-    401: "UNAUTHORIZED",
-    403: "FORBIDDEN",
-    404: "NOT_FOUND",
-    408: "TIMEOUT",
-    410: "NOT_FOUND",
-    429: "RATE_LIMITED",
-    504: "TIMEOUT",
-}
-_HINTS = {
-    "UNAUTHORIZED": "Set WATS_TOKEN to a valid token (WATS: Control panel, Users, Tokens).",
-    "FORBIDDEN": "The token's role or level does not reach this; ask the WATS administrator.",
-    "NOT_FOUND": "It was deleted on the server, or this server's version has no such route.",
-    "RATE_LIMITED": "Lower requests_per_minute, or give the pipeline a token of its own.",
-    "TIMEOUT": "Raise source.timeout, or retry when the server is less busy.",
-    "CONNECTION_ERROR": "Check the network and the server, then run again.",
-    "API_ERROR": "The server failed at this one; retry later, or report it to the WATS administrator.",
-    "INVALID_RESPONSE": "Something between here and WATS answers in its place (a proxy, a login page).",
-    "UNKNOWN_ERROR": "Please report this with the versions that wats-extract check shows.",
-}
-_REFUSED_HINT = "The server does not take what was asked; look at filter, expand and the other options."
+PROBE_ATTEMPTS = 3
+"""The most attempts to find out whether a server responds at all."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Where and how to ask.
+    """Where the server is, how to authenticate, and the limits of requests.
 
     Attributes:
         url: The server's address without ``/api``.
-        token: Goes verbatim behind ``Authorization: Basic``; shown nowhere.
-        requests_per_minute: The budget in any sliding minute, ``None`` for no limit.
-        max_in_flight: The most requests at the same time.
-        max_requests: Stop cleanly after so many; ``None`` for no limit.
-        timeout: Seconds without a byte after which a request is given up; a whole answer may take five
-            times as long, and longer where it is large.
-        largest_answer: Bytes that an answer may have, inflated.
-        ca_file: The private CA that alone is trusted, in PEM; ``None`` for the system's CAs.
-        proxy: The proxy's address, with user and password where it wants them; shown nowhere either.
+        token: Sent verbatim after ``Authorization: Basic``; never shown.
+        requests_per_minute: The request budget in any sliding minute, ``None`` for no limit.
+        max_in_flight: The most concurrent requests.
+        max_requests: Stop cleanly after this many requests; ``None`` for no limit.
+        timeout: Seconds without a byte after which a request fails; a whole response may take five times as
+            long.
+        largest_response: The most bytes of a response, inflated.
+        ca_file: A private CA's certificate, in PEM, trusted in addition to the system's CAs; ``None`` for
+            those alone.
+        proxy: The proxy's URL, with user and password if it needs them; never shown.
     """
 
     url: str
@@ -91,60 +64,26 @@ class Connection:
     max_in_flight: int = 10
     max_requests: int | None = None
     timeout: float = 120.0
-    largest_answer: int = LARGEST_ANSWER
+    largest_response: int = LARGEST_RESPONSE
     ca_file: Path | None = None
     proxy: str = field(default="", repr=False)
 
 
-@dataclass
-class _Tally:
-    """What a client and its parts count together.
-
-    Attributes:
-        requests: Requests sent so far, retries included.
-        bytes: Bytes of answers so far, inflated.
-        answered_at: When the server last answered anything, by the clock.
-    """
-
-    requests: int = 0
-    bytes: int = 0
-    answered_at: float = float("-inf")
-
-
-class _UnderWay:
-    """A request that has no answer yet, and whether that was told."""
-
-    def __init__(self, path: str, began: float, timeout: float, longest: float) -> None:
-        self._reason = f"no answer yet to {path}"
-        self._limits = (began + timeout, began + longest)
-        self._told = False
-        self.told_again_at = began + SLOW_SECONDS
-
-    def tell(self, now: float, announce: Callable[[str, float], None]) -> None:
-        """Say how long it is waited for at most: for the next bytes, and later for the last ones."""
-        limit = next((limit for limit in self._limits if limit > now), float("inf"))
-        self.told_again_at = limit
-        if limit < float("inf"):
-            self._told = True
-            announce(self._reason, limit - now)
-
-    def over(self, announce: Callable[[str, float], None]) -> None:
-        """There is an answer, or none to be waited for."""
-        if self._told:
-            announce(self._reason, 0)
-
-
 class Client:
-    """Asks a WATS server. Thread-safe; use it as a context manager.
+    """Sends requests to a WATS server. Thread-safe; use it as a context manager.
 
     Args:
-        connection: Where and how to ask.
-        policy: How patient a request is.
-        listen: Told what is waited for.
+        connection: Where the server is, and the limits of requests.
+        policy: When and how often a request is retried.
+        listen: Told about waits.
         stopping: Once it is set, every wait and every further request raise ``Interrupted``.
-        transport: An HTTP transport instead of the network, for tests.
-        clock: Seconds that only go up.
-        budgets: The folder where the budget is shared with other processes, ``None`` where it is not.
+        transport: Sends single requests; default: over the network.
+        clock: Monotonic seconds.
+        budgets: The folder in which the request budget is shared with other processes; ``None`` to share it
+            with none.
+
+    Raises:
+        ConfigurationError: ``ca_file`` holds no certificate.
     """
 
     def __init__(
@@ -159,36 +98,10 @@ class Client:
         budgets: Path | None = None,
     ) -> None:
         self.connection = connection
-        self._tally = _Tally()
-        self._policy = policy or RetryPolicy()
-        self._listen = listen
         self._stopping = stopping or threading.Event()
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._secrets = Mask(connection.token, *credentials(connection.proxy))
-        self._under_way: dict[int, _UnderWay] = {}
-        self._keeping: object = None
-        self._parts = WeakSet[Client]()
         self._places: AbstractContextManager[object] = nullcontext()
-        self._throttle = Throttle(
-            requests_per_minute=connection.requests_per_minute,
-            max_in_flight=connection.max_in_flight,
-            clock=clock,
-            wait=self._wait,
-            announce=self._announce,
-            shared=self._shared_budget(budgets),
-        )
-        self._wire = Wire(
-            connection.url,
-            token=connection.token,
-            timeout=connection.timeout,
-            connections=connection.max_in_flight + 1,
-            largest=connection.largest_answer,
-            ca_file=connection.ca_file,
-            proxy=connection.proxy,
-            transport=transport,
-            clock=clock,
-        )
+        self._parts = WeakSet[Client]()
+        self._shared = _Shared(connection, policy or RetryPolicy(), listen, transport, clock, budgets)
 
     def __enter__(self) -> Self:
         return self
@@ -199,62 +112,60 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; requests under way in other threads end by ``timeout`` at the latest."""
+        """Close the connections. Requests in other threads end with ``Interrupted``."""
         self.stop()
-        self._wire.close()
+        self._shared.close()
 
     @property
     def requests(self) -> int:
-        """Requests sent so far, retries included."""
-        return self._tally.requests
+        """How many requests were sent, retries included."""
+        return self._shared.totals.requests
 
     @property
     def bytes(self) -> int:
-        """Bytes of answers so far, inflated."""
-        return self._tally.bytes
+        """How many bytes were received, inflated."""
+        return self._shared.totals.bytes
 
     def useful_threads(self) -> int:
-        """How many threads may ask at the same time without standing in a queue."""
-        return self._throttle.places
+        """How many threads can send requests without waiting for one another."""
+        return self._shared.throttle.concurrency
 
     def part(self, *, max_in_flight: int | None = None, keeping: object = None) -> Client:
-        """This client for a part of the work that may be stopped by itself, and asks for less at once.
+        """A client that can be stopped by itself and may have a lower limit of concurrent requests.
 
-        Connections, budget and counters are shared. The limit of the whole holds as well; closing or
-        stopping the whole stops its parts, the event that it was given as ``stopping`` does not. What is
-        given as ``keeping`` lives as long as the part: whoever would close the connections on leaving.
+        It shares connections, request budget and counters with this client, whose limit of concurrent
+        requests holds as well. Closing or stopping this client stops its parts too; setting the event that
+        this client was given as ``stopping`` does not.
+
+        Args:
+            max_in_flight: The most concurrent requests of this part.
+            keeping: Kept alive as long as the part: the object that would otherwise close the connections
+                when it is garbage-collected.
         """
         most = min(max_in_flight or self.connection.max_in_flight, self.connection.max_in_flight)
-        part = copy.copy(self)
-        part.connection = replace(self.connection, max_in_flight=most)
-        part._stopping, part._parts = threading.Event(), WeakSet()
-        part._places = threading.BoundedSemaphore(most)
-        part._keeping = keeping
-        with self._lock:
+        part = _Part(self._shared, replace(self.connection, max_in_flight=most), keeping)
+        with self._shared.lock:
             self._parts.add(part)
         if self._stopping.is_set():
             part.stop()
         return part
 
     def stop(self) -> None:
-        """End every wait, and refuse further requests; what is under way is finished."""
+        """End every wait and refuse further requests; those in flight in other threads are finished."""
         self._stopping.set()
-        with self._lock:
+        with self._shared.lock:
             parts = list(self._parts)
         for part in parts:
             part.stop()
 
     def check(self) -> None:
-        """Raise ``Interrupted`` if the client was told to stop; tell of requests that take long.
+        """Raise ``Interrupted`` if the client was stopped, and announce requests that take long.
 
-        Whoever waits for what a thread fetches calls this several times a second.
+        Call it several times per second while waiting for a thread that sends requests.
         """
         if self._stopping.is_set():
             raise Interrupted("interrupted")
-        now = self._clock()
-        for request in list(self._under_way.values()):
-            if now >= request.told_again_at:
-                request.tell(now, self._announce)
+        self._shared.in_flight.announce_slow()
 
     def get(
         self,
@@ -262,249 +173,298 @@ class Client:
         *,
         decode: Callable[[Reply], T],
         query: Mapping[str, str | int | bool] | None = None,
-        body: Mapping[str, str | int | bool] | None = None,
+        body: Body | None = None,
         accept: str = JSON,
     ) -> T:
-        """Ask for a route below ``/api`` until it gives something that ``decode`` accepts.
+        """Request a route below ``/api`` until ``decode`` accepts the response; return the decoded value.
 
-        ``decode`` runs inside the retry loop, so that a body which was cut off is asked for again; it
-        raises ``Unreadable`` for that, and any other error for a body that is final. ``accept`` names the
-        content types that will do. With a ``body`` it is asked by POST: for routes that take a question as
-        JSON and change nothing, so that it is safe to ask again.
+        Args:
+            route: Path below ``/api``, percent-encoded.
+            decode: Decodes a response with status 200. It raises ``Unreadable`` if the response may be
+                complete on the next attempt; any other error is final and passed on.
+            query: Query parameters, not yet encoded.
+            body: Sent as JSON by POST, to routes that take a filter and change nothing.
+            accept: The content types that will do.
 
         Raises:
-            RequestError: no usable answer; its ``code`` says why.
-            TokenRefused: 401, at once.
-            ServerUnreachable: it and others stay without an answer.
+            RequestError: no usable response; ``code`` says why.
+            TokenRefused: 401, without a retry.
+            ServerUnreachable: the server does not respond to this request nor to a probe.
             RequestBudgetSpent: ``max_requests`` is reached.
             Interrupted: the client was stopped.
         """
-        url = route_url(route, query)
-        began = float("-inf")
-
-        def attempt() -> T:
-            nonlocal began
-            began = self._clock()
-            return self._attempt(url, decode, accept, body)
-
+        call = _Call(route_url(route, query), decode, accept, body)
         try:
-            return self._policy.call(attempt, wait=self._wait, announce=self._announce)
+            return self._retried(self._shared.policy, call)
         except RequestError as error:
-            # What others were told before the last try says nothing of a server that goes down.
-            if worth_another_try(error) and self._tally.answered_at < began and not self._answers():
-                raise ServerUnreachable(
-                    f"{self._host} is out of reach: {error.message}",
-                    code=error.code,
-                    url=self.mask(url),
-                    http_status=error.http_status,
-                    attempts=error.attempts,
-                    hint="What was committed stays; run the same command again later.",
-                ) from error
+            # A response that came before the last attempt does not show that the server still runs.
+            silent = self._shared.totals.responded_at < call.began
+            if silent and worth_another_try(error) and not self._responds():
+                raise self._shared.errors.unreachable(error, self._host) from error
             raise
 
     def acknowledge(self, route: str) -> None:
-        """Delete an item of a queue, which has been committed: the one request that changes the server.
+        """Delete a committed item from a queue: the only request that changes the server.
 
-        It may be repeated; that the item is gone already is no error.
+        It is safe to repeat; it is no error if the item is already gone.
 
         Raises:
-            RequestError: the server does not take it.
-            TokenRefused: 401, at once.
+            RequestError: the server refuses.
+            TokenRefused: 401, without a retry.
             Interrupted: the client was stopped.
         """
-        url = route_url(route)
+        call = _Call(route_url(route), _nothing, method="DELETE")
         try:
-            self._policy.call(
-                lambda: self._attempt(url, lambda reply: None, method="DELETE"),
-                wait=self._wait,
-                announce=self._announce,
-            )
+            self._retried(self._shared.policy, call)
         except RequestError as error:
             if error.code != "NOT_FOUND":
                 raise
 
     def mask(self, text: str) -> str:
         """The text without the token, however it is spelled, and without control characters."""
-        return harmless(self._secrets(text))
+        return self._shared.errors.mask(text)
 
     def excerpt(self, body: builtins.bytes) -> str:
-        """The beginning of a body as text, without the token; what is no UTF-8 is replaced."""
-        length = 4 * PAYLOAD_CHARACTERS + 8 * self._secrets.longest  # all of a token that begins in it
-        return self.mask(body[:length].decode("utf-8", errors="replace"))[:PAYLOAD_CHARACTERS]
+        """The beginning of a body as text without the token; bytes that are not UTF-8 are replaced."""
+        return self._shared.errors.excerpt(body)
 
     @property
     def _host(self) -> str:
         return urlsplit(self.connection.url).netloc
 
-    def _attempt(
-        self,
-        url: str,
-        decode: Callable[[Reply], T],
-        accept: str = JSON,
-        body: Mapping[str, str | int | bool] | None = None,
-        method: str = "",
-    ) -> T:
-        with self._places, self._throttle.slot(self._wait, kind=kind(url)) as request:
+    def _retried(self, policy: RetryPolicy, call: _Call[T]) -> T:
+        return policy.call(lambda: self._attempt(call), wait=self._wait, announce=self._shared.announce)
+
+    def _attempt(self, call: _Call[T]) -> T:
+        """Send a request once and decode its response."""
+        shared = self._shared
+        call.began = shared.clock()
+        with self._places, shared.throttle.slot(self._wait, kind=kind(call.url)) as request:
             self._count_request()
-            answer = self._send(url, accept, body, method)
-            request.answered(answer.status, len(answer.body))
-        reply = Reply(answer.status, answer.body, url, answer.content_type)
-        with self._lock:
-            self._tally.bytes += len(reply.body)
+            response = self._response(call)
+            request.answered(response.status, len(response.body))
+        shared.count_bytes(len(response.body))
+        reply = Reply(response.status, response.body, call.url, response.headers.get("content-type", ""))
         if reply.status != 200:
-            raise self._refusal(reply, answer.retry_after)
+            raise shared.refusal(reply, retry_after(response.headers.get("retry-after")))
         try:
-            value = decode(reply)
+            value = call.decode(reply)
         except Unreadable as error:
-            answer.hang_up()
-            # Its message may hold what the server echoes: the chain would show that unmasked.
-            raise self._error("INVALID_RESPONSE", error.message, reply) from None
-        self._tally.answered_at = self._clock()
+            # `from None`: the message may hold what the server echoes, and the chain would show it unmasked.
+            raise shared.errors.unreadable(reply, error.message) from None
+        shared.responded()
         return value
 
-    def _send(
-        self, url: str, accept: str, body: Mapping[str, str | int | bool] | None, method: str
-    ) -> Answer:
-        with self._watched(url):
+    def _response(self, call: _Call[T]) -> Response:
+        shared = self._shared
+        with shared.in_flight.waiting(call.url.partition("?")[0]):
             try:
-                return self._wire.ask(url, accept=accept, body=body, method=method, check=self.check)
-            except WireError as error:
-                self.check()  # for closing breaks what is under way
-                raise self._broken(error, url) from None
-
-    @contextmanager
-    def _watched(self, url: str) -> Iterator[None]:
-        """What is under way inside is told of by ``check`` when it takes long, and when it is over then."""
-        request = _UnderWay(url.partition("?")[0], self._clock(), self.connection.timeout, self._wire.longest)
-        self._under_way[id(request)] = request
-        try:
-            yield
-        finally:
-            del self._under_way[id(request)]
-            request.over(self._announce)
-
-    def _broken(self, error: WireError, url: str) -> RequestError:
-        """The error for a request that has no answer."""
-        if error.hopeless:
-            return ServerUnreachable(
-                self.mask(error.message), code=error.code, url=self.mask(url), hint=error.hint
-            )
-        broken = self._error(error.code, error.message, url=url)
-        broken.http_status = error.status
-        broken.hint = error.hint or broken.hint
-        return broken
-
-    def _refusal(self, reply: Reply, asked: str | None) -> RequestError:
-        code = _STATUS_CODES.get(reply.status, "API_ERROR")
-        if reply.status < 500 and code != "RATE_LIMITED":
-            self._tally.answered_at = self._clock()
-        said = what_it_says(self.excerpt(reply.body))
-        message = f"HTTP {reply.status}" + (f": {said}" if said else "")
-        error = self._error(code, message, reply, asked=retry_after(asked))
-        if code == "RATE_LIMITED" or error.retry_after:
-            self._throttle.pause(min(error.retry_after or 1.0, self._policy.longest_wait))
-        return error
-
-    def _error(
-        self,
-        code: str,
-        message: str,
-        reply: Reply | None = None,
-        *,
-        url: str = "",
-        asked: float | None = None,
-    ) -> RequestError:
-        kind = TokenRefused if code == "UNAUTHORIZED" else RequestError
-        refused = code == "API_ERROR" and reply is not None and reply.status < 500
-        return kind(
-            self.mask(message),
-            code=code,
-            url=self.mask(reply.url if reply else url),
-            http_status=reply.status if reply else None,
-            payload=self.excerpt(reply.body) if reply else "",
-            retry_after=asked,
-            hint=_REFUSED_HINT if refused else _HINTS.get(code, ""),
-        )
+                return shared.send(call, check=self.check)
+            except TransportError as error:
+                self.check()  # requests also break because the client was closed
+                raise shared.errors.no_response(error, call.url) from None
 
     def _count_request(self) -> None:
         self.check()
-        with self._lock:
-            limit = self.connection.max_requests
-            if limit is not None and self._tally.requests >= limit:
-                raise RequestBudgetSpent(
-                    f"max_requests ({limit}) is reached", hint="Run again to go on from here."
-                )
-            self._tally.requests += 1
+        self._shared.count_request()
 
-    def _answers(self) -> bool:
-        """Whether the server answers anything: the cheapest route, at least."""
-        patience = replace(self._policy, attempts=min(self._policy.attempts, 3))
-        url = route_url("App/Version")
+    def _responds(self) -> bool:
+        """Whether the server responds to anything: at least to its cheapest route."""
+        policy = replace(self._shared.policy, attempts=min(self._shared.policy.attempts, PROBE_ATTEMPTS))
         try:
-            patience.call(lambda: self._attempt(url, _no_page), wait=self._wait, announce=self._announce)
+            self._retried(policy, _Call(route_url("App/Version"), _no_page))
         except RequestError as error:
             return not worth_another_try(error)
         except RequestBudgetSpent:
             return True
         return True
 
-    def _announce(self, reason: str, seconds: float) -> None:
-        self._listen(events.Waiting(self.mask(reason), seconds))
-
-    def _note(self, message: str) -> None:
-        self._listen(events.Noted(self.mask(message)))
-
-    def _shared_budget(self, folder: Path | None) -> SharedBudget | None:
-        place = self.connection
-        if folder is None or place.requests_per_minute is None:
-            return None
-        return SharedBudget(folder, url=place.url, token=place.token, note=self._note)
-
     def _wait(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
             raise Interrupted("interrupted")
 
 
+class _Part(Client):
+    """A client for a part of the work; see :meth:`Client.part`."""
+
+    def __init__(self, shared: _Shared, connection: Connection, keeping: object) -> None:
+        self.connection = connection
+        self._stopping = threading.Event()
+        self._places = threading.BoundedSemaphore(connection.max_in_flight)
+        self._parts = WeakSet[Client]()
+        self._shared = shared
+        self._keeping = keeping
+
+
+@dataclass(eq=False)
+class _Call(Generic[T]):
+    """A request with its retries.
+
+    Attributes:
+        url: Path and query.
+        decode: Decodes a response with status 200.
+        accept: The content types that will do.
+        body: Sent as JSON.
+        method: The HTTP method, or empty for the usual one.
+        began: When the last attempt began, by the client's clock.
+    """
+
+    url: str
+    decode: Callable[[Reply], T]
+    accept: str = JSON
+    body: Body | None = None
+    method: str = ""
+    began: float = float("-inf")
+
+
+@dataclass
+class _Totals:
+    """What a client and its parts count together.
+
+    Attributes:
+        requests: Requests sent, retries included.
+        bytes: Bytes received, inflated.
+        responded_at: When the server last responded with anything, by the client's clock.
+    """
+
+    requests: int = 0
+    bytes: int = 0
+    responded_at: float = float("-inf")
+
+
+class _Shared:
+    """What a client and its parts share: connections, rate limiter, counters, and who is told about waits."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        policy: RetryPolicy,
+        listen: events.Listener,
+        transport: Transport | None,
+        clock: Callable[[], float],
+        budgets: Path | None,
+    ) -> None:
+        self.policy, self.clock = policy, clock
+        self.lock = threading.Lock()
+        self.totals = _Totals()
+        self.errors = ErrorResponses(Mask(connection.token, *credentials(connection.proxy)))
+        self._listen = listen
+        self._max_requests = connection.max_requests
+        self.throttle = Throttle(
+            requests_per_minute=connection.requests_per_minute,
+            max_in_flight=connection.max_in_flight,
+            clock=clock,
+            announce=self.announce,
+            shared=self._shared_budget(connection, budgets),
+        )
+        self._network: HttpTransport | None = None
+        if transport is None:
+            transport = self._network = _network(connection)
+        self._sender = Sender(
+            connection.url,
+            token=connection.token,
+            largest=connection.largest_response,
+            transport=transport,
+        )
+        self.in_flight = InFlightRequests(
+            self.announce,
+            clock,
+            timeout=connection.timeout,
+            longest=RESPONSE_TIMEOUTS * connection.timeout,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._network:
+            self._network.close()
+
+    def send(self, call: _Call[T], *, check: Callable[[], None]) -> Response:
+        """Send a request once; ``check`` may raise to stop waiting, if this is the main thread.
+
+        Raises:
+            TransportError: there was no usable response.
+        """
+
+        def send() -> Response:
+            return self._sender.send(call.url, accept=call.accept, body=call.body, method=call.method)
+
+        return interruptible(send, check=check) if self._network else send()
+
+    def announce(self, reason: str, seconds: float) -> None:
+        """Tell the listener about a wait."""
+        self._listen(events.Waiting(self.errors.mask(reason), seconds))
+
+    def count_request(self) -> None:
+        """Count a request, or raise ``RequestBudgetSpent``."""
+        with self.lock:
+            limit = self._max_requests
+            if limit is not None and self.totals.requests >= limit:
+                raise RequestBudgetSpent(
+                    f"max_requests ({limit}) is reached", hint="Run again to go on from here."
+                )
+            self.totals.requests += 1
+
+    def count_bytes(self, size: int) -> None:
+        """Count the bytes of a response."""
+        with self.lock:
+            self.totals.bytes += size
+
+    def responded(self) -> None:
+        """Note that the server responds."""
+        self.totals.responded_at = self.clock()
+
+    def refusal(self, reply: Reply, asked: float | None) -> RequestError:
+        """The error for a response whose status is not 200; pauses all requests if the server asks for it."""
+        error = self.errors.refusal(reply, retry_after=asked)
+        if reply.status < 500 and error.code != "RATE_LIMITED":
+            self.responded()
+        if error.code == "RATE_LIMITED" or asked:
+            self.throttle.pause(min(asked or 1.0, self.policy.longest_wait))
+        return error
+
+    def _shared_budget(self, connection: Connection, folder: Path | None) -> SharedBudget | None:
+        if folder is None or connection.requests_per_minute is None:
+            return None
+        return SharedBudget(folder, url=connection.url, token=connection.token, note=self._note)
+
+    def _note(self, message: str) -> None:
+        self._listen(events.Noted(self.errors.mask(message)))
+
+
+def _network(connection: Connection) -> HttpTransport:
+    return HttpTransport(
+        timeout=connection.timeout,
+        largest=connection.largest_response,
+        connections=connection.max_in_flight + 1,
+        ca_file=connection.ca_file,
+        proxy=connection.proxy,
+    )
+
+
 def route_url(route: str, query: Mapping[str, str | int | bool] | None = None) -> str:
-    """The path and query of a route below ``/api``, every value percent-encoded."""
+    """The path and query of a route below ``/api``; every value of ``query`` is percent-encoded."""
     text = "&".join(f"{name}={quote(_query_value(value), safe='')}" for name, value in (query or {}).items())
     return f"/api/{route}?{text}" if text else f"/api/{route}"
 
 
 def kind(url: str) -> str:
-    """What a request does, by the words that its route begins with: the throttle compares like with like.
+    """What a request does, by the words that its route begins with; the throttle compares like with like.
 
-    Keys stand further behind, or are no words (``Product/PCBA-100``).
+    Keys come later in a route, or are not plain words (``Product/PCBA-100``).
     """
     words = url.partition("?")[0].split("/")[2:4]
     return "/".join(word for word in words if word.isalpha() and not word.isupper())
 
 
-def what_it_says(text: str) -> str:
-    """The message in an error body of any of WATS's shapes (JSON, text, HTML), at most 300 characters."""
-    text = text.strip()
-    found = re.search(r'"(?:message|error|detail|title)"\s*:\s*"((?:[^"\\]|\\.)*)"', text, re.IGNORECASE)
-    if found:
-        return _unescaped(found.group(1))[:300]
-    if text.startswith("<"):
-        title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-        return (title.group(1).strip() if title else "an HTML page")[:300]
-    return text.strip('"')[:300]
+def _query_value(value: str | int) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _unescaped(text: str) -> str:
-    """The text of a JSON string, or the string itself where it is none."""
-    try:
-        return str(json.loads(f'"{text}"', strict=False))
-    except ValueError:
-        return text
+def _nothing(reply: Reply) -> None:
+    """Accept any response."""
 
 
 def _no_page(reply: Reply) -> None:
-    """Refuse the page that a proxy shows instead of every answer of the server."""
+    """Refuse the page that a proxy shows in place of every response of the server."""
     if reply.body.lstrip()[:1] in (b"", b"<"):
         raise Unreadable("an HTML page or nothing at all, instead of a version")
-
-
-def _query_value(value: str | int) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
-"""The request budget of a token, shared by this user's processes on this machine: a small file and a lock.
+"""Share the request budget of a token between this user's processes on this machine: a small file and a lock.
 
-The file's name is derived from server and token slowly and one way, so that neither can be read from it,
-nor guessed in reasonable time; see docs/decisions/0012-throttle.md.
+The file's name is a slow one-way hash of server and token, so that neither can be read from it or guessed in
+reasonable time; see docs/decisions/0012-throttle.md.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from wats_extract.http.budget import Window
+from wats_extract.http.budget import SlidingWindow
 
 LOCK_SECONDS = 1.0
-"""The file is locked for a fraction of a millisecond; whoever holds it so long was stopped in the middle."""
+"""How long to wait for the lock. It is held for less than a millisecond, unless its process was stopped."""
 
 KEPT_SECONDS = 24 * 3600.0
-"""Files that nobody has written for so long are swept away by the next one that makes one."""
+"""Files that were not written for this long are deleted by the next process that opens one."""
 
 _DERIVATIONS = 200_000
-"""Rounds: some 60 ms, once in a process."""
+"""Rounds of the hash: about 60 ms, once per process."""
 
 
 def folder() -> Path:
-    """Where the budgets of this user are: the same for a terminal, for cron and for services.
+    """The folder of this user's budgets; the same for terminals, cron jobs and services.
 
-    That is the reason for the temporary folder: ``XDG_RUNTIME_DIR`` is missing in some of these, a home
-    may be shared by machines.
+    It is below the temporary folder, because cron has no ``XDG_RUNTIME_DIR`` and several machines may share a
+    home.
     """
     if os.name == "nt":
         return Path(os.environ.get("LOCALAPPDATA") or tempfile.gettempdir()) / "wats-extract" / "budgets"
@@ -41,7 +41,7 @@ def folder() -> Path:
 
 
 def file_name(url: str, token: str) -> str:
-    """The name for a server and a token; the same for every process, and nothing can be read from it."""
+    """The file's name for a server and a token: the same in every process, and not reversible."""
     salt = b"wats-extract request budget of " + url.rstrip("/").lower().encode()
     return (
         hashlib.pbkdf2_hmac(
@@ -52,15 +52,15 @@ def file_name(url: str, token: str) -> str:
 
 
 class SharedBudget:
-    """Keeps a window the same as that of other processes.
+    """Keeps a sliding window in step with those of other processes.
 
-    Where the file cannot be used, this process counts alone for a minute and then tries again; that is
-    said once. Not thread-safe.
+    If the file cannot be used, this process counts alone for a minute and then tries again; it says so once.
+    Not thread-safe.
 
     Args:
-        folder: Where the file is; made where it is missing.
+        folder: The folder of the file; created if it is missing.
         url: The server's address.
-        token: Whose budget it is.
+        token: The token that the budget belongs to.
         note: Told why this process counts alone.
     """
 
@@ -69,12 +69,12 @@ class SharedBudget:
         self._path = folder / file_name(url, token)
         self._lock = FileLock(self._path.with_suffix(".lock"), mode=0o600)
         self._alone_until = float("-inf")
-        self._said = False
+        self._noted = False
         self._ready = False
 
     @contextmanager
-    def synchronised(self, window: Window, now: float) -> Iterator[None]:
-        """Inside, the window is what all processes have counted; what changes it there is written back."""
+    def synchronised(self, window: SlidingWindow, now: float) -> Iterator[None]:
+        """Read the window that all processes share, and write it back when the block ends."""
         file = self._open(window, now)
         try:
             yield
@@ -82,8 +82,8 @@ class SharedBudget:
             if file is not None:
                 self._close(file, window, now)
 
-    def _open(self, window: Window, now: float) -> int | None:
-        """The locked file, after it has been read; or nothing, where it cannot be used."""
+    def _open(self, window: SlidingWindow, now: float) -> int | None:
+        """Lock the file and read it; ``None`` if it cannot be used."""
         if now < self._alone_until:
             return None
         try:
@@ -93,7 +93,7 @@ class SharedBudget:
             self._lock.acquire(timeout=LOCK_SECONDS, poll_interval=0.002)
             file = _opened(self._path)
         except (OSError, Timeout) as error:
-            self._alone(error, window, now)
+            self._count_alone(error, window, now)
             return None
         try:
             data = os.read(file, 1 << 16)
@@ -101,46 +101,46 @@ class SharedBudget:
                 window.decode(data, now)
         except ValueError as error:
             os.ftruncate(file, 0)
-            self._say(f"{self._path} begins anew: {error}")
+            self._note_once(f"{self._path} is replaced: {error}")
         except OSError as error:
             os.close(file)
-            self._alone(error, window, now)
+            self._count_alone(error, window, now)
             return None
         return file
 
-    def _close(self, file: int, window: Window, now: float) -> None:
+    def _close(self, file: int, window: SlidingWindow, now: float) -> None:
         try:
             os.lseek(file, 0, os.SEEK_SET)
             os.write(file, window.encode())
         except OSError as error:
-            self._alone(error, window, now)
+            self._count_alone(error, window, now)
         finally:
             os.close(file)
             self._lock.release()
 
-    def _alone(self, error: OSError | Timeout, window: Window, now: float) -> None:
+    def _count_alone(self, error: OSError | Timeout, window: SlidingWindow, now: float) -> None:
         self._lock.release()
         self._alone_until, self._ready = now + window.seconds, False
         why = f"{self._path} is locked" if isinstance(error, Timeout) else (error.strerror or str(error))
-        self._say(f"other processes with the same token are not counted: {why}")
+        self._note_once(f"other processes with the same token are not counted: {why}")
 
-    def _say(self, message: str) -> None:
-        if not self._said:
-            self._said = True
+    def _note_once(self, message: str) -> None:
+        if not self._noted:
+            self._noted = True
             self._note(message)
 
 
 def _prepare(folder: Path) -> None:
-    """Make the folder, for this user alone, and sweep it.
+    """Create the folder for this user alone, and delete old files in it.
 
     Raises:
-        PermissionError: somebody else's folder, or a link, is in its place.
-        OSError: it cannot be made.
+        PermissionError: the folder is a link, or belongs or is open to another user.
+        OSError: it cannot be created.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or (os.name != "nt" and _foreign(found)):
-        raise PermissionError(0, f"{folder} is not this user's own folder")
+        raise PermissionError(0, f"{folder} is not a folder of this user alone")
     for each in folder.glob("*.budget"):
         with suppress(OSError):
             if each.stat().st_mtime < time.time() - KEPT_SECONDS:

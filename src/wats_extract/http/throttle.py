@@ -1,4 +1,4 @@
-"""How often and how many at a time: by the budget, by pauses, and by what the server bears."""
+"""The rate limiter: requests per minute, pauses that the server asks for, and adaptive concurrency."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-from wats_extract.http.adaptive import FlightLimit, Pace
-from wats_extract.http.budget import MINUTE, Hindrance, Window
+from wats_extract.http.adaptive import ConcurrencyLimit, RateLimiter
+from wats_extract.http.budget import MINUTE, SlidingWindow, Wait
 from wats_extract.http.shared_budget import SharedBudget
 
 TOO_MANY = 429
 UNAVAILABLE = 503
 
 LOOK_UP_SECONDS = 0.5
-"""How often a request that waits for a place looks whether it should stop."""
+"""How often a request that waits for a slot checks whether it should stop."""
 
-_WRITES_A_MINUTE = 3000
-"""Budgets above that are taken in small lots, so that few requests write the shared file."""
+_WRITES_PER_MINUTE = 3000
+"""Above this budget several starts are reserved at once, so that few requests write the shared file."""
 
 
 class Turn(Protocol):
-    """What a request waits at until there is a place for it: a ``threading.Event``."""
+    """The event at which a request waits for a slot; a ``threading.Event`` in production."""
 
     def set(self) -> None:
-        """Let it pass."""
+        """Let the request pass."""
 
     def is_set(self) -> bool:
-        """Whether it may pass."""
+        """Whether the request may pass."""
 
     def wait(self, timeout: float) -> bool:
-        """Wait until it may pass, or for so many seconds."""
+        """Wait up to ``timeout`` seconds; whether the request may pass."""
 
 
 @dataclass(slots=True)
-class InFlight:
-    """A request under way. Whoever sends it may say what has come back: the throttle learns from it.
+class Slot:
+    """A request in flight. The throttle learns from its response time and status.
 
     Attributes:
-        kind: Requests of a kind do the same; only their response times are compared.
-        began: When it started.
-        status: The answer's status, ``None`` where there was none.
-        size: The answer's bytes.
+        kind: Only response times of the same kind of request are compared.
+        began: When the request started.
+        status: The response's status, ``None`` if there was no response.
+        size: The response's size in bytes.
     """
 
     kind: str
@@ -54,28 +54,28 @@ class InFlight:
     size: int = 0
 
     def answered(self, status: int, size: int) -> None:
-        """The whole answer is there."""
+        """Note that the whole response has arrived."""
         self.status, self.size = status, size
 
 
 class Throttle:
-    """Lets requests start so that no minute sees more than the budget, and no moment more than the limit.
+    """Delays requests so that they stay within a budget per minute and a number of concurrent requests.
 
-    Requests start at once until the budget of the last minute is used; then each waits until the one
-    that started a budget ago is a minute old. What counts is when a request really starts, after every
-    wait. Below budget and limit it finds out what the server bears: see ``adaptation``. Thread-safe; places
-    are given in the order in which they are asked for.
+    Requests start at once until the budget of the last minute is spent; after that, each waits until the
+    request that started one budget earlier is a minute old. A request counts from when it really starts.
+    Within these limits the throttle adapts to the server; see ``adaptive``. Thread-safe; slots are given in
+    the order in which they were asked for.
 
     Args:
         requests_per_minute: The budget in any sliding minute, or ``None`` for no limit.
-        max_in_flight: The most requests under way at the same time.
-        clock: Seconds that only go up; the same for all processes of the machine where a budget is shared.
-        wait: Waits for so many seconds; may raise to end the wait early.
+        max_in_flight: The most concurrent requests.
+        clock: Monotonic seconds; the same for all processes of the machine if the budget is shared.
+        wait: Waits for some seconds; may raise to end the wait early.
         announce: Told the reason and the seconds before a wait of a second or more.
-        shared: What keeps the budget the same as that of other processes; ``None`` counts alone.
-        minute: Its seconds; tests take less.
-        turn: What is waited at for a place.
-        busy: Seconds of processor that this process has used.
+        shared: Keeps the budget in step with other processes; ``None`` to count alone.
+        minute: The length of a minute in seconds; tests shorten it.
+        turn: Makes the event at which a request waits for a slot.
+        busy: Seconds of CPU time that this process has used.
     """
 
     def __init__(
@@ -94,40 +94,40 @@ class Throttle:
         self._clock, self._wait, self._announce, self._turn = clock, wait, announce, turn
         self._lock = threading.Lock()
         self._queue: deque[Turn] = deque()
-        self._under_way = 0
-        self._limit, self._pace = FlightLimit(max_in_flight, busy=busy), Pace()
+        self._in_flight = 0
+        self._limit, self._rate = ConcurrencyLimit(max_in_flight, busy=busy), RateLimiter()
         self._paused_until = float("-inf")
-        self._budget, self._shared, self._window = requests_per_minute, shared, Window(minute)
-        self._lot, self._lot_until = 0, float("-inf")
+        self._budget, self._shared, self._window = requests_per_minute, shared, SlidingWindow(minute)
+        self._reserved, self._reserved_until = 0, float("-inf")
 
     @property
-    def places(self) -> int:
-        """How many requests at a time the server seems to bear; at most ``max_in_flight``."""
-        return self._limit.places
+    def concurrency(self) -> int:
+        """How many concurrent requests the server seems to handle well; at most ``max_in_flight``."""
+        return self._limit.concurrency
 
     @contextmanager
-    def slot(self, wait: Callable[[float], None] | None = None, *, kind: str = "") -> Iterator[InFlight]:
-        """A request runs inside; entering waits for a free place, for pauses and for the budget.
+    def slot(self, wait: Callable[[float], None] | None = None, *, kind: str = "") -> Iterator[Slot]:
+        """Run a request inside the block; entering waits for a free slot, for pauses and for the budget.
 
         Args:
-            wait: Waits for so many seconds, where that is to end earlier than the throttle's own.
+            wait: Waits for some seconds; default: the throttle's own.
             kind: What the request does; response times are compared within a kind.
         """
-        request = self._start(wait or self._wait, kind)
+        slot = self._start(wait or self._wait, kind)
         try:
-            yield request
+            yield slot
         except BaseException:
-            request.status = None
+            slot.status = None
             raise
         finally:
             with self._lock:
-                self._learn(request)
+                self._learn(slot)
                 self._leave()
 
     def pause(self, seconds: float) -> None:
-        """Let no request start for so long; pauses do not add up, the longest holds.
+        """Start no request for this long. Pauses do not add up; the longest one holds.
 
-        Other processes that share the budget pause as well, for a minute at most.
+        Other processes that share the budget pause too, for a minute at most.
         """
         with self._lock:
             now = self._clock()
@@ -137,27 +137,27 @@ class Throttle:
                     until = now + min(seconds, self._window.seconds)
                     self._window.paused_until = max(self._window.paused_until, until)
 
-    # ── a place ──
+    # ── slots ──
 
-    def _start(self, wait: Callable[[float], None], kind: str) -> InFlight:
-        """Wait until nothing hinders a request; no place is kept from others while it waits for the time."""
+    def _start(self, wait: Callable[[float], None], kind: str) -> Slot:
+        """Wait until a request may start. It holds no slot while it waits for a pause or for the budget."""
         while True:
             self._enter(wait)
             with self._lock:
                 now = self._clock()
-                hindrance = self._hindrance(now)
-                if hindrance is None:
+                delay = self._delay(now)
+                if delay is None:
                     self._limit.begin(kind, now)
-                    return InFlight(kind, now)
+                    return Slot(kind, now)
                 self._leave()
-            if hindrance.seconds >= 1:
-                self._announce(*hindrance)
-            wait(hindrance.seconds)
+            if delay.seconds >= 1:
+                self._announce(*delay)
+            wait(delay.seconds)
 
     def _enter(self, wait: Callable[[float], None]) -> None:
         with self._lock:
-            if self._under_way < self._limit.places and not self._queue:
-                self._under_way += 1
+            if self._in_flight < self._limit.concurrency and not self._queue:
+                self._in_flight += 1
                 return
             turn = self._turn()
             self._queue.append(turn)
@@ -173,55 +173,55 @@ class Throttle:
             raise
 
     def _leave(self) -> None:
-        self._under_way -= 1
-        while self._queue and self._under_way < self._limit.places:
-            self._under_way += 1
+        self._in_flight -= 1
+        while self._queue and self._in_flight < self._limit.concurrency:
+            self._in_flight += 1
             self._queue.popleft().set()
 
-    # ── the time ──
+    # ── pauses and the budget ──
 
-    def _hindrance(self, now: float) -> Hindrance | None:
-        """Take a start out of the budget now; or say what hinders that."""
+    def _delay(self, now: float) -> Wait | None:
+        """Take one start from the budget, or say why and how long the request has to wait."""
         if self._paused_until > now:
-            return Hindrance("the server asked for a pause", self._paused_until - now)
-        if (seconds := self._pace.seconds(now)) > 0:
-            return Hindrance("the server refuses more requests a minute", seconds)
-        if self._budget is not None and (hindrance := self._over_budget(now, self._budget)) is not None:
-            return hindrance
-        self._pace.start(now)
+            return Wait("the server asked for a pause", self._paused_until - now)
+        if (seconds := self._rate.seconds(now)) > 0:
+            return Wait("the server refuses more requests per minute", seconds)
+        if self._budget is not None and (delay := self._over_budget(now, self._budget)) is not None:
+            return delay
+        self._rate.start(now)
         return None
 
-    def _over_budget(self, now: float, budget: int) -> Hindrance | None:
-        if self._lot and now < self._lot_until:
-            self._lot -= 1
+    def _over_budget(self, now: float, budget: int) -> Wait | None:
+        if self._reserved and now < self._reserved_until:
+            self._reserved -= 1
             return None
         with self._synchronised(now):
             window = self._window
             if window.paused_until > now:
-                return Hindrance("the server asked for a pause", window.paused_until - now)
+                return Wait("the server asked for a pause", window.paused_until - now)
             taken = window.take(
-                now, budget=budget, most=1 + budget // _WRITES_A_MINUTE if self._shared else 1
+                now, budget=budget, most=1 + budget // _WRITES_PER_MINUTE if self._shared else 1
             )
             if taken:
-                self._lot, self._lot_until = taken - 1, window.end_of_tick(now)
+                self._reserved, self._reserved_until = taken - 1, window.end_of_tick(now)
                 return None
-            reason = f"the budget of {window.budget(now, budget)} requests a minute is used up"
-            return Hindrance(reason, window.seconds_until_room(now, budget=budget))
+            reason = f"the budget of {window.budget(now, budget)} requests per minute is spent"
+            return Wait(reason, window.seconds_until_room(now, budget=budget))
 
     def _synchronised(self, now: float) -> AbstractContextManager[None]:
         return self._shared.synchronised(self._window, now) if self._shared else nullcontext()
 
-    # ── what comes back ──
+    # ── adaptation ──
 
-    def _learn(self, request: InFlight) -> None:
+    def _learn(self, slot: Slot) -> None:
         now = self._clock()
-        full = self._under_way >= self._limit.places
-        if request.status is None:
-            self._limit.unanswered(request.kind, began=request.began, now=now)
-        elif request.status in (TOO_MANY, UNAVAILABLE):
-            if self._limit.refused(began=request.began, now=now) and request.status == TOO_MANY:
-                self._pace.refused(now)
+        full = self._in_flight >= self._limit.concurrency
+        if slot.status is None:
+            self._limit.unanswered(slot.kind, began=slot.began, now=now)
+        elif slot.status in (TOO_MANY, UNAVAILABLE):
+            if self._limit.refused(began=slot.began, now=now) and slot.status == TOO_MANY:
+                self._rate.refused(now)
         else:
-            self._pace.accepted(now)
-            kind = request.kind if request.status == 200 else f"{request.kind} {request.status}"
-            self._limit.answered(kind, size=request.size, began=request.began, now=now, full=full)
+            self._rate.accepted(now)
+            kind = slot.kind if slot.status == 200 else f"{slot.kind} {slot.status}"
+            self._limit.answered(kind, size=slot.size, began=slot.began, now=now, full=full)

@@ -1,405 +1,410 @@
-"""The wire: one request over HTTP and its answer, within limits of time and size. Nothing here tries again.
+"""Send one HTTP request over the network. The only module that imports the HTTP library, pyreqwest.
 
-The only module beside ``fake`` that knows the HTTP library (docs/decisions/0003-http-client.md).
+A transport is a callable that takes a :class:`Request` and returns a :class:`Response`. Production uses
+:class:`HttpTransport`; tests pass a function. See docs/decisions/0003-http-client.md.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import ssl
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpx2
+from pyreqwest.client import SyncClient, SyncClientBuilder
+from pyreqwest.exceptions import (
+    BuilderError,
+    ConnectTimeoutError,
+    DecodeError,
+    DetailedPyreqwestError,
+    NetworkError,
+    PyreqwestError,
+    RequestError,
+    RequestPanicError,
+    RequestTimeoutError,
+)
+from pyreqwest.proxy import ProxyBuilder
+from pyreqwest.request import SyncStreamRequest
+from pyreqwest.response import SyncResponseBodyReader
 
 from wats_extract.errors import ConfigurationError
-from wats_extract.http.connections import Connections, ConnectTimeout, Received
-
-Transport: TypeAlias = httpx2.BaseTransport
-"""What carries requests; tests put a function in the place of the network."""
 
 CONNECT_SECONDS = 15.0
-"""A server that is there accepts a connection much sooner than it answers."""
+"""The longest wait for a connection: a running server accepts one much sooner than it responds."""
 
-ANSWER_TIMEOUTS = 5
-"""How many times ``timeout`` a whole answer may take, if its bytes come in drops: that would never end."""
+RESPONSE_TIMEOUTS = 5
+"""How many times ``timeout`` a whole response may take; single bytes would otherwise keep it open forever."""
 
-SLOWEST_RATE = 16 * 1024
-"""Bytes a second above which an answer is slow, and no drip: large ones over thin lines may take longer."""
-
-LARGEST_ANSWER = 256 * 2**20
-"""Bytes, inflated. A full report with its attachments has tens of megabytes; 1 MB of gzip may hold 1 GB."""
-
-REDIRECTS = 5
-"""As many in a row are followed."""
+IDLE_SECONDS = 30.0
+"""Idle connections are closed after this time: firewalls on the way may drop them silently."""
 
 LONGEST_REASON = 200
-"""Characters of a foreign error's message, which may hold all that was received."""
+"""Characters kept of an error message of the HTTP library, which may quote the URL."""
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""The names of this machine."""
 
-_FOREIGN = (
-    *(httpx2.HTTPError, httpx2.InvalidURL, httpx2.CookieConflict, RuntimeError, UnicodeError),
-    *(OSError, HTTPException, zlib.error),
-)
-"""Whatever the HTTP library may raise for a request, whose stream errors are runtime errors; and what the
-straight way may."""
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
-_REDIRECTS = (301, 302, 303, 307, 308)
+_HEADERS = ("content-type", "location", "retry-after")
+
+_PIECE = 2**20
+"""Bytes of a body that are copied at a time. Smaller buffers stay in the heap and fragment it."""
+
+_FOREIGN = (PyreqwestError, RuntimeError, ValueError, OSError)
+"""What pyreqwest raises: its own errors, and Python's for malformed values, closed clients and forks."""
 
 _UNTRUSTED = (
     "If the server's certificate comes from a private CA, name that CA's PEM file in source.ca_file. "
-    "Otherwise somebody may stand between here and the server; the token was not sent."
+    "Otherwise somebody may be intercepting the connection. The token was not sent."
 )
-_ELSEWHERE = "Give source.url the address at which the server really answers; the token goes to no other."
-_PROXY = "Look at source.proxy, or at HTTPS_PROXY and NO_PROXY in the environment."
+_PROXY = "Check source.proxy, or HTTPS_PROXY and NO_PROXY in the environment."
+_FORKED = (
+    "Start worker processes with spawn or forkserver, as in multiprocessing.get_context('spawn'), or make "
+    "no request before the fork."
+)
 
 
-class WireError(Exception):
-    """There is no usable answer.
+class TransportError(Exception):
+    """A request got no usable response.
 
     Attributes:
         code: An error code, such as ``TIMEOUT``.
         message: What happened.
-        hint: What to do about it, where the code does not say it.
-        status: The answer's status, where there was one.
-        hopeless: Whether no request to this server will fare better.
+        hint: What to do about it; empty if the code's usual hint fits.
+        status: The response's status, or ``None`` if there was no response.
+        permanent: Whether every request to this server will fail in the same way.
     """
 
     def __init__(
-        self, code: str, message: str, *, hint: str = "", status: int | None = None, hopeless: bool = False
+        self, code: str, message: str, *, hint: str = "", status: int | None = None, permanent: bool = False
     ) -> None:
         super().__init__(message)
-        self.code, self.message, self.hint, self.status, self.hopeless = code, message, hint, status, hopeless
+        self.code, self.message, self.hint, self.status = code, message, hint, status
+        self.permanent = permanent
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as it came, the body inflated."""
+class Request:
+    """An HTTP request. Its ``repr`` shows neither the token nor the body.
+
+    Attributes:
+        method: ``GET``, ``POST`` or ``DELETE``.
+        url: The absolute URL.
+        headers: All headers but ``Authorization``.
+        authorization: The ``Authorization`` header, or empty.
+        body: The body, or ``None``.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    authorization: str = field(default="", repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The response to one request, which may be a redirect or an error.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers that matter here, by lower-case name; of repeated headers the first.
+        body: The body, inflated. A body above the limit of size is cut off one byte above it.
+    """
 
     status: int
-    body: bytes = field(repr=False)
-    content_type: str
-    retry_after: str | None
-    hang_up: Callable[[], None]
-    """Closes its connection: the rest of an answer that was cut off would be taken for the next one."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
 
 
-class Wire:
-    """Connections to one server. Thread-safe.
+Transport: TypeAlias = Callable[[Request], Response]
+"""Sends one request, follows no redirects and raises :class:`TransportError`."""
 
-    Certificates are verified, against the system's CAs or, where it is named, against ``ca_file`` alone.
-    The environment's proxies (``HTTPS_PROXY``, ``NO_PROXY``) serve where none is given, but never on the
-    way to this machine itself: that would carry the token out in plain text.
+
+class HttpTransport:
+    """Sends requests over a pool of HTTP/1.1 connections. Thread-safe.
+
+    Certificates are verified against the CAs of the operating system (or of ``SSL_CERT_FILE`` and
+    ``SSL_CERT_DIR``), and against ``ca_file`` if it is given. Proxies come from ``proxy``, otherwise from
+    the environment (``HTTPS_PROXY``, ``NO_PROXY``). The environment's proxies are never used for requests
+    to this machine itself, because the proxy would see the token in plain text.
+
+    pyreqwest's clients are made by the first request, because they do not survive a fork.
 
     Args:
-        url: The server's address.
-        token: Goes verbatim behind ``Authorization: Basic``, to this server and to no other.
-        timeout: Seconds of silence after which a request is given up.
-        connections: The most that are open.
-        largest: Bytes that an answer may have, inflated.
-        ca_file: The CA's certificate in PEM.
-        proxy: The proxy's address; may hold a user and a password.
-        transport: Instead of the network, for tests.
-        clock: Seconds that only go up.
+        timeout: Seconds without a byte after which a request fails.
+        largest: Bytes of a body, inflated, after which the rest is not read.
+        connections: The most idle connections to keep.
+        ca_file: A private CA's certificate, in PEM.
+        proxy: The proxy's URL; may hold a user and a password.
 
     Raises:
-        ConfigurationError: a certificate file or a proxy cannot be used.
+        ConfigurationError: ``ca_file`` holds no certificate.
     """
 
     def __init__(
         self,
-        url: str,
         *,
-        token: str,
         timeout: float,
+        largest: int,
         connections: int,
-        largest: int = LARGEST_ANSWER,
         ca_file: Path | None = None,
         proxy: str = "",
-        transport: Transport | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.longest = ANSWER_TIMEOUTS * timeout
-        self._timeout, self._largest, self._clock = timeout, largest, clock
-        self._host = urlsplit(url).hostname or ""
-        self._authorized = bool(token)
-        self._url, self._ca_file, self._proxy, self._transport = url.rstrip("/"), ca_file, proxy, transport
-        self._most = connections
-        self._headers = {"Accept-Encoding": "gzip", "User-Agent": "wats-extract"}
-        if token:
-            self._headers["Authorization"] = f"Basic {token}"
+        self._timeout, self._largest, self._connections = timeout, largest, connections
+        self._ca_file, self._proxy = ca_file, proxy
+        self._private_ca = _certificates(ca_file, ca_file) if ca_file else b""
         self._lock = threading.Lock()
-        self._client: httpx2.Client | None = None
-        self._straight: Connections | None = None
-        if transport or proxy or _has_proxy(url):
-            self._http()
-        else:
-            self._straight = self._connections()
+        self._process = os.getpid()
+        self._closed = False
+        self._by_route: dict[tuple[str, str], SyncClient] = {}
+        self._by_origin: dict[tuple[str, str], SyncClient] = {}
 
-    def _http(self) -> httpx2.Client:
-        """The HTTP library's client; it takes memory and time, and most runs need none."""
-        with self._lock:
-            if self._client is None:
-                try:
-                    self._client = httpx2.Client(
-                        base_url=self._url,
-                        headers=self._headers,
-                        timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, CONNECT_SECONDS)),
-                        limits=httpx2.Limits(
-                            max_connections=self._most,
-                            max_keepalive_connections=self._most,
-                            keepalive_expiry=30.0,
-                        ),
-                        verify=_trusted(self._ca_file),
-                        proxy=self._proxy or None,
-                        trust_env=self._host not in _LOOPBACK,
-                        transport=self._transport,
-                    )
-                except (ValueError, ImportError, httpx2.InvalidURL) as error:
-                    raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
-            return self._client
-
-    def _connections(self) -> Connections:
-        return Connections(
-            self._url,
-            context=_trusted(self._ca_file) if self._url.startswith("https:") else None,
-            timeout=self._timeout,
-            connect_timeout=min(self._timeout, CONNECT_SECONDS),
-            headers=self._headers,
-            clock=self._clock,
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        if self._client:
-            self._client.close()
-        if self._straight:
-            self._straight.close()
-
-    def ask(
-        self,
-        url: str,
-        *,
-        accept: str,
-        body: Mapping[str, str | int | bool] | None = None,
-        method: str = "",
-        check: Callable[[], None] = lambda: None,
-    ) -> Answer:
-        """Send one request, by POST where there is a body, and read the whole answer.
-
-        ``method`` says another one. Internal routes are told where they are linked from, as they want it.
-
-        ``check`` is called while the answer comes in, and may raise to stop.
+    def __call__(self, request: Request) -> Response:
+        """Send a request and read the response.
 
         Raises:
-            WireError: there is no whole answer; the errors of the HTTP library are translated here.
+            TransportError: there was no complete response.
+            ConfigurationError: a CA certificate or a proxy cannot be used, or this process was forked from
+                one that had made requests.
         """
-        begun = self._clock()
-        method = method or ("GET" if body is None else "POST")
-        headers = {"Accept": accept}
-        if url.startswith("/api/internal/"):
-            headers["Referer"] = f"{self._url}/"
-        content = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            content = json.dumps(body, separators=(",", ":")).encode()
+        began = time.monotonic()
         try:
-            answer = self._asked_straight(method, url, headers, content, begun, check)
-            if answer is None:
-                request = self._http().build_request(method, url, content=content, headers=headers)
-                with closing(self._followed(request)) as response:
-                    answer = Answer(
-                        response.status_code,
-                        self._whole(response.iter_bytes(), response.status_code, begun, check),
-                        response.headers.get("content-type", ""),
-                        response.headers.get("retry-after"),
-                        _closing(response),
-                    )
-        except _FOREIGN as error:
-            # Without its chain: foreign messages and their frames may hold the token.
-            raise self._translated(error) from None
-        return answer
-
-    def _asked_straight(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        content: bytes | None,
-        begun: float,
-        check: Callable[[], None],
-    ) -> Answer | None:
-        """The answer by a connection of our own; ``None`` where it takes more than that."""
-        if self._straight is None:
-            return None
-        with closing(self._straight.ask(method, url, headers=headers, body=content)) as received:
-            if received.status in _REDIRECTS:
-                return None
-            return Answer(
-                received.status,
-                self._whole(_inflated(received, self._largest), received.status, begun, check),
-                received.header("content-type") or "",
-                received.header("retry-after"),
-                received.hang_up,
-            )
-
-    def _whole(self, pieces: Iterable[bytes], status: int, begun: float, check: Callable[[], None]) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        for part in pieces:
-            size += len(part)
-            if size > self._largest:
-                raise WireError(
-                    "INVALID_RESPONSE",
-                    f"the answer has more than {self._largest / 1e6:,.0f} MB when inflated",
-                    status=status,
+            with self._prepared(request) as response:
+                return Response(
+                    response.status,
+                    {name: value for name in _HEADERS if (value := response.get_header(name)) is not None},
+                    self._body(response.body_reader),
                 )
-            if self._clock() > begun + self.longest + size / SLOWEST_RATE:
-                raise WireError("TIMEOUT", f"no whole answer within {self.longest:g} s", status=status)
-            parts.append(part)
-            check()
+        except _FOREIGN as error:
+            host = urlsplit(request.url).hostname or ""
+            seconds = time.monotonic() - began
+            # `from None`: messages and frames of the HTTP library may hold the token.
+            raise translated(error, host=host, timeout=self._timeout, seconds=seconds) from None
+
+    def close(self) -> None:
+        """Close all connections. Requests in flight fail at once."""
+        with self._lock:
+            self._closed = True
+            clients = list(self._by_route.values())
+        if self._process == os.getpid():  # closing an inherited client would wait for threads left behind
+            for client in clients:
+                client.close()
+
+    def _prepared(self, request: Request) -> SyncStreamRequest:
+        builder = self._client(request.url).request(request.method, request.url).headers(request.headers)
+        if request.authorization:
+            builder = builder.header("Authorization", request.authorization, is_sensitive=True)
+        if request.body is not None:
+            builder = builder.body_bytes(request.body)
+        # Up to this limit pyreqwest reads the body together with the head. Only that can be ended by closing
+        # the client; what is read later blocks until it times out.
+        return builder.streamed_read_buffer_limit(self._largest + 1).build_streamed()
+
+    def _body(self, reader: SyncResponseBodyReader) -> bytes:
+        """The body as far as it was read with the head: all of it, or one byte above the limit of size."""
+        parts: list[bytes] = []
+        left = self._largest + 1
+        while left:
+            asked = min(left, _PIECE)
+            part = reader.read(asked)
+            parts.append(part.to_bytes() if part else b"")
+            left -= len(parts[-1])
+            if len(parts[-1]) < asked:  # only at the end; a further read would release the GIL for nothing
+                break
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    # ── redirects ──
+    # ── one client per scheme and proxy ──
 
-    def _followed(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer after redirects; the HTTP library drops the token on the way to another host."""
-        for _ in range(REDIRECTS + 1):
-            response = self._http().send(request, stream=True)
-            following = response.next_request
-            if following is None:
-                self._refuse_sign_in(request, response)
-                return response
-            response.close()
-            self._refuse_unsafe(request, following, response.status_code)
-            request = following
-        raise WireError(
-            "API_ERROR",
-            f"the server redirects without end, at last to {_place(request)}",
-            hint=_ELSEWHERE,
-            status=response.status_code,
+    def _client(self, url: str) -> SyncClient:
+        """The client for a URL."""
+        if self._by_route and self._process != os.getpid():
+            # An inherited client would wait for threads that the fork left behind, longer than any timeout.
+            raise _forked()
+        parts = urlsplit(url)
+        client = self._by_origin.get((parts.scheme, parts.netloc))
+        return client or self._added(parts)
+
+    def _added(self, parts: SplitResult) -> SyncClient:
+        with self._lock:
+            if self._closed:
+                raise TransportError("CONNECTION_ERROR", "the client is closed")
+            route = parts.scheme, self._proxy or _environment_proxy(parts)
+            if route not in self._by_route:
+                self._process = os.getpid()
+                self._by_route[route] = self._built(*route)
+            client = self._by_origin[parts.scheme, parts.netloc] = self._by_route[route]
+            return client
+
+    def _built(self, scheme: str, proxy: str) -> SyncClient:
+        builder = (
+            SyncClientBuilder()
+            .user_agent("wats-extract")
+            .gzip(True)
+            .brotli(False)
+            .zstd(False)
+            .deflate(False)
+            .follow_redirects(False)
+            .referer(False)
+            .read_timeout(timedelta(seconds=self._timeout))
+            .connect_timeout(timedelta(seconds=min(self._timeout, CONNECT_SECONDS)))
+            .timeout(timedelta(seconds=RESPONSE_TIMEOUTS * self._timeout))
+            .pool_idle_timeout(timedelta(seconds=IDLE_SECONDS))
+            .pool_max_idle_per_host(self._connections)
+            .no_proxy()
         )
-
-    def _refuse_unsafe(self, request: httpx2.Request, following: httpx2.Request, status: int) -> None:
-        near = (self._host, *_LOOPBACK) if request.url.scheme == "http" else ()
-        if following.url.scheme != "https" and following.url.host not in near:
-            why = "without encryption"
-        elif following.method != "GET" and following.url.origin != request.url.origin:
-            why = "with what was asked, which goes to no other host"
-        else:
-            return
-        raise WireError(
-            "API_ERROR",
-            f"the server redirects to {_place(following)}, {why}; that is not followed",
-            hint=_ELSEWHERE,
-            status=status,
-        )
-
-    def _refuse_sign_in(self, request: httpx2.Request, response: httpx2.Response) -> None:
-        """What another host says of a token that it never saw is no word on the token."""
-        if self._authorized and "authorization" not in request.headers and response.status_code in (401, 403):
-            response.close()
-            raise WireError(
-                "API_ERROR",
-                f"the server redirects to {_place(request)}, which answers HTTP {response.status_code}",
-                hint=_ELSEWHERE,
-                status=response.status_code,
-            )
-
-    # ── errors ──
-
-    def _translated(self, error: Exception) -> WireError:
-        """The error for one of the HTTP library."""
-        reason = (str(error) or type(error).__name__)[:LONGEST_REASON]
-        if refused := _refused_certificate(error):
-            return WireError(
-                "CONNECTION_ERROR",
-                f"the certificate of {self._host} is not trusted: {refused}",
-                hint=_UNTRUSTED,
-                hopeless=True,
-            )
-        match error:
-            case httpx2.ConnectTimeout() | ConnectTimeout():
-                return WireError("TIMEOUT", f"no connection within {min(self._timeout, CONNECT_SECONDS):g} s")
-            case httpx2.TimeoutException() | TimeoutError():
-                return WireError("TIMEOUT", f"no answer within {self._timeout:g} s")
-            case httpx2.DecodingError() | zlib.error():
-                return WireError("INVALID_RESPONSE", f"the answer's compression is broken ({reason})")
-            case httpx2.ProxyError():
-                return WireError(
-                    "CONNECTION_ERROR", f"the proxy lets nothing through ({reason})", hint=_PROXY
-                )
-            case httpx2.HTTPError() | OSError() | HTTPException():
-                return WireError("CONNECTION_ERROR", f"no connection, or it broke ({reason})")
-            case _:
-                return WireError("UNKNOWN_ERROR", f"it cannot be asked for ({reason})")
+        if proxy:
+            builder = builder.proxy(_proxy_builder(proxy))
+        elif scheme == "http":
+            # This client never speaks TLS; without the option it cannot be built where no CAs are installed.
+            builder = builder.danger_accept_invalid_certs(True)
+        if self._private_ca:
+            builder = builder.add_root_certificate_pem(self._private_ca)
+        elif scheme == "https" and (named := os.environ.get("SSL_CERT_FILE")):
+            # pyreqwest ignores a file that it cannot read.
+            _certificates(Path(named), f"SSL_CERT_FILE ({named})")
+        try:
+            return builder.build()
+        except BuilderError as error:
+            raise _no_certificate(self._ca_file or "the system's store", _reason(error)) from None
+        except RuntimeError as error:
+            if "fork" not in str(error):
+                raise
+            raise _forked() from None
 
 
-def _inflated(received: Received, largest: int) -> Iterator[bytes]:
-    """The body as it comes, inflated where it is compressed, and never much more than ``largest``."""
-    parts = received.parts()
-    if (received.header("content-encoding") or "").strip().lower() not in ("gzip", "x-gzip"):
-        yield from parts
-        return
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    for part in parts:
-        while part:
-            yield inflater.decompress(part, largest + 1)
-            part = inflater.unconsumed_tail or inflater.unused_data
-            if inflater.eof and part:  # several compressed texts, one behind the other
-                inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    if not inflater.eof:
-        raise zlib.error("it is cut off")
+def translated(error: Exception, *, host: str, timeout: float, seconds: float) -> TransportError:
+    """The error for one of pyreqwest's.
 
-
-def _has_proxy(url: str) -> bool:
-    """Whether the environment names a proxy on the way to a server; never on the way to this machine."""
-    place = urlsplit(url)
-    if place.hostname in _LOOPBACK:
-        return False
-    proxies = getproxies()
-    return bool(proxies.get(place.scheme) or proxies.get("all")) and not proxy_bypass(place.hostname or "")
-
-
-def _trusted(ca_file: Path | None) -> ssl.SSLContext:
-    """What certificates are verified against.
-
-    Raises:
-        ConfigurationError: a file that is named, by ``ca_file`` or by ``SSL_CERT_FILE``, cannot be read.
+    Args:
+        error: What pyreqwest raised.
+        host: The server that the request was for.
+        timeout: Seconds without a byte that were allowed.
+        seconds: How long the request had taken.
     """
+    reason = _reason(error)
+    if refused := _refused_certificate(error, host):
+        return TransportError(
+            "CONNECTION_ERROR",
+            f"the certificate of {host} is not trusted: {refused}",
+            hint=_UNTRUSTED,
+            permanent=True,
+        )
+    if refused := _refusing_proxy(error):
+        return TransportError("CONNECTION_ERROR", f"the proxy refused to connect ({refused})", hint=_PROXY)
+    if _is_broken_compression(error):
+        return TransportError("INVALID_RESPONSE", f"the response's compression is broken ({reason})")
+    match error:
+        case ConnectTimeoutError() if _CONNECTING in _causes(error):
+            return TransportError("TIMEOUT", f"no connection within {min(timeout, CONNECT_SECONDS):g} s")
+        case RequestTimeoutError() | TimeoutError() if seconds < RESPONSE_TIMEOUTS * timeout:
+            return TransportError("TIMEOUT", f"no response within {timeout:g} s")
+        case RequestTimeoutError() | TimeoutError():
+            return TransportError("TIMEOUT", f"no complete response within {RESPONSE_TIMEOUTS * timeout:g} s")
+        case DecodeError():
+            return TransportError("CONNECTION_ERROR", f"the response broke off or is not HTTP ({reason})")
+        case RequestPanicError():
+            return TransportError("UNKNOWN_ERROR", f"the HTTP library failed ({reason})")
+        case RequestError() | OSError():
+            return TransportError("CONNECTION_ERROR", f"the connection failed ({reason})")
+        case _:
+            return TransportError("UNKNOWN_ERROR", f"the request cannot be sent ({reason})")
+
+
+def _environment_proxy(parts: SplitResult) -> str:
+    """The proxy that the environment names for a URL, or empty."""
+    if parts.hostname in LOOPBACK:
+        return ""
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _proxy_builder(proxy: str) -> ProxyBuilder:
     try:
-        return ssl.create_default_context(cafile=ca_file) if ca_file else httpx2.create_ssl_context()
+        if urlsplit(proxy).scheme not in _PROXY_SCHEMES:  # pyreqwest would connect without a proxy
+            raise ValueError(f"its URL should begin with one of {', '.join(_PROXY_SCHEMES)}")
+        return ProxyBuilder.all(proxy)
+    except ValueError as error:
+        raise ConfigurationError(f"the proxy cannot be used: {error}", hint=_PROXY) from None
+
+
+def _certificates(file: Path, place: object) -> bytes:
+    """The certificates in a PEM file; ``place`` names it in the error if there are none."""
+    try:
+        ssl.create_default_context(cafile=file)
+        return file.read_bytes()
     except OSError as error:
-        place = ca_file or "the file or folder that SSL_CERT_FILE or SSL_CERT_DIR names"
-        raise ConfigurationError(
-            f"no CA certificate can be read from {place}: {error.strerror or error}",
-            hint="It should be a text file with -----BEGIN CERTIFICATE----- in it (PEM).",
-        ) from None
+        raise _no_certificate(place, error.strerror or str(error)) from None
 
 
-def _refused_certificate(error: BaseException | None) -> str:
-    """Why a certificate was refused, where that is what the error comes from."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message or str(error)
-        error = error.__cause__ or error.__context__
-    return ""
+def _no_certificate(place: object, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"no CA certificate can be read from {place}: {reason}",
+        hint="It should be a text file with -----BEGIN CERTIFICATE----- in it (PEM).",
+    )
 
 
-def _closing(response: httpx2.Response) -> Callable[[], None]:
-    stream = response.extensions.get("network_stream")
-    return stream.close if stream is not None else lambda: None
+def _forked() -> ConfigurationError:
+    return ConfigurationError(
+        "this process was forked from one that had made HTTP requests; it cannot make any itself",
+        hint=_FORKED,
+    )
 
 
-def _place(request: httpx2.Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
+# ── what pyreqwest's errors say: the causes are texts of the libraries below it ──
+
+_CONNECTING = "client error (Connect)"
+_IN_BODY = "error decoding response body"
+_IN_TRANSFER = "error reading a body from connection"
+_CERTIFICATE = "invalid peer certificate: "
+_TUNNEL = "tunnel error: "
+
+
+def _causes(error: Exception) -> list[str]:
+    """The messages of an error and its causes, the innermost last."""
+    found = error.details["causes"] if isinstance(error, DetailedPyreqwestError) else None
+    return [cause["message"] for cause in found or ()]
+
+
+def _reason(error: Exception) -> str:
+    message = error.message if isinstance(error, PyreqwestError) else str(error)
+    return ([message or type(error).__name__, *_causes(error)])[-1][:LONGEST_REASON]
+
+
+def _refused_certificate(error: Exception, host: str) -> str:
+    """Why a certificate was refused, or empty."""
+    why = _cause(error, _CERTIFICATE)
+    if why.startswith("certificate not valid for name"):
+        return f"it is not valid for {host!r}"
+    return "nobody known issued it" if why == "UnknownIssuer" else why[:LONGEST_REASON]
+
+
+def _refusing_proxy(error: Exception) -> str:
+    """Why a proxy opened no tunnel, or empty."""
+    why = _cause(error, _TUNNEL)
+    return f"407 {why}" if why == "proxy authorization required" else why
+
+
+def _cause(error: Exception, beginning: str) -> str:
+    """What follows the beginning of a cause, or empty."""
+    found = (cause.removeprefix(beginning) for cause in _causes(error) if cause.startswith(beginning))
+    return next(found, "")
+
+
+def _is_broken_compression(error: Exception) -> bool:
+    """Whether the body arrived and could not be inflated."""
+    causes = _causes(error)
+    return (
+        isinstance(error, (DecodeError, NetworkError)) and _IN_BODY in causes and _IN_TRANSFER not in causes
+    )

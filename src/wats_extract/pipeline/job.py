@@ -6,24 +6,30 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from wats_extract.engine.job import Job, Task
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import instant
-from wats_extract.pipeline.loading import Pipeline, disposition, fingerprint, selection, takes_time
+from wats_extract.filters.nearest import did_you_mean
+from wats_extract.flow import Selection
+from wats_extract.pipeline.model import Pipeline, ResourceConfig
 from wats_extract.pipeline.opening import destination_of
+from wats_extract.pipeline.source import Source
 from wats_extract.resources.catalogue import RESOURCES
+from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import select, takes_time
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the command line or a caller says instead of the file.
+    """What the command line or a caller sets instead of the file.
 
     Attributes:
-        only: The resources to extract; all where it is empty.
-        since: Instead of the file's ``since``.
-        until: Instead of the file's ``until``.
-        limit: Stop each resource after so many items.
+        only: The resources to extract; all if it is empty. A single text is one name.
+        since: Replaces the file's ``since``.
+        until: Replaces the file's ``until``.
+        limit: Stop each resource after this many items.
         full_refresh: Read everything again.
     """
 
@@ -33,59 +39,35 @@ class Overrides:
     limit: int | None = None
     full_refresh: bool = False
 
-
-def backfill_job(pipeline: Pipeline, *, since: str, until: str, only: Sequence[str] = ()) -> Job:
-    """What a backfill has to do: the resources that have a ``start``, in the given range of it.
-
-    The range is kept as moments, not as written: a cursor of "30 days ago" would not fit tomorrow's.
-
-    Raises:
-        ConfigurationError: a moment is wrong, ``only`` names a resource that cannot be selected by
-            ``start``, or the pipeline has none.
-    """
-    now = datetime.now(UTC)
-    said = {"since": instant(since, now=now).isoformat(), "until": instant(until, now=now).isoformat()}
-    timed = [config for config in pipeline.resources if takes_time(RESOURCES[config.name])]
-    if unfit := sorted({config.name for config in pipeline.resources if config not in timed} & {*only}):
-        raise ConfigurationError(f"{unfit[0]} has no start to select by, so it cannot be backfilled")
-    if not timed:
-        raise ConfigurationError("the pipeline has no resource with a start to select by")
-    if said["since"] >= said["until"]:
-        raise ConfigurationError(f"--to ({until}) should be later than --from ({since})")
-    ranged = pipeline.model_copy(update={"resources": tuple(each.model_copy(update=said) for each in timed)})
-    job = job_of(ranged, Overrides(only))
-    return replace(job, tasks=[_apart(task) for task in job.tasks])
-
-
-def _apart(task: Task) -> Task:
-    """The task with a cursor of its own; what lies outside its range is never swept."""
-    selected = {**json.loads(task.fingerprint), "backfill": True}
-    written = json.dumps(selected, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    merged = "merge" if task.disposition == "replace" else task.disposition
-    return replace(task, fingerprint=written, disposition=merged)
+    def __post_init__(self) -> None:
+        if isinstance(self.only, str):
+            object.__setattr__(self, "only", (self.only,))
 
 
 def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
-    """What a run of the pipeline has to do.
+    """The job of a run.
+
+    ``since`` and ``until`` of ``overrides`` apply to the resources that can be selected by time.
 
     Raises:
-        ConfigurationError: ``only`` names a resource that the file does not have, or a moment is wrong.
+        ConfigurationError: ``only`` names a resource that the file does not have, ``since`` or ``until``
+            applies to no resource, or one of the values is wrong.
     """
-    names = [config.name for config in pipeline.resources]
-    for name in overrides.only:
-        if name not in names:
-            raise ConfigurationError(
-                f"--only {name}: the pipeline has no such resource", hint=f"It has {', '.join(names)}."
-            )
+    configs = _chosen(pipeline, overrides.only)
+    times = {"since": overrides.since, "until": overrides.until}
+    given = {name: value for name, value in times.items() if value is not None}
+    if given and not any(takes_time(RESOURCES[config.name]) for config in configs):
+        raise ConfigurationError(
+            f"{' and '.join(given)} cannot be used: no resource of this run can be selected by time",
+            hint=f"Its resources: {', '.join(config.name for config in configs)}.",
+        )
     now = datetime.now(UTC)
     tasks = []
-    for config in pipeline.resources:
-        if overrides.only and config.name not in overrides.only:
-            continue
-        said = {"since": overrides.since, "until": overrides.until}
-        config = config.model_copy(update={key: value for key, value in said.items() if value is not None})
+    for config in configs:
         resource = RESOURCES[config.name]
-        wanted = replace(selection(config, resource, now=now), limit=overrides.limit)
+        if takes_time(resource):
+            config = config.model_copy(update=given)
+        wanted = selection(config, resource, now=now, limit=overrides.limit)
         written = fingerprint(config, pipeline.source)
         tasks.append(Task(resource, wanted, written, disposition(config, resource)))
     return Job(
@@ -96,3 +78,89 @@ def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
         stop_at_failures=pipeline.stop_at_failures,
         full_refresh=overrides.full_refresh,
     )
+
+
+def _chosen(pipeline: Pipeline, only: Sequence[str]) -> list[ResourceConfig]:
+    names = [config.name for config in pipeline.resources]
+    for name in only:
+        if name not in names:
+            raise ConfigurationError(
+                f"--only {name}: the pipeline has no such resource{did_you_mean(name, names)}",
+                hint=f"It has {', '.join(names)}.",
+            )
+    return [config for config in pipeline.resources if not only or config.name in only]
+
+
+def backfill_job(pipeline: Pipeline, *, since: str, until: str, only: Sequence[str] = ()) -> Job:
+    """The job of a backfill: the resources that can be selected by time, in the given range.
+
+    The range is stored as timestamps: the cursor of "30 days ago" would not fit tomorrow's range.
+
+    Raises:
+        ConfigurationError: the range is wrong, ``only`` names a resource that cannot be selected by time, or
+            the pipeline has none that can.
+    """
+    now = datetime.now(UTC)
+    begin, end = instant(since, now=now), instant(until, now=now)
+    chosen = _chosen(pipeline, Overrides(only).only)
+    timed = [config for config in chosen if takes_time(RESOURCES[config.name])]
+    if only and len(timed) < len(chosen):
+        unfit = next(config.name for config in chosen if config not in timed)
+        raise ConfigurationError(f"{unfit} cannot be selected by time, so it cannot be backfilled")
+    if not timed:
+        raise ConfigurationError("the pipeline has no resource that can be selected by time")
+    if begin >= end:
+        raise ConfigurationError(f"--to ({until}) should be later than --from ({since})")
+    times = {"since": begin.isoformat(), "until": end.isoformat()}
+    ranged = pipeline.model_copy(update={"resources": tuple(each.model_copy(update=times) for each in timed)})
+    job = job_of(ranged, Overrides())
+    return replace(job, tasks=[_backfill_task(task) for task in job.tasks])
+
+
+def _backfill_task(task: Task) -> Task:
+    """The task with a cursor of its own; rows outside its range are never removed."""
+    selected = {**json.loads(task.fingerprint), "backfill": True}
+    written = json.dumps(selected, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    merged = "merge" if task.disposition == "replace" else task.disposition
+    return replace(task, fingerprint=written, disposition=merged)
+
+
+def selection(
+    config: ResourceConfig, resource: Resource, *, now: datetime, limit: int | None = None
+) -> Selection:
+    """The selection that the file describes for a resource.
+
+    Args:
+        config: The resource's part of the pipeline file.
+        resource: The resource's declaration.
+        now: The start of the run, from which ages such as ``30 days ago`` are counted.
+        limit: Stop after this many items.
+
+    Raises:
+        ConfigurationError: the selection does not fit the resource.
+    """
+    return select(
+        resource,
+        since=config.since,
+        until=config.until,
+        filter=config.filter,
+        limit=limit,
+        options=config.options,
+        now=now,
+    )
+
+
+def fingerprint(config: ResourceConfig, source: Source) -> str:
+    """The identity of a selection, which keys its cursor: the server, and the file's text of the selection.
+
+    Ages stay as written, so that tomorrow's run with ``30 days ago`` goes on from today's cursor. Another
+    server starts anew, because its numbers mean nothing to the first one.
+    """
+    server = source.url if source.demo else urlsplit(source.url).hostname
+    said = {"since": config.since, "until": config.until, "filter": config.filter or None, "server": server}
+    return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def disposition(config: ResourceConfig, resource: Resource) -> str:
+    """``merge``, ``append`` or ``replace``: the file's choice, else merge if there is a key."""
+    return config.write_disposition or ("merge" if resource.key else "replace")

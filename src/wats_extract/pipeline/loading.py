@@ -1,341 +1,32 @@
-"""The pipeline file: YAML in, frozen models out, and every problem told at once, with its line.
+"""Load a pipeline file: check all that can be checked without a server, and report every problem at once.
 
 ::
 
-    text ─compose→ nodes ─expand ${NAME}→ plain values + where each stands
-         ─validate→ Pipeline        (keys and types: pydantic)
-         ─compare→  catalogue       (resources, columns and options that exist)
-
-Nothing is asked of a server before all three agree. This is the one file that knows the YAML.
+    text ─compose→ YAML nodes ─expand ${NAME}→ plain values, with the line of each key
+         ─validate→ Pipeline    (keys and types, by pydantic)
+         ─compare→  catalogue   (resources, columns and options, by resources.selecting)
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-)
-from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from pydantic import ValidationError
 
-from wats_extract.engine.job import Tolerance
-from wats_extract.errors import ConfigurationError, PipelineFileError
-from wats_extract.filters import odata, wats_filter
-from wats_extract.filters.instants import instant
-from wats_extract.filters.nearest import nearest
+from wats_extract.filters.nearest import did_you_mean
 from wats_extract.flow import Selection
-from wats_extract.pipeline.source import DEMO, WHOLE, Settings, Source, environment, plain, told, variable
-from wats_extract.tables import Column
-
-if TYPE_CHECKING:
-    from wats_extract.resources.resource import Resource
-
-Catalogue: TypeAlias = "Mapping[str, Resource]"
-KeyPath: TypeAlias = tuple[str | int, ...]
-
-OPTIONS = (
-    "chunk_size",
-    "attachments",
-    "charts",
-    "keep_raw",
-    "dimensions",
-    "date_grouping",
-    "period_count",
-    "available_time",
-    "acknowledge",
-    "internal",
-)
-"""Keys of a resource that only some resources take (``Resource.options``)."""
-
-
-# ── the models ──────────────────────────────────────────────────────────────────────────────────
-
-
-def _local_path(written: object) -> object:
-    if not isinstance(written, str):
-        return written
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", written):
-        raise ValueError("object stores come in a later version; write a path on this machine or a share")
-    try:
-        return Path(written).expanduser()
-    except RuntimeError:
-        raise ValueError("begins with '~' and a user that this machine does not have") from None
-
-
-LocalPath = Annotated[
-    Path, BeforeValidator(_local_path), WithJsonSchema({"type": "string"}, mode="validation")
-]
-
-
-class DuckDB(Settings):
-    """All tables in one DuckDB file."""
-
-    type: Literal["duckdb"] = Field(description="The kind of destination.")
-    path: LocalPath = Field(
-        description="The file, such as data/wats.duckdb; relative to the folder the command is run in."
-    )
-    schema_name: str = Field(
-        default="main",
-        alias="schema",
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="The schema within the file that all tables are in.",
-    )
-
-
-class Parquet(Settings):
-    """A folder with one folder of Parquet files for each table."""
-
-    type: Literal["parquet"] = Field(description="The kind of destination.")
-    path: LocalPath = Field(
-        description="The folder, such as data/wats; relative to the folder the command is run in."
-    )
-
-
-Destination = Annotated[DuckDB | Parquet, Field(discriminator="type", description="Where the tables land.")]
-Moment = Annotated[str, WithJsonSchema({"type": "string", "examples": ["2026-01-31", "30 days ago"]})]
-Share = Annotated[
-    Tolerance,
-    BeforeValidator(Tolerance.parse),
-    PlainSerializer(str),
-    WithJsonSchema({"type": ["integer", "string"], "examples": [10, "1%"]}),
-]
-
-_DISPOSITIONS = {
-    "upsert": "merge",
-    "incremental": "merge",
-    "append_dedup": "merge",
-    "overwrite": "replace",
-    "truncate": "replace",
-    "full_refresh": "replace",
-    "full": "replace",
-    "insert": "append",
-    "append_only": "append",
-}
-
-
-class ResourceConfig(Settings):
-    """One resource of a pipeline, and which part of it is wanted."""
-
-    name: str = Field(description="The resource; `wats-extract resources` lists them.")
-    since: Moment | None = Field(
-        default=None,
-        description="Reports that start at or after: a date, a timestamp, or words such as '30 days ago'.",
-    )
-    until: Moment | None = Field(default=None, description="Reports that start before; written like since.")
-    filter: Mapping[str, Any] | str | None = Field(
-        default=None,
-        description="Column to value or list of values, such as {part_number: [A, B], result: Failed}; "
-        "or an OData text.",
-    )
-    expand: tuple[str, ...] = Field(
-        default=(), description="What to fetch along with each header, such as [subUnits, miscInfo]."
-    )
-    write_disposition: Literal["merge", "append", "replace"] | None = Field(
-        default=None,
-        description="merge replaces what changed (the default where there is a key), append only adds, "
-        "replace keeps just the latest full pass.",
-    )
-    chunk_size: Annotated[int, Field(ge=1, le=10_000), WHOLE] = Field(
-        default=200, description="How many items are fetched and committed together."
-    )
-    attachments: Literal["none", "metadata", "content"] = Field(
-        default="none", description="Attachments: none, their metadata, or their content too."
-    )
-    charts: bool = Field(default=True, description="Whether charts land in chart_series.")
-    keep_raw: bool = Field(
-        default=False, description="Whether the document itself lands too, compressed, in raw_reports."
-    )
-    dimensions: tuple[str, ...] = Field(
-        default=(), description="What a statistic is broken down by, such as [part_number, period]."
-    )
-    date_grouping: Literal["none", "year", "quarter", "month", "week", "day", "hour"] | None = Field(
-        default=None, description="How long a period of a statistic is."
-    )
-    period_count: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = Field(
-        default=None, description="Of how many periods a statistic is, the current one included."
-    )
-    available_time: Annotated[tuple[float, ...], Field(min_length=7, max_length=7)] | None = Field(
-        default=None, description="Hours that stations are available, Monday to Sunday."
-    )
-    acknowledge: bool = Field(
-        default=False,
-        description="Whether changes are deleted from the server's queue when they have landed.",
-    )
-    internal: bool = Field(
-        default=False,
-        description="Says that an internal route may be asked, which the vendor does not support.",
-    )
-
-    @field_validator("since", "until", mode="before")
-    @classmethod
-    def _a_moment(cls, written: object) -> object:
-        if isinstance(written, date):
-            return written.isoformat()
-        if not isinstance(written, str | None):
-            raise ValueError("should be a date such as 2026-01-31, or words such as '30 days ago'")
-        if written is not None:
-            _speaking(lambda: instant(written, now=datetime.now(UTC)))
-        return written
-
-    @field_validator("filter", mode="before")
-    @classmethod
-    def _a_filter(cls, written: object) -> object:
-        if not isinstance(written, Mapping | str | None):
-            raise ValueError("should be columns and values, such as {result: Failed}, or an OData text")
-        return written
-
-    @field_validator("write_disposition", mode="before")
-    @classmethod
-    def _our_word(cls, written: object) -> object:
-        if isinstance(written, str) and written in _DISPOSITIONS:
-            raise ValueError(f"{written!r} is called {_DISPOSITIONS[written]!r} here")
-        return written
-
-
-class Pipeline(Settings):
-    """A pipeline file, checked: what to extract, from where, to where."""
-
-    version: Literal[1] = Field(description="The version of this file's format: 1.")
-    name: str = Field(description="Keys the state of the pipeline: lower-case letters, digits and _.")
-    source: Source = Field(default_factory=Source, description="The WATS server, and how gently it is asked.")
-    destination: Destination
-    resources: tuple[ResourceConfig, ...] = Field(
-        description="What to extract, in this order.", json_schema_extra={"minItems": 1}
-    )
-    max_failures: Share = Field(
-        default=Tolerance.parse(0),
-        description="Up to so many recorded failures still exit 0: a number, or a share such as '1%'.",
-    )
-    stop_at_failures: Share = Field(
-        default=Tolerance.parse("20%"),
-        description="Stop, exit 4, when so many of the recent items fail: a number or a share, as '20%'.",
-    )
-
-    @field_validator("version", mode="before")
-    @classmethod
-    def _known(cls, written: object) -> int:
-        if isinstance(written, bool) or str(written) != "1":
-            raise ValueError("is unknown to this wats-extract; write version: 1, or install a newer one")
-        return 1
-
-    @field_validator("resources", mode="before")
-    @classmethod
-    def _at_least_one(cls, written: object) -> object:
-        # `min_length` counts only the resources without a problem.
-        if not written and isinstance(written, Sequence):
-            raise ValueError("should not be empty")
-        return written
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[a-z0-9_]+", name):
-            fitting = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-            meant = f" (such as {fitting!r})" if fitting else ""
-            raise ValueError(f"should be lower-case letters, digits and _ only{meant}")
-        return name
-
-
-def _speaking(act: Callable[[], object]) -> None:
-    """Do it; what it says is wrong becomes a ``ValueError``, which pydantic collects."""
-    try:
-        act()
-    except ConfigurationError as error:
-        raise ValueError(_one_line(error)) from None
-
-
-def _one_line(error: ConfigurationError) -> str:
-    return f"{error.message}. {error.hint}" if error.hint else error.message
-
-
-# ── what a run takes from them ──────────────────────────────────────────────────────────────────
-
-
-def selection(config: ResourceConfig, resource: Resource, *, now: datetime) -> Selection:
-    """What the file says about a resource, as its reader takes it.
-
-    Args:
-        config: The resource's part of the pipeline file.
-        resource: The resource's declaration.
-        now: The start of the run, which ``30 days ago`` refers to.
-
-    Raises:
-        ConfigurationError: if ``since`` is not before ``until``, or the filter does not fit the resource.
-    """
-    since = instant(config.since, now=now) if config.since else None
-    until = instant(config.until, now=now) if config.until else None
-    if since and until and since >= until:
-        raise ConfigurationError(f"until ({config.until}) should be later than since ({config.since})")
-    taken = [name for name in OPTIONS if name in resource.options]
-    options = {"expand": config.expand} | {name: getattr(config, name) for name in taken}
-    return Selection(since=since, until=until, options=options, **filtered(config.filter, resource))
-
-
-def filtered(written: Mapping[str, Any] | str | None, resource: Resource) -> dict[str, Any]:
-    """What a filter is in a selection: OData, or the fields of a WATS filter.
-
-    Raises:
-        ConfigurationError: it does not fit the resource.
-    """
-    if resource.filtered_by == "fields":
-        return {"asked": wats_filter.asked(written or {}, resource.filters)}
-    if isinstance(written, str):
-        return {"filter": odata.literal_text(written, resource.filters)}
-    return {"filter": odata.filter_text(written or {}, resource.filters)}
-
-
-def lacking(resource: Resource, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a resource needs and is not given: the key of the file, and what to write."""
-    if resource.internal and given.get("internal") is not True:
-        text = f"{resource.name} is behind a route that the vendor does not support; add internal: true"
-        yield "name", text
-    written = given.get("filter")
-    named = written if isinstance(written, Mapping) else {}
-    if missing := [name for name in resource.required if name not in named]:
-        example = ", ".join(f"{name}: …" for name in resource.required)
-        yield (
-            "filter",
-            f"{resource.name} has to be asked about {' and '.join(missing)}: filter: {{{example}}}",
-        )
-    for name in given.get("dimensions") or ():
-        if isinstance(name, str) and resource.dimensions and name not in resource.dimensions:
-            listed = ", ".join(resource.dimensions)
-            yield "dimensions", f"there is no dimension {name!r}{_meant(name, resource.dimensions)}; {listed}"
-
-
-def fingerprint(config: ResourceConfig, source: Source) -> str:
-    """What a cursor belongs to: the server's name, and ``since``, ``until`` and ``filter`` as written.
-
-    Relative words stay words, so tomorrow's run with ``30 days ago`` goes on from today's cursor. Another
-    server begins anew: its numbers have nothing to do with those of the first one.
-    """
-    server = source.url if source.demo else urlsplit(source.url).hostname
-    said = {"since": config.since, "until": config.until, "filter": config.filter or None, "server": server}
-    return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-
-
-def disposition(config: ResourceConfig, resource: Resource) -> str:
-    """``merge``, ``append`` or ``replace``: what is written, else merge where there is a key."""
-    return config.write_disposition or ("merge" if resource.key else "replace")
-
-
-# ── loading ─────────────────────────────────────────────────────────────────────────────────────
+from wats_extract.pipeline.messages import problems_of
+from wats_extract.pipeline.model import Pipeline, from_text
+from wats_extract.pipeline.settings import findings_of
+from wats_extract.pipeline.source import DEMO, environment, variable
+from wats_extract.pipeline.yaml_source import Document, Problem, compose, distinct, refused
+from wats_extract.resources import selecting
+from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import OPTIONS, Catalogue, KeyPath
 
 
 def load(
@@ -345,349 +36,68 @@ def load(
     environ: Mapping[str, str] | None = None,
     now: datetime | None = None,
 ) -> Pipeline:
-    """Read a pipeline file and check it against everything that is known without a server.
+    """Read and check a pipeline file.
 
     Args:
         path: The file.
-        catalogue: The resources that there are, by name.
-        environ: The environment for ``${NAME}``; by default the process's, over the ``.env`` file
-            beside the pipeline file, over the one in the current folder.
-        now: The moment that ``30 days ago`` refers to while ``since`` and ``until`` are compared.
+        catalogue: All resources, by name.
+        environ: The environment for ``${NAME}``. By default the variables of the process, then those of the
+            ``.env`` file beside the pipeline file, then those of the ``.env`` file in the current folder.
+        now: The current time, from which ages such as ``30 days ago`` are counted.
 
     Raises:
-        PipelineFileError: with every problem on a line of its own: ``FILE:LINE: key.path: what``.
-        ConfigurationError: if a ``.env`` file cannot be read.
+        PipelineFileError: with every problem on a line of its own: ``FILE:LINE: key.path: what is wrong``.
+        ConfigurationError: a ``.env`` file cannot be read.
     """
     path = Path(path)
     if environ is None:
         environ = environment(path.parent, Path.cwd())
-    document = _Document(_compose(path), environ)
+    document = Document(compose(path), environ)
     if not isinstance(document.value, Mapping):
-        raise _refused(path, [_Problem("should hold keys such as version, name and resources", line=1)])
+        raise refused(path, [Problem("should hold keys such as version, name and resources", line=1)])
     pipeline, findings = _validate(document, environ)
     compared = _compare(document.value.get("resources"), catalogue, now=now or datetime.now(UTC))
-    problems = _distinct([*document.problems, *_literal_token(document), *findings, *compared])
+    problems = distinct([*document.problems, *_literal_token(document), *compared, *findings])
     if problems or pipeline is None:
-        raise _refused(
-            path, [document.placed(each) for each in problems], secrets=_secrets(document, environ)
-        )
+        raise refused(path, [document.placed(each) for each in problems], secrets=_secrets(document, environ))
     return pipeline
 
 
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    """One thing that is wrong; ``line`` is filled in from ``path`` where it is not known yet."""
-
-    text: str
-    path: KeyPath = ()
-    line: int = 0
-
-    def told(self, file: Path) -> str:
-        parts = [f"{file}:{self.line}" if self.line else str(file), _dotted(self.path), self.text]
-        return ": ".join(part for part in parts if part)
+# ── tokens ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _dotted(path: KeyPath) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
-
-
-def _distinct(problems: Iterable[_Problem]) -> list[_Problem]:
-    """The first problem of each key path: what follows from it would only confuse."""
-    first: dict[KeyPath, _Problem] = {}
-    for problem in problems:
-        first.setdefault(problem.path, problem)
-    return list(first.values())
-
-
-def _refused(path: Path, problems: Sequence[_Problem], *, secrets: Iterable[str] = ()) -> PipelineFileError:
-    text = "\n".join(each.told(path) for each in sorted(problems, key=lambda each: each.line))
-    for secret in secrets:
-        text = text.replace(secret, "…")
-    return PipelineFileError(text, hint="Editors find this as you type, with `wats-extract json-schema`.")
-
-
-def _secrets(document: _Document, environ: Mapping[str, str]) -> list[str]:
-    """What no message may hold, wherever else in the file it stands; short words are no tokens."""
+def _secrets(document: Document, environ: Mapping[str, str]) -> list[str]:
+    """The tokens that no message may show. Short words are not tokens."""
     written = document.written.get(("source", "token"), "")
     secrets = ["" if "${" in written else written, variable("WATS_TOKEN", environ) or ""]
     return [secret for secret in secrets if len(secret) > 7]
 
 
-# ── reading: text to nodes ──────────────────────────────────────────────────────────────────────
-
-
-def _compose(path: Path) -> Node:
-    text = _text(path)
-    try:
-        root: Node | None = YAML(typ="safe", pure=True).compose(text)
-    except RecursionError:
-        raise _refused(path, [_Problem("is nested too deeply to be a pipeline file")]) from None
-    except YAMLError as error:
-        raise _refused(path, [_broken(error, text)]) from None
-    if root is None:
-        raise _refused(path, [_Problem("is empty; `wats-extract init` writes a file to start from")])
-    return root
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise _refused(path, [_Problem(f"there is no such file{_files_beside(path)}")]) from None
-    except OSError as error:
-        reason = "is a folder; name the file in it" if path.is_dir() else f"cannot be read: {error.strerror}"
-        raise _refused(path, [_Problem(reason)]) from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise _refused(path, [_Problem("is not UTF-8 text; save the file as UTF-8", line=line)]) from None
-
-
-def _files_beside(path: Path) -> str:
-    names = sorted(each.name for each in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-    if close := nearest(path.name, names):
-        return f" (did you mean {str(path.with_name(close))!r}?)"
-    return "; `wats-extract init` writes one to start from"
-
-
-_YAML_WORDS = (
-    (r"but (got|found) '\{'", 'inside […] and {…} a ${NAME} needs quotes, as in "${NAME}"'),
-    (r"'\\t'", "a tab begins the line; indent with blanks"),
-    (r"escape character", "a backslash in double quotes begins an escape; use single quotes, or / in paths"),
-    (
-        r"mapping values are not allowed",
-        "a ': ' where no key can be; check the indentation, or quote the value",
-    ),
-    (r"undefined alias", "a '*' begins a value that is no anchor; put the value in quotes"),
-    (r"unexpected end of stream", "a quote or a bracket does not close"),
-    (r"another document", "a second document begins with '---'; a pipeline file holds one"),
-    (
-        r"cannot start any token",
-        "a value begins with a character that YAML keeps for itself; put it in quotes",
-    ),
-    (r"<block end>", "the indentation does not match the lines above"),
-)
-
-
-def _broken(error: YAMLError, text: str) -> _Problem:
-    """What the YAML parser says, in plain words and without what stands in the file."""
-    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
-        position = getattr(error, "position", 0)
-        return _Problem("holds a character that no YAML file has", line=text.count("\n", 0, position) + 1)
-    said = error.problem or ""
-    found = (words for pattern, words in _YAML_WORDS if re.search(pattern, said))
-    words = next(found, re.sub(r"'[^']{4,}'", "'…'", said))
-    mark = error.problem_mark
-    return _Problem(f"column {mark.column + 1}: broken YAML: {words}", line=mark.line + 1)
-
-
-# ── reading: nodes to values ────────────────────────────────────────────────────────────────────
-
-_VARIABLE = re.compile(
-    r"(?P<escaped>\$\$(?=\{))|\$\{(?P<name>[A-Za-z_]\w*)(?P<fallback>:-(?P<default>[^{}]*))?\}|\$\{"
-)
-_TAG = "tag:yaml.org,2002:"
-
-
-_MOST_VALUES = 100_000
-"""Aliases of aliases can make a small file stand for billions of values."""
-
-
-class _TooLarge(Exception):
-    """More values than any pipeline file has."""
-
-
-class _Document:
-    """A YAML document as plain values, with the line of each key and the text of each scalar.
-
-    Dates stay text, so that a part number that looks like one survives.
-    """
-
-    def __init__(self, root: Node, environ: Mapping[str, str]) -> None:
-        self.lines: dict[KeyPath, int] = {}
-        self.written: dict[KeyPath, str] = {}
-        self.problems: list[_Problem] = []
-        self._environ = environ
-        self._read_so_far = 0
-        self._constructor = YAML(typ="safe", pure=True).constructor
-        try:
-            self.value = self._read(root, ())
-        except RecursionError:
-            self.value = {}
-            self.problems.append(_Problem("an anchor (&) holds an alias (*) of itself", line=1))
-        except _TooLarge:
-            self.value = {}
-            told = f"holds more than {_MOST_VALUES:,} values, aliases (*) written out"
-            self.problems.append(_Problem(told, line=1))
-
-    def placed(self, problem: _Problem) -> _Problem:
-        """The problem with its line: that of its key, or of the nearest key above that is written."""
-        path = problem.path
-        while path not in self.lines and path:
-            path = path[:-1]
-        return _Problem(problem.text, problem.path, problem.line or self.lines.get(path, 1))
-
-    def _read(self, node: Node, path: KeyPath) -> Any:
-        self._read_so_far += 1
-        if self._read_so_far > _MOST_VALUES:
-            raise _TooLarge
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, SequenceNode):
-            return [self._read(item, (*path, index)) for index, item in enumerate(node.value)]
-        self.written[path] = node.value
-        return self._scalar(node, path)
-
-    def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
-        merged = [value for key, value in node.value if key.tag == f"{_TAG}merge"]
-        values = {name: value for each in merged for name, value in self._merged(each, path).items()}
-        own: dict[str, int] = {}
-        for key, item in node.value:
-            name, line = key.value, key.start_mark.line + 1
-            if not isinstance(name, str):
-                self.problems.append(_Problem("a key is a word; a variable is written ${NAME}", path, line))
-            elif name in own:
-                twice = f"stands twice, first in line {own[name]}"
-                self.problems.append(_Problem(twice, (*path, name), line))
-            elif key.tag != f"{_TAG}merge":
-                own[name] = self.lines[*path, name] = line
-                values[name] = self._read(item, (*path, name))
-        return values
-
-    def _merged(self, node: Node, path: KeyPath) -> dict[str, Any]:
-        """The values of ``<<: *anchor``; keys beside it go before them."""
-        if isinstance(node, SequenceNode):
-            return {k: v for each in reversed(node.value) for k, v in self._merged(each, path).items()}
-        return self._mapping(node, path) if isinstance(node, MappingNode) else {}
-
-    def _scalar(self, node: Node, path: KeyPath) -> Any:
-        kind = str(node.tag).removeprefix(_TAG)
-        if kind in ("str", "timestamp"):
-            return _VARIABLE.sub(lambda found: self._expanded(found, path), node.value)
-        if kind not in ("null", "bool", "int", "float"):
-            self.problems.append(_Problem(f"YAML tags such as {node.tag} have no meaning here", path))
-            return None
-        try:
-            return self._constructor.construct_object(node)
-        except (ValueError, YAMLError):
-            self.problems.append(_Problem(f"is no {kind}", path))
-            return None
-
-    def _expanded(self, found: re.Match[str], path: KeyPath) -> str:
-        if found["escaped"]:
-            return "$"
-        if not found["name"]:
-            self.problems.append(_Problem("'${' begins a variable: write ${NAME} or ${NAME:-default}", path))
-            return ""
-        value = variable(found["name"], self._environ)
-        if value is None and found["fallback"] is None:
-            self.problems.append(_Problem(_unset(found["name"]), path))
-        return value or found["default"] or ""
-
-
-def _unset(name: str) -> str:
-    return (
-        f"the environment variable {name} is not set; set it, or add it to a .env file "
-        f"beside the pipeline file, or write ${{{name}:-default}}"
-    )
-
-
-def _literal_token(document: _Document) -> Iterator[_Problem]:
-    """A token in the file is refused: whoever reads the file, or its history, would have it."""
+def _literal_token(document: Document) -> Iterator[Problem]:
+    """Refuse a token that is written in the file: everyone who can read the file or its history has it."""
     path = ("source", "token")
     written = document.written.get(path, "")
     if written in ("", "null", "~") or re.fullmatch(r"\$\{[A-Za-z_]\w*(:-)?\}", written):
         return
-    yield _Problem(
-        "is written in the file, where everyone who can read it has it; write ${WATS_TOKEN} instead, "
-        "and set WATS_TOKEN in the environment or in a .env file",
+    yield Problem(
+        "is written in the file, where everyone who can read the file can see it; write ${WATS_TOKEN} "
+        "instead, and set WATS_TOKEN in the environment or in a .env file",
         path,
     )
 
 
-# ── checking: values to models ──────────────────────────────────────────────────────────────────
-
-_OURS = {
-    "resources": "streams stream tables endpoints entities datasets selected_streams",
-    "url": "base_url host hostname server server_url api_url endpoint address uri_base",
-    "token": "api_key apikey api_token access_token auth_token bearer_token password secret auth credentials",
-    "requests_per_minute": "rate_limit rpm ratelimit requests_per_second throttle",
-    "max_in_flight": "concurrency parallelism max_workers workers threads max_connections parallelized",
-    "max_requests": "request_limit max_calls request_budget",
-    "timeout": "request_timeout read_timeout timeout_seconds",
-    "type": "kind driver connector destination_type",
-    "path": "file filename folder directory database bucket_url db_path",
-    "schema": "dataset dataset_name schema_name target_schema default_target_schema",
-    "write_disposition": "write_mode mode load_mode sync_mode destination_sync_mode upsert overwrite append",
-    "since": "start_date start from initial_value begin date_from start_time",
-    "until": "end_date end to end_value date_to end_time",
-    "filter": "where filters query odata",
-    "expand": "include includes",
-    "chunk_size": "batch_size page_size chunksize batch max_batch_size limit",
-    "max_failures": "max_errors allowed_failures error_threshold max_bad_records",
-    "stop_at_failures": "abort_at_failures fail_fast stop_on_errors",
-}
-_THEIRS = {theirs: ours for ours, words in _OURS.items() for theirs in words.split()}
-
-_NEEDLESS = {
-    "remove it; every run reads the overlap again by itself": "lookback_window lookback overlap lag window",
-    "remove it; the key of each table is known (`wats-extract resources NAME`)": "primary_key key merge_key "
-    "unique_key key_properties keys",
-    "remove it; the cursor is known, and every run goes on from it": "cursor cursor_field cursor_path "
-    "replication_key replication_method incremental bookmark",
-    "remove it; WATS takes a token, and no user name": "user username",
-    "remove it; what is worth it is tried again by itself": "retries max_retries retry backoff retry_policy",
-    "remove it; the state is kept in the destination": "state state_path state_file",
-    "remove it; let a scheduler such as cron call `wats-extract run`": "schedule cron interval",
-    "it is for postgres, which comes in a later version; duckdb and parquet take path": "uri dsn "
-    "connection_string",
-}
-_ADVICE = {word: advice for advice, words in _NEEDLESS.items() for word in words.split()}
-
-_LATER = ("postgres", "delta")
-_VALUE_SHOWN = ("literal_error", "int_type", "int_parsing", "int_from_float", "bool_type", "bool_parsing")
-
-_EXAMPLES = {
-    "version": "version: 1",
-    "name": "name: reports",
-    "destination": "destination: {type: duckdb, path: data/wats.duckdb}",
-    "resources": "resources: [{name: report_headers}]",
-    "path": "path: data/wats.duckdb",
-    "type": "type: duckdb, or type: parquet",
-}
-
-_LEVELS: dict[str, type[BaseModel]] = {
-    "": Pipeline,
-    "source": Source,
-    "duckdb": DuckDB,
-    "parquet": Parquet,
-    "resources": ResourceConfig,
-}
-
-_HOMES = {
-    "": "at the top level",
-    "source": "under source",
-    "duckdb": "under destination",
-    "parquet": "under destination",
-    "resources": "to a resource",
-}
+# ── keys and types ──────────────────────────────────────────────────────────────────────────────
 
 
-def _keys(model: type[BaseModel]) -> list[str]:
-    return [info.alias or name for name, info in model.model_fields.items()]
-
-
-def _validate(document: _Document, environ: Mapping[str, str]) -> tuple[Pipeline | None, list[_Problem]]:
+def _validate(document: Document, environ: Mapping[str, str]) -> tuple[Pipeline | None, list[Problem]]:
     try:
-        return Pipeline.model_validate(_connected(document.value, environ)), []
+        return Pipeline.model_validate(_with_source(document.value, environ)), []
     except ValidationError as error:
-        return None, _findings(told(error), document)
+        return None, problems_of(findings_of(error), document)
 
 
-def _connected(values: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """The values with the environment's server and token where the file names none."""
+def _with_source(values: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """The values, with the server and the token of the environment if the file gives none."""
     source = values.get("source")
     if not isinstance(source, Mapping | None):
         return values
@@ -696,81 +106,11 @@ def _connected(values: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping
     return {**values, "source": found | given}
 
 
-def _findings(errors: Sequence[ErrorDetails], document: _Document) -> list[_Problem]:
-    problems = []
-    answered = set()
-    for error in errors:
-        level, path = _located(error)
-        if error["type"] == "extra_forbidden":
-            ours, text = _unknown_key(str(path[-1]), level)
-            answered.add((*path[:-1], ours))
-            problems.append(_Problem(text, path))
-        else:
-            problems.append(_Problem(_in_words(error, path, document), path))
-    # A key under another name is answered already, and not missing as well.
-    return [each for each in problems if each.path not in answered or each.path in document.lines]
+# ── the catalogue ───────────────────────────────────────────────────────────────────────────────
 
 
-def _located(error: ErrorDetails) -> tuple[str, KeyPath]:
-    """The level (a key of ``_LEVELS``) and the key path of a finding.
-
-    In a destination pydantic puts the type in between, and speaks of the type without naming its key.
-    """
-    loc = error["loc"]
-    if error["type"].startswith("union_tag"):
-        return "", (*loc, "type")
-    level = next((str(step) for step in reversed(loc[:-1]) if step in _LEVELS), "")
-    return level, (loc[0], *loc[2:]) if loc[0] == "destination" and len(loc) > 1 else loc
-
-
-def _unknown_key(name: str, level: str) -> tuple[str, str]:
-    """Our word for it, or nothing, and what to tell."""
-    keys = _keys(_LEVELS[level])
-    ours = _THEIRS.get(name.lower(), "")
-    if ours in keys:
-        return ours, f"is called {ours!r} here{_example(ours)}"
-    if advice := _ADVICE.get(name.lower()):
-        return "", f"is no setting here: {advice}"
-    if close := nearest(name, keys):
-        return close, f"is no setting (did you mean {close!r}?)"
-    if homes := [_HOMES[each] for each, model in _LEVELS.items() if (ours or name) in _keys(model)]:
-        called = f"is called {ours!r} and " if ours else ""
-        return "", f"{called}belongs {homes[0]}"
-    return "", f"is no setting; there are {', '.join(keys)}"
-
-
-def _example(ours: str) -> str:
-    examples = {
-        "token": "; write token: ${WATS_TOKEN}",
-        "write_disposition": "; it is merge, append or replace",
-        "requests_per_minute": ", and counts requests in a minute",
-    }
-    return examples.get(ours, "")
-
-
-def _in_words(error: ErrorDetails, path: KeyPath, document: _Document) -> str:
-    name = path[-1]
-    if error["type"] == "union_tag_invalid":
-        return _wrong_type(document.value["destination"]["type"])
-    if error["type"] in ("missing", "union_tag_not_found") and name in _EXAMPLES:
-        return f"is missing; add {_EXAMPLES[str(name)]}"
-    if name == "resources" or path[:-1] == ("resources",):
-        return f"{plain(error)}; a resource begins with '- name: '"
-    written = document.written.get(path, "")
-    return f"{plain(error)}, not {written!r}" if written and error["type"] in _VALUE_SHOWN else plain(error)
-
-
-def _wrong_type(written: object) -> str:
-    if written in _LATER:
-        return f"{written} comes in a later version; duckdb and parquet work now"
-    return f"should be duckdb or parquet{_meant(str(written), ('duckdb', 'parquet'))}"
-
-
-# ── comparing: what there is ────────────────────────────────────────────────────────────────────
-
-
-def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Iterator[_Problem]:
-    """What only the catalogue knows; values of a wrong type are left to the models."""
+def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Iterator[Problem]:
+    """Problems that only the catalogue shows."""
     seen: dict[str, int] = {}
     for index, given in enumerate(resources if isinstance(resources, list) else []):
         name = given.get("name") if isinstance(given, Mapping) else None
@@ -778,236 +118,32 @@ def _compare(resources: object, catalogue: Catalogue, *, now: datetime) -> Itera
             continue
         path: KeyPath = ("resources", index)
         if name in seen:
-            yield _Problem(
-                f"{name} is listed already, as resources[{seen[name]}]; join the two", (*path, "name")
-            )
+            text = f"{name} is listed already, as resources[{seen[name]}]; join the two"
+            yield Problem(text, (*path, "name"))
         elif name in catalogue:
-            yield from _misfits(given, catalogue[name], path, catalogue=catalogue, now=now)
+            for problem in _examine(given, catalogue[name], catalogue, now=now):
+                yield Problem(problem.text, (*path, *problem.path))
         else:
-            yield _Problem(_unknown_resource(name, catalogue), (*path, "name"))
+            listed = f"{did_you_mean(name, catalogue)}; there are {', '.join(catalogue)}"
+            yield Problem(f"there is no resource {name!r}{listed}", (*path, "name"))
         seen.setdefault(name, index)
 
 
-def _unknown_resource(name: str, catalogue: Catalogue) -> str:
-    return f"there is no resource {name!r}{_meant(name, catalogue)}; there are {', '.join(catalogue)}"
-
-
-def _meant(name: str, names: Iterable[str]) -> str:
-    close = nearest(name, names)
-    return f" (did you mean {close!r}?)" if close else ""
-
-
-def _misfits(
-    given: Mapping[str, Any], resource: Resource, path: KeyPath, *, catalogue: Catalogue, now: datetime
-) -> Iterator[_Problem]:
-    for option in OPTIONS:
-        if option in given and option not in resource.options:
-            yield _Problem(_not_taken(option, resource, catalogue), (*path, option))
-    yield from (_Problem(text, (*path, key)) for key, text in lacking(resource, given))
-    yield from _time_misfits(given, resource, path, now=now)
-    yield from _expand_misfits(given.get("expand"), resource, (*path, "expand"))
-    yield from _filter_misfits(given.get("filter"), resource, (*path, "filter"))
+def _examine(
+    written: Mapping[str, Any], resource: Resource, catalogue: Catalogue, *, now: datetime
+) -> Iterator[selecting.Problem]:
+    given = {name: value for name, value in written.items() if value != ""}
+    found = selecting.examine(
+        resource,
+        since=given.get("since"),
+        until=given.get("until"),
+        filter=given.get("filter"),
+        options={name: from_text(name, given[name]) for name in OPTIONS if name in given},
+        now=now,
+        catalogue=catalogue,
+    )
+    if not isinstance(found, Selection):
+        yield from found
     if given.get("write_disposition") == "merge" and not resource.key:
         text = f"{resource.name} has no key to merge by; write append or replace"
-        yield _Problem(text, (*path, "write_disposition"))
-
-
-def _not_taken(option: str, resource: Resource, catalogue: Catalogue) -> str:
-    takers = [each.name for each in catalogue.values() if option in each.options]
-    whose = f"; it is an option of {', '.join(takers)}" if takers else ""
-    takes = ", ".join(name for name in OPTIONS if name in resource.options)
-    return f"{resource.name} does not take it{whose}" + (f". {resource.name} takes {takes}" if takes else "")
-
-
-def takes_time(resource: Resource) -> bool:
-    """Whether ``since`` and ``until`` mean something to a resource."""
-    return "since" in resource.options or "start" in resource.filters
-
-
-def _time_misfits(
-    given: Mapping[str, Any], resource: Resource, path: KeyPath, *, now: datetime
-) -> Iterator[_Problem]:
-    texts = {name: given.get(name) for name in ("since", "until")}
-    written = {name: text for name, text in texts.items() if text and isinstance(text, str)}
-    if written and not takes_time(resource):
-        for name in written:
-            yield _Problem(f"{resource.name} has no start to select by; remove it", (*path, name))
-    elif len(written) == 2:
-        try:
-            since, until = (instant(each, now=now) for each in written.values())
-        except ConfigurationError:
-            return  # the model says which
-        if since >= until:
-            yield _Problem(f"should be later than since ({written['since']})", (*path, "until"))
-
-
-def _expand_misfits(names: object, resource: Resource, path: KeyPath) -> Iterator[_Problem]:
-    if names is not None and not resource.expand:
-        yield _Problem(f"{resource.name} has nothing to expand; remove it", path)
-        return
-    for index, name in enumerate(names if isinstance(names, list) else []):
-        if isinstance(name, str) and name not in resource.expand:
-            meant, listed = _meant(name.replace("_", ""), resource.expand), ", ".join(resource.expand)
-            yield _Problem(f"{name!r} cannot be expanded{meant}; there are {listed}", (*path, index))
-
-
-def _filter_misfits(written: object, resource: Resource, path: KeyPath) -> Iterator[_Problem]:
-    if not written or not isinstance(written, Mapping | str):
-        return
-    columns = written.items() if isinstance(written, Mapping) else ()
-    wrong = {name: text for name, value in columns if (text := _complaint({name: value}, resource))}
-    yield from (_Problem(text, (*path, name)) for name, text in wrong.items())
-    # Columns that are right one by one may still be too long together.
-    if not wrong and (text := _complaint(written, resource)):
-        yield _Problem(text, path)
-
-
-def _complaint(written: Mapping[str, Any] | str, resource: Resource) -> str:
-    try:
-        filtered(written, resource)
-    except ConfigurationError as error:
-        return _one_line(error)
-    return ""
-
-
-# ── for editors ─────────────────────────────────────────────────────────────────────────────────
-
-_ARROW_TO_JSON = {
-    "int16": "integer",
-    "int32": "integer",
-    "int64": "integer",
-    "double": "number",
-    "bool": "boolean",
-}
-_CHOICES = {"result": ["Passed", "Failed", "Error", "Terminated"], "report_type": ["UUT", "UUR"]}
-
-
-def json_schema(catalogue: Catalogue) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of pipeline files, with the columns and options of each resource."""
-    schema = Pipeline.model_json_schema()
-    schema["$defs"]["Source"]["properties"]["token"] |= {"pattern": r"^\$\{\w+(:-)?\}$", "default": ""}
-    resource = schema["$defs"]["ResourceConfig"]
-    resource["properties"]["name"] |= {"enum": list(catalogue)}
-    resource["allOf"] = [_resource_schema(each) for each in catalogue.values()]
-    head = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A pipeline file of wats-extract",
-    }
-    return {**_or_variable(schema), **head}
-
-
-def _resource_schema(resource: Resource) -> dict[str, Any]:
-    """What holds where ``name`` is this resource; ``False`` forbids a key."""
-    own: dict[str, Any] = {name: False for name in OPTIONS if name not in resource.options}
-    if not takes_time(resource):
-        own |= {"since": False, "until": False}
-    own["name"] = {"description": resource.summary}
-    if resource.internal:
-        own["internal"] = {"const": True}
-    if resource.dimensions:
-        own["dimensions"] = {"items": {"enum": list(resource.dimensions)}}
-    own["expand"] = {"items": {"enum": list(resource.expand)}} if resource.expand else False
-    own["filter"] = _filter_schema(resource) if resource.filters else False
-    needed = [*(["internal"] if resource.internal else []), *(["filter"] if resource.required else [])]
-    return {
-        "if": {"properties": {"name": {"const": resource.name}}, "required": ["name"]},
-        "then": {"properties": own} | ({"required": needed} if needed else {}),
-    }
-
-
-def _filter_schema(resource: Resource) -> dict[str, Any]:
-    said = "A column to its value or a list of values"
-    odata = resource.filtered_by == "odata"
-    return {
-        "type": ["object", "string", "null"] if odata else ["object", "null"],
-        "description": f"{said}, or an OData text." if odata else f"{said}; % stands for any text.",
-        "properties": {name: _column_schema(column) for name, column in resource.filters.items()},
-        "additionalProperties": False,
-    } | ({"required": list(resource.required)} if resource.required else {})
-
-
-def _column_schema(column: Column) -> dict[str, Any]:
-    one: dict[str, Any] = {"type": [_ARROW_TO_JSON.get(str(column.type), "string"), "null"]}
-    if column.kind in _CHOICES:
-        one = {"enum": [*_CHOICES[column.kind], None]}
-    said = column.doc or f"{column.name.replace('_', ' ')} ({column.type})"
-    return {"description": said, "anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
-
-
-def _or_variable(schema: Any) -> Any:
-    """The schema, with ``${NAME}`` wherever a number or a truth value may stand."""
-    if isinstance(schema, list):
-        return [_or_variable(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    # Without pydantic's titles, which only repeat the keys.
-    walked = {
-        name: _or_variable(value)
-        for name, value in schema.items()
-        if name != "title" or not isinstance(value, str)
-    }
-    if walked.get("type") in ("integer", "number", "boolean"):
-        walked |= {"type": [walked["type"], "string"], "pattern": r"^\$\{"}
-    return walked
-
-
-# ── what `wats-extract init` writes ─────────────────────────────────────────────────────────────
-
-_TEMPLATE = """\
-# What to extract from WATS, and where to put it.
-#
-#   wats-extract check FILE     is everything right?
-#   wats-extract run FILE       extract; a second run fetches only what is new
-#
-# ${NAME} and ${NAME:-default} come from the environment, or from a .env file beside this one.
-
-version: 1
-name: reports                          # keys the state; lower-case letters, digits and _
-
-source:
-  url: ${WATS_URL:-demo}               # https://example.wats.com; "demo" starts the embedded server
-  token: ${WATS_TOKEN:-}               # never written here
-  # requests_per_minute: 500           # shared by every process that uses the same token
-  # max_in_flight: 10                  # requests at the same time
-  # max_requests: 20000                # stop cleanly after so many, go on with the next run
-  # timeout: 120s
-
-destination:
-  type: duckdb                         # duckdb: a file | parquet: a folder
-  path: data/wats.duckdb               # relative to the folder the command is run in
-
-resources:                             # `wats-extract resources` lists them all
-  - name: report_headers               # one row a report
-    since: 2026-01-01                  # a date, a timestamp, or "30 days ago"
-    # until: 2026-02-01                # exclusive
-    # filter: {part_number: [PCBA-100, PCBA-200], result: Failed}
-    # expand: [subUnits, miscInfo]
-    # write_disposition: merge         # merge | append | replace
-
-  - name: reports                      # each full report: steps, measurements, charts
-    since: 2026-01-01
-    # chunk_size: 200                  # reports fetched and committed together
-    # attachments: none                # none | metadata | content
-    # charts: true
-    # keep_raw: false                  # true: the document itself too, compressed
-
-max_failures: 0                        # up to so many recorded failures still exit 0; a number or "1%"
-stop_at_failures: 20%                  # so many of the recent items failing: stop, exit 4
-"""
-
-ENV_EXAMPLE = """\
-# Copy to .env and fill in. Keep .env out of version control: whoever has the token reads your data.
-# Without WATS_URL the embedded demo server is read, which needs no token.
-WATS_URL=
-WATS_TOKEN=
-"""
-
-GITIGNORE = """\
-.env
-data/
-"""
-
-
-def template() -> str:
-    """The commented pipeline file to start from; as it is, it reads the embedded demo server."""
-    return _TEMPLATE
+        yield selecting.Problem(("write_disposition",), text)

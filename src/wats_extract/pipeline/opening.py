@@ -1,4 +1,4 @@
-"""Open what a pipeline file names: the client and the destination."""
+"""Open the client and the destination that a pipeline file names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from wats_extract import events
 from wats_extract.flow import Destination
 from wats_extract.http import shared_budget
 from wats_extract.http.client import Client, Connection
-from wats_extract.pipeline.loading import (
-    Pipeline,
-)
+from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.source import Source
 
 
@@ -21,13 +19,18 @@ from wats_extract.pipeline.source import Source
 def open_client(
     source: Source, *, listen: events.Listener = events.nobody, stopping: threading.Event | None = None
 ) -> Iterator[Client]:
-    """A client for a source; the embedded server runs as long as the client where that is the source.
+    """Open a client for a source; for the demo, the embedded server runs as long as the client.
+
+    Args:
+        source: The server and its limits.
+        listen: Receives events, from any thread.
+        stopping: Set it to end the requests in flight.
 
     Raises:
         ConfigurationError: there is no token for a real server.
     """
     with ExitStack() as stack:
-        # The token is no variable of its own here: a traceback may show those of every function.
+        # The token is not a local variable, because a traceback may show the variables of every function.
         place = Connection(
             url=source.url,
             token=source.usable_token(),
@@ -48,7 +51,7 @@ def open_client(
 
 
 def destination_of(pipeline: Pipeline) -> Destination:
-    """The pipeline's destination, not yet opened; only its own library is loaded."""
+    """The pipeline's destination, not yet opened; only the library that it needs is imported."""
     config = pipeline.destination
     if config.type == "duckdb":
         from wats_extract.destinations.duckdb import DuckDB

@@ -1,7 +1,8 @@
-"""Where the data comes from and how gently it is asked; how people write durations, moments and shares.
+"""The WATS server to read from: its address, the token, and the limits for requests.
 
-The address and the token come from ``WATS_URL`` and ``WATS_TOKEN``, else from pyWATS's names for them,
-else the embedded demo server serves. A ``.env`` file adds to the environment and never overrides it.
+Address and token come from ``WATS_URL`` and ``WATS_TOKEN``, or from pyWATS's variables if those are not set;
+without an address the embedded demo server is read. A ``.env`` file adds variables to the environment and
+never overrides one.
 """
 
 from __future__ import annotations
@@ -19,41 +20,38 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import duration
 from wats_extract.masking import credentials
+from wats_extract.pipeline.settings import WHOLE, Settings, findings_of, in_plain_words
 
 DEMO = "demo"
 REQUESTS_PER_MINUTE = 500
-"""What a WATS server allows one token; pyWATS assumes the same."""
+"""The rate that a WATS server allows per token; pyWATS assumes the same."""
 
 ALIASES = {"WATS_URL": "PYWATS_SERVER_URL", "WATS_TOKEN": "PYWATS_API_TOKEN"}
-"""pyWATS's names, which serve where ours are not set."""
+"""pyWATS's variables, which are used if ours are not set."""
 
 
 # ── the environment ─────────────────────────────────────────────────────────────────────────────
 
 
 def environment(*folders: Path) -> dict[str, str]:
-    """The process's environment over the ``.env`` files of these folders; the first folder wins.
+    """The variables of the process, completed from the ``.env`` files of some folders; earlier folders win.
 
-    ``os.environ`` itself is not changed.
+    ``os.environ`` itself does not change.
 
     Raises:
-        ConfigurationError: if a ``.env`` file cannot be read.
+        ConfigurationError: a ``.env`` file cannot be read.
     """
     merged: dict[str, str] = {}
     for folder in reversed(folders):
@@ -68,106 +66,79 @@ def _dot_env(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise ConfigurationError(f"{path} cannot be read as UTF-8 text", hint="Save it as UTF-8.") from None
-    # A token may hold a `$`, so values are taken as they stand.
+    # A token may contain a `$`, so values are not expanded.
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}
 
 
 def variable(name: str, environ: Mapping[str, str]) -> str | None:
-    """A variable's value; ``WATS_URL`` and ``WATS_TOKEN`` fall back to pyWATS's names for them."""
+    """The value of a variable; ``WATS_URL`` and ``WATS_TOKEN`` fall back to pyWATS's variables."""
     return environ.get(name) or environ.get(ALIASES.get(name, name)) or environ.get(name)
-
-
-# ── values as people write them ─────────────────────────────────────────────────────────────────
 
 
 # ── the source ──────────────────────────────────────────────────────────────────────────────────
 
 
-class Settings(BaseModel):
-    """A frozen model that knows its keys and never shows what it was given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_text(cls, given: object) -> object:
-        """``since: ${SINCE:-}`` means the default; an empty address is no wish for the demo, though."""
-        if not isinstance(given, Mapping):
-            return given
-        return {name: value for name, value in given.items() if value != "" or name == "url"}
-
-
-def _no_truth_value(value: object) -> object:
-    # To pydantic `true` is the number 1.
-    if isinstance(value, bool):
-        raise ValueError("should be a whole number")
-    return value
-
-
-WHOLE = BeforeValidator(_no_truth_value)
-"""Stands behind the bounds of an ``int`` field, so that the JSON Schema has them."""
-
-
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The embedded server that is asked for: how many reports it has, and from which seed."""
+    """The embedded server: how many reports it has, and the seed that generates them."""
 
     reports: int | None = None
     seed: int | None = None
 
 
 def _default_rate(validated: dict[str, Any]) -> int | None:
-    """WATS's own limit; none for the demo, nor for a server on this machine, such as ``demo-server``."""
+    """WATS's own limit; no limit for the demo and for a server on this machine, such as ``demo-server``."""
     url = validated.get("url", DEMO)
     here = _is_demo(url) or _is_loopback(urlsplit(url).hostname or "")
     return None if here else REQUESTS_PER_MINUTE
 
 
 class Source(Settings):
-    """A WATS server, and how gently it is asked."""
+    """A WATS server, and the limits for requests to it."""
 
-    # Before `url`, whose check reads it.
+    # Declared before `url`, because the check of `url` reads it.
     allow_http: bool = Field(
         default=False,
-        description="Allow http, without encryption, to another machine.",
+        description="Allow http, which is not encrypted, to another machine.",
     )
     url: str = Field(
         default=DEMO,
         description="The server's address, such as https://example.wats.com; 'demo' starts the embedded "
-        "server, 'demo?reports=500&seed=7' one of another size.",
+        "server, 'demo?reports=500&seed=7' one with other reports.",
     )
     token: SecretStr = Field(
         default=SecretStr(""),
-        description="The API token, from the environment: ${WATS_TOKEN}. Never written in the file.",
+        description="The API token, from the environment: ${WATS_TOKEN}. Never write it in the file.",
     )
     requests_per_minute: Annotated[int, Field(ge=1), WHOLE] | None = Field(
         default_factory=_default_rate,
-        description="Shared by every resource of the run and by processes with the same token. "
-        "Default 500; without limit for the demo server and for a server on this machine.",
+        description="Requests per minute, shared by all resources of the run and by all processes on this "
+        "machine that use the same token. Default: 500; unlimited for the demo server and for a server on "
+        "this machine.",
     )
     max_in_flight: Annotated[int, Field(ge=1, le=100), WHOLE] = Field(
-        default=10, description="Requests at the same time."
+        default=10, description="Concurrent requests."
     )
     max_requests: Annotated[int, Field(ge=1), WHOLE] | None = Field(
-        default=None, description="Stop cleanly after so many requests; the next run goes on."
+        default=None, description="Stop cleanly after this many requests; the next run goes on."
     )
     timeout: Annotated[float, BeforeValidator(duration), WithJsonSchema({"type": ["number", "string"]})] = (
         Field(
             default=120.0,
-            description="How long the server may be silent before a request is given up: 120s, 2m or a "
-            "number of seconds. A whole answer may take five times as long.",
+            description="How long to wait for data from the server before a request fails: 120s, 2m or a "
+            "number of seconds. A whole response may take five times as long.",
         )
     )
     ca_file: Path | None = Field(
         default=None,
-        description="The certificate, in PEM, of the private CA that the server's certificate comes from; "
+        description="A PEM file with the certificate of the private CA that signed the server's certificate; "
         "default: the CAs that this machine trusts, or those in SSL_CERT_FILE.",
     )
     proxy: SecretStr = Field(
         default=SecretStr(""),
-        description="The proxy, such as http://proxy.example.com:3128; with a password from the environment: "
-        "${WATS_PROXY}. Default: HTTPS_PROXY and NO_PROXY of the environment.",
+        description="The proxy, such as http://proxy.example.com:3128; if it has a password, from the "
+        "environment: ${WATS_PROXY}. Default: HTTPS_PROXY and NO_PROXY of the environment.",
     )
 
     @field_validator("url")
@@ -183,7 +154,7 @@ class Source(Settings):
     def _bare(cls, token: SecretStr) -> SecretStr:
         text = token.get_secret_value().strip().removeprefix("Basic ").strip()
         if not re.fullmatch(r"[!-~]*", text):
-            raise ValueError("holds a blank, a line break or a letter that no token has; copy it again")
+            raise ValueError("contains a blank, a line break or a letter that no token has; copy it again")
         return SecretStr(text)
 
     @field_validator("ca_file")
@@ -205,25 +176,25 @@ class Source(Settings):
     def _proxy_address(cls, proxy: SecretStr) -> SecretStr:
         if proxy.get_secret_value() and not _is_proxy(proxy.get_secret_value()):
             raise ValueError(
-                "should be an address such as http://proxy.example.com:3128, a password in it percent-encoded"
+                "should be an address such as http://proxy.example.com:3128, with a password percent-encoded"
             )
         return proxy
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What may be shown nowhere."""
+        """Texts that must not be shown anywhere."""
         return (self.token.get_secret_value(), *credentials(self.proxy.get_secret_value()))
 
     @property
     def demo(self) -> Demo | None:
-        """The embedded server that serves, or ``None`` where a real one does."""
+        """The embedded server, or ``None`` for a real server."""
         return _demo(self.url) if _is_demo(self.url) else None
 
     def usable_token(self) -> str:
-        """The token as it goes into the ``Authorization`` header after ``Basic``; empty for the demo.
+        """The token that follows ``Basic`` in the ``Authorization`` header; empty for the demo.
 
         Raises:
-            ConfigurationError: if a real server is asked and there is no token.
+            ConfigurationError: the server is a real one and there is no token.
         """
         token = "" if self.demo else self.token.get_secret_value()
         if not token and not self.demo:
@@ -241,7 +212,7 @@ def connection(
     environ: Mapping[str, str] | None = None,
     **limits: Any,
 ) -> Source:
-    """The source to read from: what is given, else what the environment says, else the demo server.
+    """The source to read from: the arguments, else the environment, else the demo server.
 
     Args:
         url: The server's address, or ``demo``; else ``WATS_URL``, else ``PYWATS_SERVER_URL``.
@@ -250,7 +221,7 @@ def connection(
         limits: Other fields of :class:`Source`, such as ``requests_per_minute``.
 
     Raises:
-        ConfigurationError: if one of these is wrong; the message never holds the token.
+        ConfigurationError: one of these is wrong; the message never contains the token.
     """
     environ = environment(Path.cwd()) if environ is None else environ
     url = url or variable("WATS_URL", environ) or DEMO
@@ -258,7 +229,7 @@ def connection(
     try:
         return Source.model_validate({"url": url, "token": token or "", **limits})
     except ValidationError as error:
-        problems = [f"{each['loc'][0]}: {plain(each)}" for each in told(error)]
+        problems = [f"{each['loc'][0]}: {in_plain_words(each)}" for each in findings_of(error)]
     raise ConfigurationError("; ".join(problems))
 
 
@@ -280,12 +251,16 @@ def _demo(url: str) -> Demo:
 
 
 def _address(text: str, *, allow_http: bool) -> str:
-    """The address without ``/api``; a ``ValueError`` never repeats it, for it may hold a password."""
+    """The address without ``/api``.
+
+    Raises:
+        ValueError: it is wrong; the message does not repeat it, because it may contain a password.
+    """
     try:
         parts = urlsplit(text.strip())
         _ = parts.port
     except ValueError:
-        raise ValueError("is no web address; write it like https://example.wats.com") from None
+        raise ValueError("is not a web address such as https://example.wats.com") from None
     if problem := _wrong_with(parts, text, allow_http=allow_http):
         raise ValueError(problem)
     path = re.sub(r"(/api)?/*$", "", parts.path.rstrip("/"), flags=re.IGNORECASE)
@@ -296,13 +271,13 @@ def _wrong_with(parts: SplitResult, text: str, *, allow_http: bool) -> str:
     if not text.strip():
         return "is empty; write the server's address, or demo"
     if "@" in text:
-        return "holds a user name or password; give the address alone, and a token in WATS_TOKEN"
+        return "contains a user name or password; write the address alone, and the token in WATS_TOKEN"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "should begin with https://, as in https://example.wats.com (or be 'demo')"
+        return "should begin with https://, as in https://example.wats.com, or be 'demo'"
     if parts.query or parts.fragment:
-        return "should be the address alone, without what follows '?' or '#'"
+        return "should be the address alone, without '?' or '#' and the rest"
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
-        return "sends the token unencrypted; write https://, or add allow_http: true if you must"
+        return "would send the token unencrypted; write https://, or add allow_http: true to accept that"
     return ""
 
 
@@ -321,40 +296,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-# ── pydantic's findings in plain words ──────────────────────────────────────────────────────────
-
-_PLAIN = {
-    "missing": "is missing",
-    "int_type": "should be a whole number",
-    "int_parsing": "should be a whole number",
-    "int_parsing_size": "is too large",
-    "int_from_float": "should be a whole number",
-    "bool_type": "should be true or false",
-    "bool_parsing": "should be true or false",
-    "string_type": "should be text; put it in quotes",
-    "list_type": "should be a list, such as [first, second] or lines that begin with '- '",
-    "tuple_type": "should be a list, such as [first, second] or lines that begin with '- '",
-    "model_type": "should hold keys and values, on lines of their own",
-    "model_attributes_type": "should hold keys and values, on lines of their own",
-    "greater_than_equal": "should be at least {ge}",
-    "less_than_equal": "should be at most {le}",
-    "value_error": "{error}",
-    "literal_error": "should be {expected}",
-    "path_type": "should be a path; put it in quotes",
-    "string_pattern_mismatch": "should be letters, digits and _, and begin with no digit",
-}
-
-
-def told(error: ValidationError) -> list[ErrorDetails]:
-    """The findings that a user can do something about."""
-    found = error.errors(include_url=False, include_input=False)
-    return [each for each in found if each["type"] != "default_factory_not_called"]
-
-
-def plain(error: ErrorDetails) -> str:
-    """One finding in plain words, without the value."""
-    if error["type"] == "extra_forbidden":
-        return "is no setting"
-    return _PLAIN.get(error["type"], error["msg"]).format(**error.get("ctx", {}))

@@ -1,7 +1,7 @@
-"""Work ahead of whoever consumes it, in threads, in order, with bounded memory.
+"""Run requests in background threads, with results in order and bounded memory.
 
-All requests run in these threads, so that the consuming thread stays free to commit, and to notice an
-interrupt at once. The threads are daemons: one that hangs in a dead connection never keeps a process alive.
+The consuming thread stays free to commit, and notices an interrupt at once. All threads are daemons, so a
+request that hangs never keeps the process alive.
 """
 
 from __future__ import annotations
@@ -10,59 +10,28 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from concurrent.futures import Future
+from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 V = TypeVar("V")
 
-_LOOK_UP_SECONDS = 0.2
-"""How often a waiting consumer looks whether it should stop."""
+_CHECK_SECONDS = 0.2
+"""How often a waiting thread checks whether it should stop."""
+
+_Task: TypeAlias = tuple[T, "Future[V]"]
 
 
-def _held() -> threading.Lock:
-    """A lock that is released once, by another thread: less to make for each item than an event."""
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
+class _Items(Generic[T]):
+    """An iterator that keeps its error, so that it can be raised after the items before it are consumed."""
 
-
-@dataclass(slots=True)
-class _Slot(Generic[T, V]):
-    """One item under way, and what came of it."""
-
-    item: T
-    value: V | None = None
-    error: BaseException | None = None
-    done: bool = False
-    _under_way: threading.Lock = field(default_factory=_held)
-
-    def fill(self, work: Callable[[T], V]) -> None:
-        try:
-            self.value = work(self.item)
-        except BaseException as error:
-            self.error = error
-        self.done = True
-        self._under_way.release()
-
-    def result(self, check: Callable[[], None]) -> V:
-        while not (self.done or self._under_way.acquire(timeout=_LOOK_UP_SECONDS)):
-            check()
-        if self.error is not None:
-            raise self.error
-        return self.value  # type: ignore[return-value]
-
-
-class _Source(Generic[T]):
-    """An iterator whose error waits until what it gave before has been consumed."""
-
-    def __init__(self, values: Iterator[T]) -> None:
+    def __init__(self, items: Iterable[T]) -> None:
         self.error: Exception | None = None
-        self._values = values
+        self._items = items
 
     def __iter__(self) -> Iterator[T]:
         try:
-            yield from self._values
+            yield from self._items
         except Exception as error:
             self.error = error
 
@@ -76,51 +45,47 @@ def in_order(
     useful: Callable[[], int] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[T, V]]:
-    """Do ``work`` on each item in threads, and give the results in the order of the items.
+    """Run ``work`` on each item in threads, and yield items and results in the order of the items.
 
     Args:
-        items: May be endless; taken as needed, in the consuming thread.
-        work: Runs in the threads. What it raises is raised here, when its item's turn comes.
-        workers: Threads, at most.
-        ahead: The most items under way or waiting to be consumed: memory is this many results.
-        useful: How many threads are of use by now; asked before and after each item. Those that only wait
-            stand in the way of the others.
-        check: Called while waiting; may raise to stop.
+        items: Taken as needed, in the consuming thread; may be endless.
+        work: Runs in the threads. Its error is raised here, when its item's turn comes.
+        workers: The largest number of threads.
+        ahead: The largest number of items that are in progress or waiting to be consumed. It bounds memory.
+        useful: The number of threads that can make progress now, asked before and after each item. Further
+            threads would only wait and slow the others down.
+        check: Called while waiting; raises to stop.
     """
-    tasks: queue.SimpleQueue[_Slot[T, V] | None] = queue.SimpleQueue()
-    pending: deque[_Slot[T, V]] = deque()
-
+    tasks: queue.SimpleQueue[_Task[T, V] | None] = queue.SimpleQueue()
+    pending: deque[_Task[T, V]] = deque()
     ended, lock = threading.Event(), threading.Lock()
     threads: list[threading.Thread] = []
 
     def serve() -> None:
-        # What was not begun before an error comes after it, and nobody will ask for it.
-        while not ended.is_set() and (slot := tasks.get()) is not None:
-            slot.fill(work)
-            if slot.error is not None:
+        # Items start in order. Items that have not started when one fails come after it: nobody needs them.
+        while not ended.is_set() and (task := tasks.get()) is not None:
+            if not _fulfil(task, work):
                 ended.set()
             add_thread()
 
     def add_thread() -> None:
-        """Where there is work for another one."""
+        """Start one more thread, if there is work for it."""
         if len(threads) < workers and not tasks.empty():
             with lock:
                 if len(threads) < (min(workers, useful()) if useful else workers) and not ended.is_set():
                     threads.append(_start(serve))
 
-    source = _Source(iter(items))
+    source = _Items(items)
     try:
         for item in source:
-            slot: _Slot[T, V] = _Slot(item)
-            pending.append(slot)
-            tasks.put(slot)
+            task: _Task[T, V] = (item, Future())
+            pending.append(task)
+            tasks.put(task)
             add_thread()
-            while pending and (len(pending) >= ahead or pending[0].done):
-                first = pending.popleft()
-                yield first.item, first.result(check)
+            while pending and (len(pending) >= ahead or pending[0][1].done()):
+                yield _result(pending.popleft(), check)
         while pending:
-            first = pending.popleft()
-            yield first.item, first.result(check)
+            yield _result(pending.popleft(), check)
         if source.error is not None:
             raise source.error
     finally:
@@ -134,46 +99,48 @@ def in_order(
 def in_background(
     values: Iterator[T], *, ahead: int | None, check: Callable[[], None] = lambda: None
 ) -> Generator[T]:
-    """Run an iterator in a thread of its own, in front of the consumer.
+    """Run an iterator in a thread of its own, ahead of the consumer.
 
     Args:
-        values: Runs in the thread. What it raises is raised here, behind what it gave before.
-        ahead: Values that wait to be consumed, while the next one is made; 0 makes the next one only when
-            the last one was taken, ``None`` only when it is asked for.
-        check: Called while waiting; may raise to stop.
+        values: Runs in the thread. Its error is raised here, after the values before it are consumed.
+        ahead: The number of values in the buffer, while one more is produced. With 0 the next value is
+            produced once the previous one was taken, with ``None`` only when the consumer asks for it.
+        check: Called while waiting; raises to stop.
     """
-    ready: queue.Queue[tuple[list[T], BaseException | None]] = queue.Queue(maxsize=ahead or 1)
-    wanted = threading.Semaphore(0)
+    # A value travels in a list of one, so that the consumer gets the last reference to it. A page takes tens
+    # of megabytes, which have to be free while the next one is read.
+    buffer: queue.Queue[tuple[list[T], BaseException | None]] = queue.Queue(maxsize=ahead or 1)
+    requested = threading.Semaphore(0)
     abandoned = threading.Event()
 
     def run() -> None:
         error: BaseException = StopIteration()
         try:
-            while ahead or wanted.acquire():
-                if abandoned.is_set() or not _put(ready, ([next(values)], None), abandoned):
+            while ahead or requested.acquire():
+                if abandoned.is_set() or not _put(buffer, ([next(values)], None), abandoned):
                     return
         except BaseException as raised:
             error = raised
-        _put(ready, ([], error), abandoned)
+        _put(buffer, ([], error), abandoned)
 
     _start(run)
     if ahead == 0:
-        wanted.release()
+        requested.release()
     try:
         while True:
             if ahead is None:
-                wanted.release()
-            taken, error = _take(ready, check)
+                requested.release()
+            value, error = _take(buffer, check)
             if ahead == 0:
-                wanted.release()
+                requested.release()
             if isinstance(error, StopIteration):
                 return
             if error is not None:
                 raise error
-            yield taken.pop()  # so that it lives no longer than the consumer wants
+            yield value.pop()
     finally:
         abandoned.set()
-        wanted.release()
+        requested.release()
 
 
 def _start(target: Callable[[], None]) -> threading.Thread:
@@ -182,25 +149,48 @@ def _start(target: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _put(ready: queue.Queue[T], value: T, abandoned: threading.Event) -> bool:
+def _fulfil(task: _Task[T, V], work: Callable[[T], V]) -> bool:
+    """Do the work of a task; whether it succeeded."""
+    item, future = task
+    try:
+        future.set_result(work(item))
+    except BaseException as error:
+        future.set_exception(error)
+        return False
+    return True
+
+
+def _result(task: _Task[T, V], check: Callable[[], None]) -> tuple[T, V]:
+    item, future = task
+    while True:
+        try:
+            future.exception(timeout=_CHECK_SECONDS)
+        except TimeoutError:
+            check()
+        else:
+            return item, future.result()
+
+
+def _put(buffer: queue.Queue[T], value: T, abandoned: threading.Event) -> bool:
+    """Put a value into the buffer; whether there is still a consumer."""
     while not abandoned.is_set():
         try:
-            ready.put(value, timeout=_LOOK_UP_SECONDS)
+            buffer.put(value, timeout=_CHECK_SECONDS)
         except queue.Full:
             continue
         return True
     return False
 
 
-def _take(ready: queue.Queue[T], check: Callable[[], None]) -> T:
+def _take(buffer: queue.Queue[T], check: Callable[[], None]) -> T:
     while True:
         try:
-            return ready.get(timeout=_LOOK_UP_SECONDS)
+            return buffer.get(timeout=_CHECK_SECONDS)
         except queue.Empty:
             check()
 
 
-def _drain(tasks: queue.SimpleQueue[_Slot[T, V] | None]) -> None:
+def _drain(tasks: queue.SimpleQueue[T]) -> None:
     while True:
         try:
             tasks.get_nowait()

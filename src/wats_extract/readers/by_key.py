@@ -1,7 +1,7 @@
-"""Read documents one by one, by key: listed in the order of a cursor, fetched concurrently, given in order.
+"""Read documents one by one: list their keys in the order of the cursor, and fetch them concurrently.
 
-The cursor moves over the unbroken prefix only, because results are consumed in the order of their keys,
-however the requests finish.
+Documents are consumed in the order of their keys, in whatever order the requests finish. So all documents
+before the cursor have been read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract import events
+from wats_extract.cursor import Cursor
 from wats_extract.errors import (
     RecordError,
     RequestError,
@@ -25,50 +26,40 @@ from wats_extract.errors import (
     Unreadable,
     WatsExtractError,
 )
-from wats_extract.flow import Chunk, Cursor, Failure, Reply, Result, Row, Selection, Success
+from wats_extract.flow import Chunk, Failure, Keys, Reply, Result, Row, Selection, Success, Window
 from wats_extract.http.client import JSON
 from wats_extract.readers.ahead import in_background, in_order
-from wats_extract.readers.reading import (
-    GONE,
-    KEYS_AHEAD,
-    Listing,
-    Page,
-    Query,
-    Reading,
-    fresh_rows,
-    in_groups,
-    label,
-    not_found,
-    saturated,
-)
+from wats_extract.readers.list_reader import ListReader
+from wats_extract.readers.reader import GONE, KEYS_AHEAD, Listing, Query, RowsOf, Source, in_groups, label
 from wats_extract.tables import Table
 
 SHREDDED_TOGETHER = 32
-"""Documents shredded at once: few columns to build, and they stay in a processor's cache."""
+"""The number of documents shredded together: few columns are built, and the documents fit the CPU cache."""
 
 AHEAD = 64
-"""Documents fetched in front of the one that is being shredded, at most; the memory they take is bounded."""
+"""The largest number of documents fetched ahead of the one being shredded. It bounds memory."""
 
 FEW_AHEAD = 40
-"""The same where each document is handed on by itself, and nothing waits for a chunk to be full."""
+"""The same for ``outcomes``, which fills no chunks."""
 
+KEYS_PER_WINDOW = 200
 
-SAME_HALVES = 6
-"""How often the same half of a document comes before it is the document's own fault."""
+SAME_TRUNCATED = 6
+"""How often the same truncated document has to come before the document itself counts as broken."""
 
 
 class DocumentShredder(Protocol):
-    """What a reader of documents needs of a shredder."""
+    """Turns documents into rows of tables: the part of a shredder that :class:`ByKeyReader` uses."""
 
     def rows(self, body: bytes) -> list[Row]:
-        """The keys and versions on a page of the listing."""
+        """The keys and versions on a page of the list."""
 
     def document(self, key: str, version: int | None, body: bytes) -> Any:
-        """A document from its bytes.
+        """Decode a document.
 
         Raises:
-            Unreadable: the bytes are cut off, or not the format.
-            RecordError: they do not fit.
+            Unreadable: the bytes are truncated, or have another format.
+            RecordError: the document does not fit.
         """
 
     def shred(self, documents: Sequence[Any], options: Mapping[str, Any]) -> dict[Table, pa.RecordBatch]:
@@ -84,7 +75,15 @@ class DocumentShredder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A document to fetch; ``record`` is what the listing has of it."""
+    """A document to fetch.
+
+    Attributes:
+        key: Its key, as the server writes it.
+        version: Its version on the list, if it has one.
+        cursor: The cursor after it.
+        problem: Its failure, if it cannot be fetched.
+        record: Its row on the list, if it was listed.
+    """
 
     key: str
     version: int | None = None
@@ -94,18 +93,18 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class ByKeyReader:
-    """Lists keys, fetches each document.
+class ByKeyReader(ListReader):
+    """Lists keys and fetches each document.
 
     Attributes:
-        listing: Gives the keys.
-        asked: What is asked of the listing beside its keys.
-        route: Of one document, with ``{key}`` in it, or with the names of the key's parts.
-        query: What the document's route is asked, from its key and the selection's options.
-        shredder: What becomes of the documents.
-        parts: The parts of a key that the route names.
+        listing: Lists the keys.
+        asked: The query parameters of the list, except those of its paging.
+        route: The route of one document, with ``{key}`` in it, or with the names of the key's parts.
+        query: Returns the query parameters of one document, from its key and the selection's options.
+        shredder: Turns the documents into rows of tables.
+        parts: Returns the parts of a key that the route names.
         accept: The content types of documents.
-        body: What is asked by POST, from the key and what is selected; ``None`` asks by GET.
+        body: Returns the JSON body, from the key and the selection; ``None`` if the route takes GET.
     """
 
     listing: Listing
@@ -117,169 +116,176 @@ class ByKeyReader:
     accept: str = JSON
     body: Callable[[str, Selection], Query] | None = None
 
-    waits_for_commits = False
+    requests_per_item = 1
 
     @property
     def paging(self) -> str:
-        """How the keys are listed; then each is asked for by itself."""
+        """How the keys are listed, followed by ``by key``."""
         return f"{self.listing.paging}, by key"
 
     @property
-    def cap(self) -> int | None:
-        """Keys asked for in one request of the listing, where it says how many."""
-        return self.listing.cap
+    def rows_of(self) -> RowsOf:
+        """Decodes the keys and versions on a page of the list."""
+        return self.shredder.rows
 
-    def read(self, reading: Reading) -> Iterator[Chunk]:
-        """Chunks of ``chunk_size`` documents, in the order of the cursor."""
-        end: list[Cursor | None] = []
+    def list_query(self, window: Window) -> Query:  # noqa: ARG002 - the same for all
+        """The query parameters of the list, except those of its paging."""
+        return self.asked
+
+    def keys_per_window(self) -> int:
+        """The number of keys per window. Larger windows save nothing, and keys may come from a generator."""
+        return KEYS_PER_WINDOW
+
+    def read(self, source: Source, window: Window) -> Iterator[Chunk]:
+        """Chunks of ``chunk_size`` documents, in the order of the cursor or of the window's keys.
+
+        Raises:
+            RequestError: a request for a page of the list fails after all retries.
+        """
+        if isinstance(window.bounds, Keys):
+            yield from self._chunks(source, window, self._looked_up(source, window))
+            return
+        listed = _Listed()
         last = None
-        with closing(self._listed(reading, end)) as keys:
-            for chunk in self._chunks(reading, islice(keys, reading.selection.limit)):
+        with closing(self._list_keys(source, window, listed)) as keys:
+            for chunk in self._chunks(source, window, islice(keys, window.selection.limit)):
                 last = chunk.cursor
                 yield chunk
-                del chunk  # or it would live until the next one is whole
-        if end and reading.selection.limit is None and end[-1] != last:
-            yield Chunk(label(()), {}, {}, cursor=end[-1])
+                del chunk  # frees its rows while the next chunk is read
+        if window.selection.limit is None and listed.end != last:
+            yield Chunk(label(()), {}, {}, cursor=listed.end)
 
-    def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
-        """Chunks of ``chunk_size`` documents, in the order of ``keys``; the cursor does not move."""
-        return self._chunks(reading, self._looked_up(reading, keys))
-
-    def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
-        """Each document as decoded JSON, or as the failure that it is, in the order of ``keys``."""
-        wanted = (self._wanted(reading, key, None) for key in keys)
-        ahead = int(reading.selection.options.get("chunk_size", FEW_AHEAD))
-        for key, outcome in self._fetched(reading, wanted, ahead=ahead):
+    def outcomes(
+        self, source: Source, selection: Selection, keys: Iterable[str]
+    ) -> Iterator[Result[dict[str, Any]]]:
+        """Each document as decoded JSON or as a failure, in the order of ``keys``."""
+        window = Window(source.resource, selection)
+        wanted = (self._wanted(source, key, None) for key in keys)
+        ahead = int(selection.options.get("chunk_size", FEW_AHEAD))
+        for key, outcome in self._fetched(source, window, wanted, ahead=ahead):
             if isinstance(outcome, Failure):
                 yield outcome
             else:
                 yield Success(key.key, self.shredder.value(outcome))
 
-    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, int]]:
-        """The rows of a page of the listing whose documents are fetched, with their place."""
-        return fresh_rows(reading, page)
-
-    def fetch(self, reading: Reading, key: Wanted) -> Any:
-        """One document, or the failure that it is."""
+    def fetch(self, source: Source, window: Window, key: Wanted) -> Any:
+        """One document, or its failure."""
         if key.problem is not None:
             return key.problem
-        before: list[bytes] = []
+        same: list[bytes] = []
 
         def decode(reply: Reply) -> Any:
-            return self._decode(key, reply, before)
+            return self._decode(key, reply, same)
 
-        query = self.query(key.key, reading.selection.options)
+        query = self.query(key.key, window.selection.options)
         parts = {name: quote(part, safe="") for name, part in self.parts(key.key).items()}
-        if not {".", ".."}.isdisjoint(parts.values()):  # in a path they mean another route
-            return not_found(reading, key.key, proper="")
+        if not {".", ".."}.isdisjoint(parts.values()):  # in a path they would lead to another route
+            return source.not_a_key(key.key)
         route = self.route.format(**parts)
-        body = self.body(key.key, reading.selection) if self.body else None
+        body = self.body(key.key, window.selection) if self.body else None
         try:
-            return reading.client.get(route, query=query, body=body, decode=decode, accept=self.accept)
+            return source.client.get(route, query=query, body=body, decode=decode, accept=self.accept)
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError as error:
-            return reading.fetch_failure(key.key, error)
+            return source.fetch_failure(key.key, error)
         except RecordError as error:
-            return reading.record_failure(
-                key.key, error.message, raw=b"".join(before[-1:]), url=f"/api/{route}"
-            )
+            return source.record_failure(key.key, error.message, raw=b"".join(same[-1:]), url=f"/api/{route}")
 
-    def _decode(self, key: Wanted, reply: Reply, before: list[bytes]) -> Any:
-        """The document; the same unreadable bytes twice are the record's own fault, not the transfer's.
+    def _decode(self, key: Wanted, reply: Reply, same: list[bytes]) -> Any:
+        """Decode a document; ``same`` collects equal bodies of consecutive tries.
 
-        Half a document is the transfer's for longer: what cuts one off may cut another at the same place.
+        If the same unreadable bytes come twice, the document is broken and not the transfer. A truncated
+        document has to come more often, because a proxy may cut each response at the same place.
         """
         body = reply.body
         if body.strip() == b"null":
             raise RequestError(
-                "the server answers null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
+                "the server returned null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
             )
-        if before and before[-1] != body:
-            before.clear()
-        before.append(body)
+        if same and same[-1] != body:
+            same.clear()
+        same.append(body)
         try:
             return self.shredder.document(key.key, key.version, body)
         except Unreadable as error:
-            enough = SAME_HALVES if _cut_off(body) else 2
-            if len(before) >= enough and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
+            enough = SAME_TRUNCATED if _is_truncated(body) else 2
+            if len(same) >= enough and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
                 raise RecordError(f"it is not JSON: {error.message}") from error
             raise
 
-    def _listed(self, reading: Reading, end: list[Cursor | None]) -> Generator[Wanted]:
-        listed = self.listing.pages(reading, self.shredder.rows, self.asked)
-        # the next page is read while the documents of this one are: one page ahead takes memory enough
-        with closing(in_background(listed, ahead=0, check=reading.check)) as ahead:
-            for page in ahead:
-                fresh = self.fresh(reading, page)
-                end[:] = [page.end]
-                reading.listen(events.ItemsListed(reading.resource, len(fresh)))
+    def _list_keys(self, source: Source, window: Window, listed: _Listed) -> Generator[Wanted]:
+        found = self.listing.pages(source, window, self.rows_of, self.asked)
+        # The next page is read while the documents of this page are fetched.
+        with closing(in_background(found, ahead=0, check=source.check)) as pages:
+            for page in pages:
+                fresh = self.fresh(source, window, page)
+                listed.end = page.end
+                source.listen(events.ItemsListed(source.resource, len(fresh)))
                 for row, place in fresh:
                     cursor = page.cursors[place]
-                    yield Wanted(row.key, row.version, cursor, self._unlisted(reading, row), row.record)
-        reading.listen(events.ItemsListed(reading.resource, 0, final=True))
+                    yield Wanted(row.key, row.version, cursor, self._unlisted(source, row), row.record)
+        source.listen(events.ItemsListed(source.resource, 0, final=True))
 
-    def _unlisted(self, reading: Reading, row: Row) -> Failure | None:
+    def _unlisted(self, source: Source, row: Row) -> Failure | None:
         if self.listing.proper(row.key):
             return None
-        return reading.record_failure(row.key, row.problem or "its key cannot be asked for", raw=row.raw)
+        return source.record_failure(row.key, row.problem or "its key cannot be requested", raw=row.raw)
 
-    def _looked_up(self, reading: Reading, keys: Iterable[str]) -> Iterator[Wanted]:
-        """The keys with their versions, as far as the listing knows them.
-
-        A list that cannot be asked for keys has no versions either, and is not read for them.
-        """
+    def _looked_up(self, source: Source, window: Window) -> Iterator[Wanted]:
+        """The keys of the window, with their versions if the route of the list takes keys."""
+        keys = window.bounds.keys if isinstance(window.bounds, Keys) else ()
         if self.listing.keys_at_once > KEYS_AHEAD:
-            yield from (self._wanted(reading, key, None) for key in keys)
+            yield from (self._wanted(source, key, None) for key in keys)
             return
         for group in in_groups(keys, self.listing.keys_at_once):
             proper = [key for key in map(self.listing.proper, group) if key]
-            found = self._look_up(reading, proper) if proper else {}
+            found = self._look_up(source, window, proper) if proper else {}
             for key in group:
-                yield self._wanted(reading, key, found.get(self.listing.proper(key)))
+                yield self._wanted(source, key, found.get(self.listing.proper(key)))
 
-    def _wanted(self, reading: Reading, key: str, row: Row | None) -> Wanted:
+    def _wanted(self, source: Source, key: str, row: Row | None) -> Wanted:
         proper = self.listing.proper(key)
-        problem = None if proper else not_found(reading, key, proper="")
+        problem = None if proper else source.not_a_key(key)
         version, record = (row.version, row.record) if row else (None, None)
         return Wanted(proper or key, version, None, problem, record)
 
-    def _look_up(self, reading: Reading, keys: list[str]) -> dict[str, Row]:
-        answer = in_order(
+    def _look_up(self, source: Source, window: Window, keys: list[str]) -> dict[str, Row]:
+        found = in_order(
             [keys],
-            lambda some: self.listing.look_up(reading, some, self.shredder.rows, self.asked),
+            lambda some: self.listing.look_up(source, window, some, self.rows_of, self.asked),
             workers=1,
             ahead=1,
-            check=reading.check,
+            check=source.check,
         )
         try:
-            return next(answer)[1]
+            return next(found)[1]
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError:
-            return {}  # then the documents come without their time_stamp
+            return {}  # the documents can be loaded without their time_stamp
 
     def _fetched(
-        self, reading: Reading, keys: Iterable[Wanted], *, ahead: int = AHEAD
+        self, source: Source, window: Window, keys: Iterable[Wanted], *, ahead: int = AHEAD
     ) -> Iterator[tuple[Wanted, Any]]:
-        workers = reading.client.connection.max_in_flight
+        workers = source.client.connection.max_in_flight
         return in_order(
             keys,
-            lambda key: self.fetch(reading, key),
+            lambda key: self.fetch(source, window, key),
             workers=workers,
             ahead=max(2 * workers, ahead),
-            useful=reading.client.useful_threads,
-            check=reading.check,
+            useful=source.client.useful_threads,
+            check=source.check,
         )
 
-    def _chunks(self, reading: Reading, keys: Iterable[Wanted]) -> Iterator[Chunk]:
-        """Chunks of fetched documents; when something stops the reading, what came before it is given."""
-        size = int(reading.selection.options.get("chunk_size", 200))
-        chunk = _Gathered(self, reading)
+    def _chunks(self, source: Source, window: Window, keys: Iterable[Wanted]) -> Iterator[Chunk]:
+        """Chunks of fetched documents. If an error stops the reading, the unfinished chunk comes first."""
+        size = int(window.selection.options.get("chunk_size", 200))
+        chunk = _ChunkBuilder(self, source, window)
         try:
-            for key, outcome in self._fetched(reading, keys):
+            for key, outcome in self._fetched(source, window, keys):
                 if key.key in chunk or len(chunk) >= size:
-                    full, chunk = chunk, _Gathered(self, reading)
+                    full, chunk = chunk, _ChunkBuilder(self, source, window)
                     yield full.close()
                     full.judge()
                 chunk.add(key, outcome)
@@ -293,8 +299,8 @@ class ByKeyReader:
             chunk.judge()
 
 
-def _cut_off(body: bytes) -> bool:
-    """Whether it is the beginning of a JSON text, and no more."""
+def _is_truncated(body: bytes) -> bool:
+    """Whether the body is truncated JSON."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -302,18 +308,22 @@ def _cut_off(body: bytes) -> bool:
     return False
 
 
-class _Gathered:
-    """A chunk while it is filled; documents are shredded a few at a time.
+@dataclass
+class _Listed:
+    """How far the list has been read: the cursor after its last page."""
 
-    Nothing is judged before it is whole: a verdict may stop the reading, and the chunk so far is given then.
-    """
+    end: Cursor | None = None
 
-    def __init__(self, reader: ByKeyReader, reading: Reading) -> None:
-        self._reader, self._reading = reader, reading
-        self._waiting: list[tuple[Wanted, Any]] = []
+
+class _ChunkBuilder:
+    """Collects documents into a chunk, and shreds them a few at a time."""
+
+    def __init__(self, reader: ByKeyReader, source: Source, window: Window) -> None:
+        self._reader, self._source, self._options = reader, source, window.selection.options
+        self._pending: list[tuple[Wanted, Any]] = []
         self._keys: list[Wanted] = []
         self._seen: set[str] = set()
-        self._verdicts: list[bool] = []
+        self._unjudged: list[Failure | None] = []
         self._rows: dict[Table, list[pa.RecordBatch]] = {}
         self._failures: list[Failure] = []
         self.landed: dict[str, int | None] = {}
@@ -325,27 +335,27 @@ class _Gathered:
         return key in self._seen
 
     def add(self, key: Wanted, outcome: Any) -> None:
-        """One more document, or the failure that it is."""
+        """Add a document, or its failure."""
         self._keys.append(key)
         self._seen.add(key.key)
-        self._reading.listen(events.ItemsFetched(self._reading.resource, 1))
+        self._source.listen(events.ItemsFetched(self._source.resource, 1))
         if isinstance(outcome, Failure):
             self._fail(outcome)
             return
         if why := getattr(outcome, "saturated", ""):
-            self._failures.append(saturated(self._reading, self._reader.route, why, key=key.key))
-        self._waiting.append((key, outcome))
+            self._failures.append(self._source.saturated(self._reader.route, why, key=key.key))
+        self._pending.append((key, outcome))
         self.landed[key.key] = key.version
-        if len(self._waiting) >= SHREDDED_TOGETHER:
+        if len(self._pending) >= SHREDDED_TOGETHER:
             self._shred()
 
     def close(self) -> Chunk:
-        """The chunk."""
+        """The finished chunk."""
         self._shred()
-        rows, self._rows = self._rows, {}
-        places = [key.version or 0 for key in (self._keys[0], self._keys[-1])]
+        versions = [key.version or 0 for key in (self._keys[0], self._keys[-1])]
+        rows, self._rows = self._rows, {}  # this builder outlives the chunk: keep no rows in memory
         return Chunk(
-            label((key.key for key in self._keys), *places),
+            label((key.key for key in self._keys), *versions),
             rows,
             self.landed,
             self._failures,
@@ -353,17 +363,23 @@ class _Gathered:
         )
 
     def judge(self) -> None:
-        """Tell of each document what became of it, once; may raise ``TooManyFailures``."""
-        verdicts, self._verdicts = self._verdicts, []
-        for ok in verdicts:
-            self._reading.judge(ok)
+        """Report each document that was shredded or failed to the judge, once.
+
+        The judge may stop the reading, so a full chunk is yielded before.
+
+        Raises:
+            WatsExtractError: the reading has to stop.
+        """
+        unjudged, self._unjudged = self._unjudged, []
+        for failure in unjudged:
+            self._source.judge(failure)
 
     def _shred(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        pending, self._pending = self._pending, []
         try:
-            self._take([document for _, document in waiting])
+            self._take([document for _, document in pending])
         except RecordError:
-            for key, document in waiting:
+            for key, document in pending:
                 self._shred_alone(key, document)
 
     def _shred_alone(self, key: Wanted, document: Any) -> None:
@@ -371,17 +387,15 @@ class _Gathered:
             self._take([document])
         except RecordError as error:
             del self.landed[key.key]
-            self._fail(self._reading.record_failure(key.key, error.message, raw=document.raw))
+            self._fail(self._source.record_failure(key.key, error.message, raw=document.raw))
 
     def _take(self, documents: list[Any]) -> None:
         if documents:
-            for table, batch in self._reader.shredder.shred(
-                documents, self._reading.selection.options
-            ).items():
+            for table, batch in self._reader.shredder.shred(documents, self._options).items():
                 self._rows.setdefault(table, []).append(batch)
-            self._verdicts += [True] * len(documents)
+            self._unjudged += [None] * len(documents)
 
     def _fail(self, failure: Failure) -> None:
         self._failures.append(failure)
-        self._reading.listen(events.ItemFailed(failure))
-        self._verdicts.append(False)
+        self._source.listen(events.ItemFailed(failure))
+        self._unjudged.append(failure)

@@ -1,15 +1,16 @@
-"""Keyset paging: rows in the order of a number that only grows, each page from where the last one ended.
+"""Keyset paging: rows in the order of a growing number, each page after the last row of the previous page.
 
-``timeStamp gt N``, ascending, 10,000 a page. Three things make it complete:
+Requests say ``timeStamp gt N``, ascending, 10,000 rows per page. Three rules make the result complete:
 
-- *A short page proves nothing.* Some servers cap pages silently. Reading ends with an empty page, or
-  with a page that holds nothing new and is smaller than pages which this server has been seen to give.
-- *Ties.* Rows that share the last number of a page may have been cut off, so the next page begins with
-  that number again; repeats are dropped. A tie larger than a page is read on by ``$skip``, each page from
-  the last row of the one before: where that row is not found again, others have moved up, unseen.
-- *Rows become visible out of order*, because servers process reports in parallel. Each reading begins
-  a little before the cursor (5,000 numbers, but no more rows than the server gives in one answer) and
-  leaves out what has landed in the same version.
+- *A short page is not the end.* Some servers cap pages silently. Reading ends with an empty page, or with a
+  page that has no new rows and is smaller than other pages of this server.
+- *Ties.* The end of a page may separate rows with the same number. So the next page begins with that number
+  again, and repeated rows are dropped. If a tie is larger than a page, the reader continues with ``$skip``:
+  each of these pages begins with the last row of the previous one. If it does not, rows have moved meanwhile,
+  and the tie is read again.
+- *Rows become visible out of order*, because servers process reports in parallel. Each reading begins a
+  little before the cursor (5,000 numbers, but no more rows than one page), and skips rows that are loaded in
+  the same version.
 """
 
 from __future__ import annotations
@@ -20,30 +21,31 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, overload
 
+from wats_extract.cursor import Cursor, NumberCursor
 from wats_extract.errors import KeysetRefused, RequestError
 from wats_extract.filters import odata
 from wats_extract.filters.odata import time_range
-from wats_extract.flow import Cursor, Row, Selection
+from wats_extract.flow import Bounds, Everything, Numbers, Row, Selection
 from wats_extract.http.client import Client
-from wats_extract.readers.reading import Page, Query, never_ending
+from wats_extract.readers.reader import Page, Query, never_ending
 
 SMALLEST_CAP = 10
 """No server caps pages below its own default of 10 rows."""
 
 MOST_RESTARTS = 5
-"""Times that a tie which moves while it is read is read again."""
+"""How often a tie is read again because its rows move meanwhile."""
 
 
 @dataclass(frozen=True)
 class Keyset:
-    """How a route is paged by key.
+    """A route that is paged by a growing number.
 
     Attributes:
-        route: Below ``/api``.
-        field: The number that only grows.
+        route: The route below ``/api``.
+        field: The field with the growing number.
         key: The field that identifies a row.
-        page_size: Rows asked for in one request, the server's cap.
-        overlap: Numbers before the cursor that are read again.
+        page_size: The number of rows per request, the server's cap.
+        overlap: How many numbers before the cursor are read again.
     """
 
     route: str
@@ -54,28 +56,28 @@ class Keyset:
 
 
 @dataclass
-class _Walk:
-    """Where a reading stands between two requests.
+class _State:
+    """The state of a reading between two requests.
 
     Attributes:
-        after: All rows up to this number have been given; below 0 at the very beginning.
-        refusable: Whether no request that compares the field has been answered yet.
-        given: Rows beyond it that have been given, each with a number that it does not exceed.
-        largest: The most rows of an answer so far.
-        skip: Rows to skip, while a tie larger than a page is read.
-        anchor: The row that the next answer has to begin with; ``None`` for any.
-        restarts: How often the tie has been begun again.
-        before: The last numbers that were given.
+        after: All rows up to this number have been returned; negative at the beginning.
+        refusable: Whether no request that compares the field has succeeded yet.
+        returned: The rows beyond ``after`` that have been returned, each with a number not below its own.
+        largest: The largest number of rows in a response so far.
+        skip: How many rows to skip, while a tie larger than a page is read.
+        anchor: The row that the next response has to begin with; ``None`` for any row.
+        restarts: How often the tie was started again.
+        latest: The numbers of the rows returned last.
     """
 
     after: int = -1
     refusable: bool = True
-    given: dict[Hashable, int] = field(default_factory=dict)
+    returned: dict[Hashable, int] = field(default_factory=dict)
     largest: int = 0
     skip: int | None = None
     anchor: Hashable = None
     restarts: int = 0
-    before: list[int] = field(default_factory=list)
+    latest: list[int] = field(default_factory=list)
 
 
 def pages(
@@ -86,57 +88,117 @@ def pages(
     cursor: Cursor | None,
     rows: Callable[[bytes], list[Row]],
     query: Query,
+    bounds: Numbers = Numbers(),  # noqa: B008 - frozen
 ) -> Iterator[Page]:
-    """All rows after the cursor, and some before it, page by page.
+    """All rows within the bounds after the cursor, and some before it, page by page.
 
     Raises:
-        KeysetRefused: the server does not filter or order by the field; nothing but the first page has
-            been given then.
+        KeysetRefused: the server does not filter or order by the field. At most the first page has been
+            yielded then.
         PagingError: the pages contradict each other.
-        RequestError: a page stays without a usable answer.
+        RequestError: a request fails after all retries.
     """
-    walk = _Walk() if cursor is None else _Walk(after=int(cursor["overlap_from"]))
+    state = _State(after=_beginning(cursor, bounds))
     page_size = keyset.page_size
     if cursor is None and selection.limit is not None:
         page_size = min(page_size, max(selection.limit, SMALLEST_CAP))
     while True:
-        asked = query | _question(keyset, selection, walk, page_size)
-        answer = _ask(keyset, client, asked, rows, refusable=walk.refusable)
-        walk.refusable = walk.after < 0
-        if walk.anchor is not None and (not answer or _identity(answer[0]) != walk.anchor):
-            _begin_tie_again(keyset, walk)
+        page_query = query | _page_query(keyset, selection, state, page_size, bounds)
+        found = _request(keyset, client, page_query, rows, refusable=state.refusable)
+        state.refusable = state.after < 0
+        if state.anchor is not None and (not found or _identity(found[0]) != state.anchor):
+            _restart_tie(keyset, state)
             continue
-        _check_order(keyset, walk, [row.version for row in answer if row.version is not None])
-        given, upto = walk.given, max(walk.given.values(), default=-1)
+        _check_order(keyset, state, [row.version for row in found if row.version is not None])
+        returned, upto = state.returned, max(state.returned.values(), default=-1)
         fresh = [
-            (place, row)
-            for place, row in _placed(answer, walk)
-            if place > upto or _identity(row) not in given  # what is beyond it has not been given
+            (number, row)
+            for number, row in _numbered(found, state)
+            if number > upto or _identity(row) not in returned  # rows beyond upto are always new
         ]
-        if not fresh and len(answer) < max(walk.largest, min(SMALLEST_CAP, page_size)):
+        if not fresh and len(found) < max(state.largest, min(SMALLEST_CAP, page_size)):
             return
-        walk.largest = max(walk.largest, len(answer))
-        found = []
+        state.largest = max(state.largest, len(found))
+        page = []
         if fresh:
-            cursors = _Cursors(keyset, walk, [place for place, _ in fresh])
-            found = [Page([row for _, row in fresh], cursors, cap=walk.largest)]
-        _advance(walk, answer)
-        del answer, fresh  # a page takes tens of megabytes; nothing is kept of one that has been given
-        while found:
-            yield found.pop()
+            cursors = _Cursors(keyset, state, [number for number, _ in fresh])
+            page = [Page([row for _, row in fresh], cursors, cap=state.largest)]
+        _advance(state, found)
+        del found, fresh  # a page takes tens of megabytes: keep no reference while the next one is read
+        if page:
+            yield page.pop()
 
 
-def _question(keyset: Keyset, selection: Selection, walk: _Walk, page_size: int) -> dict[str, Any]:
-    after = f"{keyset.field} gt {walk.after}" if walk.after >= 0 else ""
-    text = odata.both(selection.filter, time_range(selection), after)
-    question: dict[str, Any] = {"$filter": text} if text else {}
-    question |= {"$orderby": f"{keyset.field} asc", "$top": page_size}
-    if walk.skip is not None:
-        question |= {"$orderby": f"{keyset.field} asc,{keyset.key} asc", "$skip": walk.skip}
-    return question
+def split(
+    keyset: Keyset,
+    client: Client,
+    selection: Selection,
+    *,
+    cursor: Cursor | None,
+    rows: Callable[[bytes], list[Row]],
+    query: Query,
+    parts: int,
+) -> list[Bounds]:
+    """Divide everything after the cursor into ranges of the number; the last range has no upper bound.
+
+    Two requests find the first and the last number.
+
+    Raises:
+        KeysetRefused: the server does not filter or order by the field.
+        RequestError: a request fails after all retries.
+    """
+    begin = _beginning(cursor, Numbers())
+    first = _outermost(keyset, client, selection, begin, rows, query, order="asc")
+    last = _outermost(keyset, client, selection, begin, rows, query, order="desc")
+    if first is None or last is None:
+        return [Everything()]
+    if last < first:
+        raise KeysetRefused(_ignored(keyset), code="API_ERROR", url=keyset.route, http_status=400)
+    edges = sorted(
+        {first - 1 + place * (last - first + 1) // parts for place in range(1, parts)} - {first - 1}
+    )
+    lower = [begin if begin >= 0 else None, *edges]
+    return [Numbers(after, upto) for after, upto in zip(lower, [*edges, None], strict=True)]
 
 
-def _ask(
+def _outermost(
+    keyset: Keyset,
+    client: Client,
+    selection: Selection,
+    begin: int,
+    rows: Callable[[bytes], list[Row]],
+    query: Query,
+    *,
+    order: str,
+) -> int | None:
+    """The first or the last number after ``begin``; ``None`` if there are no rows."""
+    text = odata.both(selection.filter, time_range(selection), f"{keyset.field} gt {begin}")
+    outermost = query | {"$filter": text, "$orderby": f"{keyset.field} {order}", "$top": 1}
+    found = _request(keyset, client, outermost, rows, refusable=True)
+    return found[0].version if found else None
+
+
+def _beginning(cursor: Cursor | None, bounds: Numbers) -> int:
+    """The number after which reading begins; -1 for the first row."""
+    if bounds.after is not None:
+        return bounds.after
+    return cursor.overlap_from if isinstance(cursor, NumberCursor) else -1
+
+
+def _page_query(
+    keyset: Keyset, selection: Selection, state: _State, page_size: int, bounds: Numbers
+) -> dict[str, Any]:
+    after = f"{keyset.field} gt {state.after}" if state.after >= 0 else ""
+    upto = f"{keyset.field} le {bounds.upto}" if bounds.upto is not None else ""
+    text = odata.both(selection.filter, time_range(selection), after, upto)
+    query: dict[str, Any] = {"$filter": text} if text else {}
+    query |= {"$orderby": f"{keyset.field} asc", "$top": page_size}
+    if state.skip is not None:
+        query |= {"$orderby": f"{keyset.field} asc,{keyset.key} asc", "$skip": state.skip}
+    return query
+
+
+def _request(
     keyset: Keyset, client: Client, query: Query, rows: Callable[[bytes], list[Row]], *, refusable: bool
 ) -> list[Row]:
     try:
@@ -150,46 +212,49 @@ def _ask(
             url=error.url,
             http_status=400,
             payload=error.payload,
-            hint="Look at the resource's filter.",
+            hint="Check the resource's filter.",
         ) from error
 
 
-def _placed(rows: Sequence[Row], walk: _Walk) -> Iterator[tuple[int, Row]]:
-    """Each row with its number; one that cannot be read stands where the one before it does."""
-    place = walk.after
+def _numbered(rows: Sequence[Row], state: _State) -> Iterator[tuple[int, Row]]:
+    """Each row with its number; a row that cannot be decoded gets the number of the row before it."""
+    number = state.after
     for row in rows:
-        place = place if row.version is None else row.version
-        yield place, row
+        number = number if row.version is None else row.version
+        yield number, row
 
 
 def _identity(row: Row) -> Hashable:
-    """What a row is known by when it comes again; the key of one that cannot be read may be its place."""
+    """Identifies a row in later responses. A row that cannot be decoded may have no key but its place."""
     return row.raw or (row.key, row.version)
 
 
-def _check_order(keyset: Keyset, walk: _Walk, numbers: Sequence[int]) -> None:
+def _check_order(keyset: Keyset, state: _State, numbers: Sequence[int]) -> None:
     if any(later < earlier for earlier, later in pairwise(numbers)):
-        problem = f"the server ignores $orderby={keyset.field}"
-        if walk.largest:
-            raise never_ending(keyset.route, problem)
-        raise KeysetRefused(problem, code="API_ERROR", url=keyset.route, http_status=400)
-    if numbers and numbers[0] <= walk.after:
-        raise never_ending(keyset.route, f"the server ignores '{keyset.field} gt {walk.after}'")
+        if state.largest:
+            raise never_ending(keyset.route, _ignored(keyset))
+        raise KeysetRefused(_ignored(keyset), code="API_ERROR", url=keyset.route, http_status=400)
+    if numbers and numbers[0] <= state.after:
+        raise never_ending(keyset.route, f"the server ignores '{keyset.field} gt {state.after}'")
+
+
+def _ignored(keyset: Keyset) -> str:
+    return f"the server ignores $orderby={keyset.field}"
 
 
 class _Cursors(Sequence[Cursor]):
-    """The cursor after each row, made when it is asked for: most never are.
+    """The cursor after each row, created on access because most are never needed.
 
-    It reaches back by the overlap, but not over more rows than one answer.
+    The next reading begins before the cursor, by the overlap but by no more rows than one page.
     """
 
-    def __init__(self, keyset: Keyset, walk: _Walk, places: Sequence[int]) -> None:
-        self._overlap, self._reach = keyset.overlap, max(walk.largest, SMALLEST_CAP)
-        self._line, self._before = [*walk.before, *places], len(walk.before)
-        walk.before = self._line[-keyset.page_size :]
+    def __init__(self, keyset: Keyset, state: _State, numbers: Sequence[int]) -> None:
+        self._overlap, self._most_rows = keyset.overlap, max(state.largest, SMALLEST_CAP)
+        self._numbers, self._first = [*state.latest, *numbers], len(state.latest)
+        state.latest = self._numbers[-keyset.page_size :]
 
     def __len__(self) -> int:
-        return len(self._line) - self._before
+        return len(self._numbers) - self._first
 
     @overload
     def __getitem__(self, index: int) -> Cursor: ...
@@ -198,34 +263,34 @@ class _Cursors(Sequence[Cursor]):
     def __getitem__(self, index: int | slice) -> Cursor | list[Cursor]:
         if isinstance(index, slice):
             return [self[each] for each in range(len(self))[index]]
-        at = range(self._before, len(self._line))[index]
-        place = self._line[at]
-        back = self._line[at - self._reach] if at >= self._reach else place - self._overlap
-        start = min(max(place - self._overlap, back, 0), place - 1)
-        return {"time_stamp": place, "overlap_from": start}
+        at = range(self._first, len(self._numbers))[index]
+        number = self._numbers[at]
+        by_rows = self._numbers[at - self._most_rows] if at >= self._most_rows else number - self._overlap
+        start = min(max(number - self._overlap, by_rows, 0), number - 1)
+        return NumberCursor(time_stamp=number, overlap_from=start)
 
 
-def _advance(walk: _Walk, rows: Sequence[Row]) -> None:
-    """Go on after the last number but one, so that ties of the last number are seen again."""
+def _advance(state: _State, rows: Sequence[Row]) -> None:
+    """Continue after the last number but one, so that rows with the last number are read again."""
     numbers = [row.version for row in rows if row.version is not None]
     last = numbers[-1] if numbers else sys.maxsize
-    begun = next((i for i in reversed(range(len(rows))) if rows[i].version not in (None, last)), None)
-    if begun is not None:
-        walk.after = rows[begun].version or 0
-        walk.given = {row: number for row, number in walk.given.items() if number > walk.after}
-        walk.skip, walk.anchor, walk.restarts = None, None, 0
-    elif walk.skip is None or (numbers and last != walk.after + 1):
-        # Nothing but one tie: read it again, in an order that skipping can rely on.
-        walk.after = last - 1 if numbers else walk.after
-        walk.skip, walk.anchor = 0, None
+    before_tie = next((i for i in reversed(range(len(rows))) if rows[i].version not in (None, last)), None)
+    if before_tie is not None:
+        state.after = rows[before_tie].version or 0
+        state.returned = {row: number for row, number in state.returned.items() if number > state.after}
+        state.skip, state.anchor, state.restarts = None, None, 0
+    elif state.skip is None or (numbers and last != state.after + 1):
+        # The whole page is one tie: read it again, in an order that $skip can rely on.
+        state.after = last - 1 if numbers else state.after
+        state.skip, state.anchor = 0, None
     else:
         anchored = len(rows) > 1
-        walk.skip += len(rows) - anchored
-        walk.anchor = _identity(rows[-1]) if anchored else None
-    walk.given |= {_identity(row): last for row in rows[0 if begun is None else begun + 1 :]}
+        state.skip += len(rows) - anchored
+        state.anchor = _identity(rows[-1]) if anchored else None
+    state.returned |= {_identity(row): last for row in rows[0 if before_tie is None else before_tie + 1 :]}
 
 
-def _begin_tie_again(keyset: Keyset, walk: _Walk) -> None:
-    walk.skip, walk.anchor, walk.restarts = 0, None, walk.restarts + 1
-    if walk.restarts > MOST_RESTARTS:
+def _restart_tie(keyset: Keyset, state: _State) -> None:
+    state.skip, state.anchor, state.restarts = 0, None, state.restarts + 1
+    if state.restarts > MOST_RESTARTS:
         raise never_ending(keyset.route, "the server ignores $skip")

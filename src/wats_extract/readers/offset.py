@@ -1,7 +1,8 @@
-"""Offset paging by SCIM's rules (RFC 7644 §3.4.2.4): ``startIndex`` from 1, ``count`` a page.
+"""Offset paging by the rules of SCIM (RFC 7644 §3.4.2.4): ``startIndex`` from 1, ``count`` rows per page.
 
-It advances by the rows received, not by the rows asked for, since a server may give fewer; it ends with
-a page that holds nothing new. A server that ignores paging gives the same rows again, which ends it too.
+The offset advances by the number of rows received, because a server may return fewer than requested.
+Reading ends with a page that has no new rows. So it also ends if a server ignores the offset and returns the
+same rows again.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wats_extract.flow import Row
-from wats_extract.readers.reading import Page, Query, Reading, RowsOf, everything_at_once
+from wats_extract.flow import Row, Window
+from wats_extract.readers.reader import Page, Query, RowsOf, Source, Undivided, everything_at_once
 
 
 @dataclass(frozen=True)
-class Offset:
+class Offset(Undivided):
     """A SCIM list.
 
     Attributes:
-        route: Below ``/api``.
-        page_size: Rows asked for in one request.
+        route: The route below ``/api``.
+        page_size: The number of rows per request.
     """
 
     route: str
@@ -30,24 +31,24 @@ class Offset:
 
     @property
     def cap(self) -> int:
-        """Rows asked for in one request."""
+        """The number of rows per request."""
         return self.page_size
 
     def proper(self, key: str) -> str:
-        """Any key may be one of its rows'."""
+        """The key itself: any text may be a key."""
         return key
 
-    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
-        """All rows, page by page; rows that come again are left out.
+    def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:  # noqa: ARG002
+        """All rows, page by page, without repeated rows.
 
         Raises:
-            RequestError: a page stays without a usable answer.
+            RequestError: a request fails after all retries.
         """
         start, largest = 1, 0
         seen: set[str] = set()
         while True:
-            asked = {**query, "startIndex": start, "count": self.page_size}
-            found = reading.client.get(self.route, query=asked, decode=lambda reply: rows(reply.body))
+            page = {**query, "startIndex": start, "count": self.page_size}
+            found = source.client.get(self.route, query=page, decode=lambda reply: rows(reply.body))
             fresh = [row for row in found if row.key not in seen]
             largest = max(largest, len(found))
             if not fresh:
@@ -56,6 +57,8 @@ class Offset:
             seen.update(row.key for row in fresh)
             start += len(found)
 
-    def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:
+    def look_up(
+        self, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
+    ) -> dict[str, Row]:
         """The rows of some keys."""
-        return everything_at_once(self, reading, keys, rows, query)
+        return everything_at_once(self, source, window, keys, rows, query)

@@ -1,7 +1,7 @@
-"""Questions in place of a list: statistics are asked for, and nothing lists what could be asked.
+"""Read statistics by questions: the server computes them on request, so there is no list of items.
 
-A question is an item: its key says what is asked, and all rows of its answer belong to it. So an answer that
-comes again replaces the one before it, and a question that fails is a failure like any other.
+A question is an item. Its key says what is asked, and all rows of the response belong to it. So a newer
+response replaces the previous one, and a question that fails is recorded like any other failure.
 """
 
 from __future__ import annotations
@@ -14,12 +14,24 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
-from wats_extract.flow import Asked, Chunk, Failure, Result, Row, Selection, Success
+from wats_extract.flow import (
+    Asked,
+    Bounds,
+    Chunk,
+    Everything,
+    Failure,
+    Keys,
+    Result,
+    Row,
+    Selection,
+    Success,
+    Window,
+)
 from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Page, Query, Reading, RowsOf, label, not_found
+from wats_extract.readers.reader import Page, Query, RowsOf, Source, label
 
 EVERYTHING = "everything"
-"""The key of a question without any condition."""
+"""The key of a question without conditions."""
 
 BETWEEN_PARTS = "|"
 
@@ -28,13 +40,13 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Questions:
-    """What a selection asks.
+    """Lists the questions of a selection.
 
     Attributes:
-        route: Below ``/api``.
-        parts: The fields of which each combination of values is a question of its own. Its key has them in
-            this order, joined by ``|``; the last may hold a ``|``. Without parts there is one question, and
-            its key names its fields: ``partNumber=A&level=B``.
+        route: The route below ``/api``.
+        parts: The fields of a question's key. Each combination of their selected values is one question. Its
+            key has the values in this order, joined by ``|``; the last value may contain ``|`` itself.
+            Without parts there is one question, whose key names the fields: ``partNumber=A&level=B``.
     """
 
     route: str
@@ -42,14 +54,16 @@ class Questions:
 
     paging = "questions"
     cap = None
+    versioned = False
+    countable = True
     keys_at_once = 100_000
 
     def proper(self, key: str) -> str:
-        """The key, where it is one."""
+        """The key if it is a question; otherwise empty."""
         return key if self.asked(key) is not None else ""
 
     def asked(self, key: str) -> Asked | None:
-        """The fields that a key stands for; ``None`` where it is no question's."""
+        """The fields of the WATS filter that a key stands for; ``None`` if it is not a question."""
         if self.parts:
             values = key.split(BETWEEN_PARTS, len(self.parts) - 1)
             if len(values) < len(self.parts) or not all(values) or _UUID.fullmatch(values[0]):
@@ -75,71 +89,91 @@ class Questions:
         pairs = [(name, value) for name, values in sorted(selection.asked.items()) for value in values]
         return [urlencode(pairs, quote_via=quote, safe=" /|") or EVERYTHING]
 
-    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:  # noqa: ARG002
-        """The questions of a reading; nothing is asked for them."""
-        keys = self.keys(reading.selection)
+    def split(self, source: Source, window: Window, rows: RowsOf, parts: int) -> list[Bounds]:  # noqa: ARG002
+        """Groups of questions."""
+        keys = self.keys(window.selection)
+        size = -(-len(keys) // parts)
+        groups = [keys[place : place + size] for place in range(0, len(keys), size)] if keys else []
+        return [Keys(tuple(group)) for group in groups] or [Everything()]
+
+    def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:  # noqa: ARG002
+        """The questions of the window, on one page. No request is sent."""
+        keys = self.keys(window.selection)
         if keys:
             yield Page([Row(key, None) for key in keys], [None] * len(keys), cap=len(keys))
 
-    def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:  # noqa: ARG002
-        """Any question may be asked."""
+    def look_up(
+        self,
+        source: Source,  # noqa: ARG002
+        window: Window,  # noqa: ARG002
+        keys: list[str],
+        rows: RowsOf,  # noqa: ARG002
+        query: Query,  # noqa: ARG002
+    ) -> dict[str, Row]:
+        """All keys: any question may be asked."""
         return {key: Row(key, None) for key in keys}
 
 
 @dataclass(frozen=True)
 class QuestionedReader(PagedReader):
-    """A list that has to be asked something, whose rows are items of their own.
+    """Reads a list that requires a filter, and whose rows are items of their own.
 
-    Values of one field are asked for together, so that a window covers them all and the cursor is true of
-    each. A key of ``fetch`` is a question, whose rows may be any number; the key of a row is found by
-    reading on until it comes.
+    All values of a field are requested together, so that a window covers all of them and the cursor holds for
+    each. In ``fetch``, a key is either a question, which may have any number of rows, or the key of a row,
+    which is found by reading the list up to that row.
 
     Attributes:
-        questions: What its keys stand for.
+        questions: Tells what keys stand for.
     """
 
     questions: Questions
 
-    def read_keys(self, reading: Reading, keys: Iterable[str]) -> Iterator[Chunk]:
-        """Chunks for a few keys, in their order; a question without rows is a failure."""
+    def read(self, source: Source, window: Window) -> Iterator[Chunk]:
+        """One chunk per page; for keys, chunks in the order of keys. A question without rows is a failure."""
+        if not isinstance(window.bounds, Keys):
+            yield from super().read(source, window)
+            return
+        for key in window.bounds.keys:
+            if self.questions.asked(key) is None:
+                yield from super().read(source, replace(window, bounds=Keys((key,))))
+            else:
+                yield from self._answer(source, window, key)
+
+    def outcomes(
+        self, source: Source, selection: Selection, keys: Iterable[str]
+    ) -> Iterator[Result[dict[str, Any]]]:
+        """Each key as decoded JSON: a row, or for a question an object with its rows under ``value``."""
         for key in keys:
             if self.questions.asked(key) is None:
-                yield from super().read_keys(reading, [key])
+                yield from super().outcomes(source, selection, [key])
             else:
-                yield from self._answer(reading, key)
+                yield self._value(source, selection, key)
 
-    def read_each(self, reading: Reading, keys: Iterable[str]) -> Iterator[Result[dict[str, Any]]]:
-        """Each key as decoded JSON: a row, or in ``value`` the rows that answer a question."""
-        for key in keys:
-            if self.questions.asked(key) is None:
-                yield from super().read_each(reading, [key])
-            else:
-                yield self._value(reading, key)
-
-    def _answer(self, reading: Reading, key: str) -> Iterator[Chunk]:
+    def _answer(self, source: Source, window: Window, key: str) -> Iterator[Chunk]:
         count = 0
         try:
-            for chunk in PagedReader.read(self, self._asking(reading, key)):
+            for chunk in super().read(source, self._asking(source, window.selection, key)):
                 count += len(chunk.landed) + len(chunk.failures)
                 yield replace(chunk, cursor=None)
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError as error:
-            yield Chunk(label([key]), {}, {}, [reading.fetch_failure(key, error)])
+            yield Chunk(label([key]), {}, {}, [source.fetch_failure(key, error)])
         else:
             if not count:
-                yield Chunk(label([key]), {}, {}, [not_found(reading, key, proper=key)])
+                yield Chunk(label([key]), {}, {}, [source.not_found(key)])
 
-    def _value(self, reading: Reading, key: str) -> Success[dict[str, Any]] | Failure:
+    def _value(self, source: Source, selection: Selection, key: str) -> Success[dict[str, Any]] | Failure:
         try:
-            pages = self.listing.pages(self._asking(reading, key), self.shredder.rows, {})
+            window = self._asking(source, selection, key)
+            pages = self.listing.pages(source, window, self.shredder.rows, {})
             rows = [self.shredder.value(row) for page in pages for row in page.rows if row.record is not None]
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError as error:
-            return reading.fetch_failure(key, error)
-        return Success(key, {"value": rows}) if rows else not_found(reading, key, proper=key)
+            return source.fetch_failure(key, error)
+        return Success(key, {"value": rows}) if rows else source.not_found(key)
 
-    def _asking(self, reading: Reading, key: str) -> Reading:
-        selection = self.questions.selection(key, replace(reading.selection, limit=None))
-        return replace(reading, selection=selection, cursor=None)
+    def _asking(self, source: Source, selection: Selection, key: str) -> Window:
+        """The window that asks one question."""
+        return Window(source.resource, self.questions.selection(key, replace(selection, limit=None)))

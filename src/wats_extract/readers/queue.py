@@ -1,77 +1,81 @@
-"""A queue: changes stay until they are acknowledged, and the head does not move before.
+"""Read a queue: the server returns the same changes again until they are acknowledged.
 
-Read only, by default: what stands in the queue is read once, and every run reads it again. With
-``acknowledge: true`` each change is deleted from the server when it has been committed, and the next ones are
-asked for until there are none. That takes it away from whoever else reads the queue.
+By default the queue is only read: every run gets the same first changes. With ``acknowledge: true`` the
+engine deletes the changes of a chunk from the server once the chunk is durable, and the reader continues with
+the next changes until the queue is empty. Other programs that read the queue no longer get these changes.
 
-Where a run is killed between commit and delete, the next one gets the change again and replaces its row.
+If a run is killed between commit and acknowledgement, the next run gets the same changes and replaces their
+rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wats_extract import events
-from wats_extract.flow import Chunk
-from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Page, Reading
+from wats_extract.flow import Chunk, Keys, Window
+from wats_extract.readers.paged import PagedReader, outcome_counts
+from wats_extract.readers.reader import Page, Source
 
 
 @dataclass(frozen=True)
 class QueueReader(PagedReader):
-    """Reads a queue from its head.
+    """Reads the first changes of a queue, again and again as they are acknowledged.
 
     Attributes:
-        most: Changes in one answer, and so in one chunk.
+        most: The largest number of changes per request, and so per chunk.
     """
 
     most: int
 
-    waits_for_commits = True
-    """What has been committed is deleted from the queue before the next chunk is asked for."""
+    reads_ahead = False
+    """The server returns the next changes only after the previous ones are committed and acknowledged."""
 
     @property
     def paging(self) -> str:
-        """How, in a word."""
+        """How it is paged, in a word."""
         return "queue"
 
     @property
     def cap(self) -> int:
-        """Changes asked for in one request."""
+        """The largest number of changes per request."""
         return self.most
 
-    def read(self, reading: Reading) -> Iterator[Chunk]:
-        """One chunk an answer. Whoever takes the next one has committed the one before it.
+    def read(self, source: Source, window: Window) -> Iterator[Chunk]:
+        """One chunk per request. Reading acknowledges nothing: each chunk lists what the engine may delete.
+
+        With ``acknowledge: true`` one request follows the other, until a response has no new changes.
 
         Raises:
-            RequestError: the queue, or the acknowledgement of a change, stays without a usable answer.
+            RequestError: a request fails after all retries.
         """
-        left = reading.selection.limit
-        acknowledge = bool(reading.selection.options.get("acknowledge"))
+        if isinstance(window.bounds, Keys):
+            yield from super().read(source, window)
+            return
+        left = window.selection.limit
+        acknowledge = bool(window.selection.options.get("acknowledge"))
         seen: set[str] = set()
-        for page in iter(lambda: self._head(reading), None):
+        while page := self._first_page(source):
             fresh = [row for row in page.rows if row.key not in seen][:left]
             if not fresh:
                 return
             seen.update(row.key for row in fresh)
-            reading.listen(events.ItemsListed(reading.resource, len(fresh)))
+            source.listen(events.ItemsListed(source.resource, len(fresh)))
             whole = acknowledge or len(fresh) < self.most
-            why = "" if whole else f"exactly {self.most:,} changes came, as many as were asked for"
-            chunk = self._chunk(reading, fresh, None, Page(fresh, [None] * len(fresh), self.most, why))
+            why = "" if whole else f"exactly {self.most:,} changes came, as many as were requested"
+            chunk = self._chunk(source, fresh, None, Page(fresh, [None] * len(fresh), self.most, why))
+            if acknowledge:
+                chunk = replace(chunk, acknowledge=[f"{self.listing.route}/{key}" for key in chunk.landed])
             yield chunk
-            for row in fresh:
-                reading.judge(row.key in chunk.landed)
-            if not acknowledge:
-                return
-            for key in chunk.landed:  # which is committed, since the next chunk is asked for
-                reading.client.acknowledge(f"{self.listing.route}/{key}")
-            if left is not None and (left := left - len(fresh)) <= 0:
+            for failure, times in outcome_counts(chunk, [row.key for row in fresh]):
+                source.judge(failure, times)
+            if not acknowledge or (left is not None and (left := left - len(fresh)) <= 0):
                 return
 
-    def _head(self, reading: Reading) -> Page | None:
+    def _first_page(self, source: Source) -> Page | None:
         query = {"maxCount": self.most}
-        found = reading.client.get(
+        found = source.client.get(
             self.listing.route, query=query, decode=lambda reply: self.shredder.rows(reply.body)
         )
         return Page(found, [None] * len(found), self.most) if found else None

@@ -1,7 +1,7 @@
-"""One request that gives everything: small lists that the server does not page.
+"""Read lists that come in one response: small lists that the server does not page.
 
-Nothing says that an answer was cut, but a list of exactly 1,000 or 10,000 rows, WATS's usual caps, may
-well be: it is landed, and recorded as a ``WINDOW_SATURATED`` failure.
+A response does not tell whether it was cut. A list of exactly 1,000, 10,000 or 100,000 rows (WATS's usual
+caps) may have been cut: it is loaded, and a ``WINDOW_SATURATED`` failure is recorded.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wats_extract.errors import RequestError
-from wats_extract.flow import USUAL_CAPS, Row
-from wats_extract.readers.reading import Page, Query, Reading, RowsOf, everything_at_once
+from wats_extract.flow import USUAL_CAPS, Row, Window
+from wats_extract.readers.reader import Page, Query, RowsOf, Source, Undivided, everything_at_once
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A route that gives all its rows at once.
+class Snapshot(Undivided):
+    """A route that returns all its rows at once.
 
     Attributes:
-        route: Below ``/api``.
-        query: What it is asked.
-        instead: What a server that refuses ``query`` is asked, one after the other.
+        route: The route below ``/api``.
+        query: The query parameters.
+        instead: The queries to send, one after the other, if the server refuses ``query``.
     """
 
     route: str
@@ -33,30 +33,32 @@ class Snapshot:
     keys_at_once = 100_000
 
     def proper(self, key: str) -> str:
-        """Any key may be one of its rows'."""
+        """The key itself: any text may be a key."""
         return key
 
-    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
-        """The one page that there is, or one for each question of ``instead``.
+    def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:  # noqa: ARG002
+        """One page, or one page per query of ``instead``.
 
         Raises:
-            RequestError: it stays without a usable answer.
+            RequestError: the request fails after all retries.
         """
         try:
-            yield from self._page(reading, rows, {**self.query, **query})
+            yield from self._page(source, rows, {**self.query, **query})
         except RequestError as error:
             if error.http_status != 400 or not self.instead:
                 raise
-            for question in self.instead:
-                yield from self._page(reading, rows, {**question, **query})
+            for alternative in self.instead:
+                yield from self._page(source, rows, {**alternative, **query})
 
-    def _page(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
-        found = reading.client.get(self.route, query=query, decode=lambda reply: rows(reply.body))
+    def _page(self, source: Source, rows: RowsOf, query: Query) -> Iterator[Page]:
+        found = source.client.get(self.route, query=query, decode=lambda reply: rows(reply.body))
         count = len(found)
-        cut = f"exactly {count:,} rows came, a usual cap: there may be more" if count in USUAL_CAPS else ""
+        cut = f"exactly {count:,} rows came, a usual cap; there may be more" if count in USUAL_CAPS else ""
         if found:
             yield Page(found, [None] * count, cap=count, saturated=cut)
 
-    def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:
+    def look_up(
+        self, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
+    ) -> dict[str, Row]:
         """The rows of some keys."""
-        return everything_at_once(self, reading, keys, rows, query)
+        return everything_at_once(self, source, window, keys, rows, query)

@@ -1,7 +1,8 @@
-"""Keyset paging by a text: ``partNumber gt 'x'``, in the server's own order of texts.
+"""Keyset paging by a text column: ``partNumber gt 'x'``, in the server's own order.
 
-How a server sorts texts is its collation's business: nothing is sorted here, and each page begins after
-the last text of the one before. Reading ends with a page that holds nothing new.
+The server's collation decides how texts are ordered. So rows are not sorted here: each page begins after the
+last text of the previous page. For the same reason the list cannot be divided into ranges. Reading ends with
+a page that has no new rows.
 """
 
 from __future__ import annotations
@@ -10,25 +11,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wats_extract.filters import odata
-from wats_extract.flow import Row
-from wats_extract.readers.reading import (
+from wats_extract.flow import Row, Window
+from wats_extract.readers.reader import (
     Page,
     Query,
-    Reading,
     RowsOf,
+    Source,
+    Undivided,
     everything_at_once,
     never_ending,
 )
 
 
 @dataclass(frozen=True)
-class TextKeyset:
-    """An OData list that is paged by a text.
+class TextKeyset(Undivided):
+    """An OData list that is paged by a text column.
 
     Attributes:
-        route: Below ``/api``.
-        field: The text that it is ordered by; unique.
-        page_size: Rows asked for in one request, the server's cap.
+        route: The route below ``/api``.
+        field: The text column that it is ordered by; its values are unique.
+        page_size: The number of rows per request, the server's cap.
     """
 
     route: str
@@ -40,23 +42,23 @@ class TextKeyset:
 
     @property
     def cap(self) -> int:
-        """Rows asked for in one request."""
+        """The number of rows per request."""
         return self.page_size
 
     def proper(self, key: str) -> str:
-        """Any key may be one of its rows'."""
+        """The key itself: any text may be a key."""
         return key
 
-    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
-        """All rows, page by page; rows that come again are left out.
+    def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:
+        """All rows, page by page, without repeated rows.
 
         Raises:
-            PagingError: the server gives a full page again and again.
-            RequestError: a page stays without a usable answer.
+            PagingError: the server returns the same full page again and again.
+            RequestError: a request fails after all retries.
         """
         after, largest = "", 0
         seen: set[str] = set()
-        while found := self._ask(reading, rows, query, after):
+        while found := self._request(source, window, rows, query, after):
             fresh = [row for row in found if row.key not in seen]
             largest = max(largest, len(found))
             if not fresh:
@@ -66,18 +68,20 @@ class TextKeyset:
             seen.update(row.key for row in fresh)
             after = next(filter(None, map(self._text, reversed(found))), after)
 
-    def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:
+    def look_up(
+        self, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
+    ) -> dict[str, Row]:
         """The rows of some keys."""
-        return everything_at_once(self, reading, keys, rows, query)
+        return everything_at_once(self, source, window, keys, rows, query)
 
-    def _ask(self, reading: Reading, rows: RowsOf, query: Query, after: str) -> list[Row]:
+    def _request(self, source: Source, window: Window, rows: RowsOf, query: Query, after: str) -> list[Row]:
         beyond = f"{self.field} gt {odata.quoted(after)}" if after else ""
-        text = odata.both(reading.selection.filter, beyond)
-        asked = query | {"$orderby": self.field, "$top": self.page_size} | ({"$filter": text} if text else {})
-        return reading.client.get(self.route, query=asked, decode=lambda reply: rows(reply.body))
+        text = odata.both(window.selection.filter, beyond)
+        page = query | {"$orderby": self.field, "$top": self.page_size} | ({"$filter": text} if text else {})
+        return source.client.get(self.route, query=page, decode=lambda reply: rows(reply.body))
 
     def _check_end(self, found: list[Row]) -> None:
-        """A full page of known rows is no end: the server ignores what it is asked, and has a cap."""
+        """Raise for a full page without new rows: it is not the end, the server ignores the filter."""
         if len(found) >= self.page_size:
             raise never_ending(self.route, f"the server ignores '{self.field} gt'")
 

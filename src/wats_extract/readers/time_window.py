@@ -1,12 +1,12 @@
-"""Windows on time: for routes that take a range of it and give at most so many rows, and nothing to page by.
+"""Read by time windows: for routes that take a range of time, cap their rows, and do not page.
 
-A window whose answer may have been cut is read again, narrower. An answer is whole for sure only where the
-server has given more rows in another one; so whatever reaches the largest answer is doubted, and the
-server's real cap is learned, whatever it declares. A window that is cut at the smallest width still is
-landed as far as it goes and named; the reading goes on.
+A window whose response may have been cut is read again, narrower. A response is certainly whole only if the
+server has returned more rows in another response, so the largest response so far may always be cut. That way
+the reader learns the server's real cap, whatever it declares. If a window is cut even at the smallest width,
+its rows are loaded, it is recorded as saturated, and the reading goes on.
 
-How wide a window is (``widths``) follows from what came before, and from which rows a cut answer held: as
-documented the newest ones, but nothing that is covered rests on that. Only whole answers cover.
+:mod:`~wats_extract.readers.widths` chooses how wide windows are. Completeness does not depend on its choice:
+only whole responses count as covered.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 
+from wats_extract.cursor import Cursor, StartCursor
 from wats_extract.filters import odata, wats_filter
-from wats_extract.flow import USUAL_CAPS, Cursor, Row, Window
+from wats_extract.flow import USUAL_CAPS, Bounds, Coverage, Row, Times, Window
 from wats_extract.readers.keyset import SMALLEST_CAP
-from wats_extract.readers.reading import Page, Query, Reading, RowsOf
+from wats_extract.readers.reader import Page, Query, RowsOf, Source, selected
 from wats_extract.readers.widths import Widths
 
 BEFORE_WATS = datetime(1990, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)
-"""How far the clocks of stations may run ahead."""
+"""How far station clocks may run ahead."""
 
 SECOND = timedelta(seconds=1)
 
@@ -35,12 +37,12 @@ class TimeWindows:
     """A list that takes a WATS filter: ``dateFrom``, ``dateTo`` (exclusive) and ``topCount``.
 
     Attributes:
-        route: Below ``/api``; asked by POST.
-        cap: How many rows are asked for at once.
+        route: The route below ``/api``; requested by POST.
+        cap: The number of rows per request.
         look_back: How late a row may arrive and still be found by the next reading.
         smallest: The narrowest window.
         now: The clock.
-        moment: The field of a record that says when it was; windows are narrowed with less requests by it.
+        moment: The field of a record with its time. It helps to narrow windows with fewer requests.
         queried: The fields of the WATS filter that this route takes in its query, not in the body.
     """
 
@@ -53,147 +55,180 @@ class TimeWindows:
     moment: str = "startUtc"
 
     paging = "time windows"
+    versioned = False
+    countable = True
     keys_at_once = 100_000
 
     def proper(self, key: str) -> str:
-        """Any key may be one of its rows'; uuids are lower-case."""
+        """The key, with uuids in lower case: any text may be a key."""
         return key.lower() if len(key) == UUID_LENGTH else key
 
-    def pages(self, reading: Reading, rows: RowsOf, query: Query) -> Iterator[Page]:
-        """The rows of each window, oldest first; empty windows go with the one after them.
+    def split(self, source: Source, window: Window, rows: RowsOf, parts: int) -> list[Bounds]:  # noqa: ARG002
+        """Ranges of time. Without ``since`` they get narrower towards the present, where most rows are."""
+        begin, end, _ = self._span(window)
+        known = begin != BEFORE_WATS
+        edges = {
+            self._on_grid(end - (end - begin) * ((parts - place) / parts) ** (1 if known else 3))
+            for place in range(1, parts)
+        }
+        inner = sorted(edge for edge in edges if begin < edge < end)
+        return [Times(low, high) for low, high in zip([None, *inner], [*inner, None], strict=True)]
+
+    def pages(self, source: Source, window: Window, rows: RowsOf, query: Query) -> Iterator[Page]:
+        """The rows of each range, oldest first; an empty range is merged into the next one.
 
         Raises:
-            RequestError: a window stays without a usable answer.
+            RequestError: a request fails after all retries.
         """
-        begin, end, done = self._span(reading)
-        walk = _Walk(self.cap)
-        widths = Widths(end.timestamp(), from_the_end=begin == BEFORE_WATS)
+        begin, end, done = self._span(window)
+        cap = _LearnedCap(self.cap)
+        widths = Widths(end.timestamp(), search_from_end=begin == BEFORE_WATS)
         read_from, until, before = begin, end, set[str]()
         while begin < end:
-            answer = self._ask(reading, rows, query, begin, until)
-            span, times = (begin.timestamp(), until.timestamp()), self._times(answer, begin, until)
-            doubt = walk.doubts(answer)
-            if doubt and until - begin > self.smallest:
-                until = self._end(begin, widths.after_cut(*span, times, rows=len(answer)), end)
+            found = self._request(source, window, rows, query, begin, until)
+            span, times = (begin.timestamp(), until.timestamp()), self._times(found, begin, until)
+            judged = cap.judge(found)
+            if judged is not _Response.WHOLE and until - begin > self.smallest:
+                until = self._end(begin, widths.after_cut(*span, times, rows=len(found)), end)
                 continue
-            cut = doubt is not None and doubt.certain
-            fresh = list({row.key: row for row in answer if row.key not in before}.values())
+            cut = judged is _Response.CUT
+            fresh = list({row.key: row for row in found if row.key not in before}.values())
+            if until == end:
+                fresh = [row for row in fresh if not self._belongs_to_next(row, window)]
             if cut and read_from < begin:
                 done = max(done, min(begin, self.now()))
-                yield _page([], read_from, begin, done, cap=walk.cap, cut=False)
+                yield _page([], read_from, begin, done, cap=cap.rows, cut=False)
                 read_from = begin
-            if answer or until == end:
+            if found or until == end:
                 done = done if cut else max(done, min(until, self.now()))
-                yield _page(fresh, read_from, until, done, cap=walk.cap, cut=cut)
+                yield _page(fresh, read_from, until, done, cap=cap.rows, cut=cut)
                 read_from = until
-            begin, before = until, {row.key for row in answer}
-            until = self._end(begin, widths.after_whole(*span, times, rows=len(answer), cap=walk.cap), end)
+            begin, before = until, {row.key for row in found}
+            until = self._end(begin, widths.after_whole(*span, times, rows=len(found), cap=cap.rows), end)
 
-    def look_up(self, reading: Reading, keys: list[str], rows: RowsOf, query: Query) -> dict[str, Row]:
-        """The rows of some keys; the route knows no keys, so it is read until all of them are found."""
+    def look_up(
+        self, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
+    ) -> dict[str, Row]:
+        """The rows of some keys. The route takes no keys, so the list is read until all are found."""
         wanted, found = set(keys), dict[str, Row]()
-        for page in self.pages(reading, rows, query):
+        for page in self.pages(source, window, rows, query):
             found |= {row.key: row for row in page.rows if row.key in wanted}
             if len(found) == len(wanted):
                 break
         return found
 
-    def _span(self, reading: Reading) -> tuple[datetime, datetime, datetime]:
-        """From where to where to read, and up to where all has been read before."""
-        since = reading.selection.since or BEFORE_WATS
-        end = reading.selection.until or self.now() + AHEAD
-        if reading.cursor is None:
+    def _span(self, window: Window) -> tuple[datetime, datetime, datetime]:
+        """Where to begin, where to end, and the time up to which everything was read before."""
+        selection = selected(window)
+        since = selection.since or BEFORE_WATS
+        end = selection.until or self.now() + AHEAD
+        if not isinstance(window.cursor, StartCursor):
             return since, end, since
-        done = datetime.fromisoformat(reading.cursor["start"])
+        done = window.cursor.instant
         return max(since, done - self.look_back), end, done
 
+    def _belongs_to_next(self, row: Row, window: Window) -> bool:
+        """Whether a row lies exactly at the end of a divided window: some servers include ``dateTo``."""
+        if not isinstance(window.bounds, Times) or window.bounds.end is None:
+            return False
+        try:
+            return _instant(getattr(row.record, self.moment)) == window.bounds.end.timestamp()
+        except (AttributeError, TypeError, ValueError):
+            return False
+
+    def _on_grid(self, edge: datetime) -> datetime:
+        return edge.replace(microsecond=0)
+
     def _end(self, begin: datetime, instant: float, end: datetime) -> datetime:
-        """Where a window ends that should end there: on a multiple of the smallest width, or at the end."""
+        """The end of a window near an instant: on a multiple of the smallest width, or ``end``."""
         if instant >= end.timestamp():
             return end
         grid = begin.replace(microsecond=0) if self.smallest >= SECOND else begin
         steps = max(1, int((instant - grid.timestamp()) / self.smallest.total_seconds()))
         return min(grid + steps * self.smallest, end)
 
-    def _times(self, answer: list[Row], begin: datetime, end: datetime) -> list[float]:
-        """When the rows of an answer were, in order; nothing where one does not say, or says otherwise."""
+    def _times(self, found: list[Row], begin: datetime, end: datetime) -> list[float]:
+        """The times of the rows in a response, sorted; empty if one is missing or outside the window."""
         try:
-            times = sorted(_instant(getattr(row.record, self.moment)) for row in answer)
+            times = sorted(_instant(getattr(row.record, self.moment)) for row in found)
         except (AttributeError, TypeError, ValueError):
             return []
         within = times and begin.timestamp() <= times[0] and times[-1] <= end.timestamp()
         return times if within else []
 
-    def _ask(self, reading: Reading, rows: RowsOf, query: Query, begin: datetime, end: datetime) -> list[Row]:
-        asked = wats_filter.body(reading.selection.asked)
-        question: Mapping[str, str | int] = {
+    def _request(
+        self, source: Source, window: Window, rows: RowsOf, query: Query, begin: datetime, end: datetime
+    ) -> list[Row]:
+        asked = wats_filter.body(window.selection.asked)
+        body: Mapping[str, str | int] = {
             **{name: text for name, text in asked.items() if name not in self.queried},
             "dateFrom": odata.timestamp_text(begin),
             "dateTo": odata.timestamp_text(end),
             "topCount": self.cap,
         }
         query = query | {name: text for name, text in asked.items() if name in self.queried}
-        return reading.client.get(
-            self.route, query=query, body=question, decode=lambda reply: rows(reply.body)
-        )
+        return source.client.get(self.route, query=query, body=body, decode=lambda reply: rows(reply.body))
 
 
-@dataclass(frozen=True, slots=True)
-class _Doubt:
-    """An answer may have been cut; ``certain`` where its length is that of a cap."""
+class _Response(Enum):
+    """Whether a response has all rows of its window."""
 
-    certain: bool
+    WHOLE = auto()
+    MAYBE_CUT = auto()
+    CUT = auto()
 
 
 @dataclass
-class _Walk:
-    """What is learned on the way of the server's cap.
+class _LearnedCap:
+    """The server's cap, learned from its responses.
 
     Attributes:
-        cap: The most rows of one answer, as far as is known.
-        largest: The most rows that were given in one answer.
-        at_largest: The keys of the first answer with so many.
+        rows: The cap, as far as is known.
+        largest: The largest number of rows in any response so far.
+        at_largest: The keys of the first response with that number of rows.
     """
 
-    cap: int
+    rows: int
     largest: int = 0
     at_largest: frozenset[str] = frozenset()
 
-    def doubts(self, answer: list[Row]) -> _Doubt | None:
-        """Whether an answer may have been cut; ``None`` where the server has given more at once.
+    def judge(self, found: list[Row]) -> _Response:
+        """Whether a response is whole, which it is if the server has returned more rows at once.
 
-        So many rows are a cap for certain where they are as many as were asked for, a usual cap, or as many
-        as the largest answer had, which had others.
+        It was cut if it has as many rows as requested, a usual cap, or as many rows as another response with
+        different rows.
         """
-        count = len(answer)
-        if count < self.largest or count < min(SMALLEST_CAP, self.cap):
-            return None
-        keys = frozenset(row.key for row in answer)
-        certain = (
-            count >= self.cap or count in USUAL_CAPS or (count == self.largest and keys != self.at_largest)
-        )
+        count = len(found)
+        if count < self.largest or count < min(SMALLEST_CAP, self.rows):
+            return _Response.WHOLE
+        keys = frozenset(row.key for row in found)
+        cut = count >= self.rows or count in USUAL_CAPS or (count == self.largest and keys != self.at_largest)
         if count > self.largest:
             self.largest, self.at_largest = count, keys
-        if certain:
-            self.cap = count
-        return _Doubt(certain)
+        if cut:
+            self.rows = count
+        return _Response.CUT if cut else _Response.MAYBE_CUT
 
 
 def _instant(text: str) -> float:
-    """A timestamp in seconds; without zone it is UTC."""
+    """A timestamp in seconds; one without an offset is UTC."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _page(rows: list[Row], begin: datetime, end: datetime, done: datetime, *, cap: int, cut: bool) -> Page:
-    """A page that moves the cursor as a whole: rows within it may come in any order."""
-    window = Window(odata.timestamp_text(begin), odata.timestamp_text(end), len(rows), cap, not cut)
-    before: Cursor = {"start": odata.timestamp_text(min(begin, done))}
-    after: Cursor = {"start": odata.timestamp_text(done)}
-    why = (
-        f"{window.key}: {len(rows):,} rows came, as many as the server gives; there may be more"
-        if cut
-        else ""
+    """A page that moves the cursor as a whole, because its rows may come in any order."""
+    coverage = Coverage(
+        "start", odata.timestamp_text(begin), odata.timestamp_text(end), len(rows), cap, complete=not cut
     )
+    why = f"{coverage.key}: {len(rows):,} rows came, the most that the server returns; there may be more"
+    before: Cursor = StartCursor(start=odata.timestamp_text(min(begin, done)))
     cursors: list[Cursor | None] = [before] * len(rows)
-    return Page(rows, cursors, cap=cap, saturated=why, covered=after, window=window)
+    return Page(
+        rows,
+        cursors,
+        cap=cap,
+        saturated=why if cut else "",
+        covered=StartCursor(start=odata.timestamp_text(done)),
+        coverage=coverage,
+    )

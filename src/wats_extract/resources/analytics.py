@@ -1,9 +1,9 @@
-"""Statistics that WATS works out itself: measurements, yields, repairs, failed steps, effectiveness.
+"""Statistics that WATS computes: measurements, yields, repairs, failed steps, equipment effectiveness.
 
-Sources: ``POST /api/App/…``, ``GET /api/App/RelatedRepairHistory`` (api-facts §2.2 to §2.4; the
-specification is silent on the columns, which are those that clients of WATS read; all else lands in
-``_extra``). What can be counted from ``reports`` is better counted there: yields of two ranges do not add up,
-for a unit counts where its first run is.
+Sources: ``POST /api/App/…``, ``GET /api/App/RelatedRepairHistory`` (api-facts §2.2 to §2.4). The
+specification does not list the columns; they are those that clients of WATS read, and other fields go into
+``_extra``. A figure that can be computed from ``reports`` is better computed there: yields of two ranges do
+not add up, because a unit counts in the range of its first run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 from wats_extract.flow import Selection
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import QuestionedReader, Questions
-from wats_extract.readers.reading import Query
+from wats_extract.readers.reader import Query
 from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.fields import moment, number, snake, table, text, uuid, whole
 from wats_extract.resources.resource import Resource
@@ -43,15 +43,16 @@ from wats_extract.tables import Column
 
 _ALL_DAY = (24.0,) * 7
 _RUN = {
-    "yield": Column("yield", pa.int32(), "yield", "the run whose yield is meant"),
-    "run": Column("run", pa.int32(), "run", "1, 2, 3, …; -1 the last, -2 all"),
+    "yield": Column("yield", pa.int32(), "yield", "the run whose yield is computed"),
+    "run": Column("run", pa.int32(), "run", "number of the run, from 1; -1 = last run, -2 = all runs"),
 }
+_PATH_DOC = "step names joined by ¶; ¶¶ stands before the name of one of several measurements"
 _PATH = {
     "measurement_path": Column(
         "measurement_path",
         pa.string(),
         "measurementPaths",
-        "steps joined by ¶, and before the name of one of several measurements ¶¶",
+        _PATH_DOC,
     )
 }
 
@@ -73,9 +74,9 @@ _REPAIR_TEXT = (
     "testOperator batchNumber swFilename swVersion"
 )
 _COUNTS = {
-    "unit_count": "units whose first run is selected",
-    "fp_count": "units that passed in the first run; sp, tp: in the second, third; lp: in the last",
-    "fpy": "share of fp_count, from 0 to 1 or to 100, as the server has it; the counts are sure",
+    "unit_count": "number of units whose first run is selected",
+    "fp_count": "number of units that passed in the first run (sp: second, tp: third, lp: last run)",
+    "fpy": "share of fp_count: from 0 to 1 or from 0 to 100, as the server has it; the counts are certain",
 }
 
 
@@ -103,19 +104,19 @@ _YIELDS = statistic_table(
     whole(" ".join(f"{each}FailCount" for each in _PASSES.split())),
     whole("retestCount"),
     number("ppmFpy ppmSpy ppmTpy ppmLpy ppmTestYield"),
-    doc="one row a combination of dimensions",
-    docs=_COUNTS | {"period": "as date_grouping says: 2026-01, 2026-W02, …"},
+    doc="one row per combination of dimensions",
+    docs=_COUNTS | {"period": "period of the length date_grouping: 2026-01, 2026-W02, …"},
 )
 _REPAIRS = statistic_table(
     "dynamic_repair",
     _dimension_columns(_REPAIR_TEXT),
     whole("repairReportCount repairCount"),
-    doc="one row a combination of dimensions",
+    doc="one row per combination of dimensions",
 )
 
 DYNAMIC_YIELD = statistic(
     _YIELDS,
-    "yield by dimensions, as WATS counts it",
+    "yield by dimensions, as WATS computes it",
     questions=(_ANY_YIELD := Questions("App/DynamicYield")),
     body=dynamic(_ANY_YIELD, _dimensions(_YIELD_TEXT), ("part_number", "test_operation", "period")),
     filters=CONDITIONS | _RUN,
@@ -145,7 +146,7 @@ def _yield_list(name: str, route: str, summary: str) -> Resource:
         whole("unitCount"),
         whole(" ".join(f"{each}Count" for each in _PASSES.split())),
         number("fpy spy tpy lpy"),
-        doc="one row a product or product group, of each period",
+        doc="one row per product or product group and period",
         docs=_COUNTS,
     )
     questions = Questions(route)
@@ -159,13 +160,13 @@ def _yield_list(name: str, route: str, summary: str) -> Resource:
     )
 
 
-VOLUME_YIELD = _yield_list("volume_yield", "App/VolumeYield", "yield of products, as WATS's list has it")
-HIGH_VOLUME = _yield_list("high_volume", "App/HighVolume", "the products that are tested most")
+VOLUME_YIELD = _yield_list("volume_yield", "App/VolumeYield", "yield of products, as WATS lists it")
+HIGH_VOLUME = _yield_list("high_volume", "App/HighVolume", "the products that are tested most often")
 WORST_YIELD = _yield_list("worst_yield", "App/WorstYield", "the products with the worst yield")
 HIGH_VOLUME_BY_GROUP = _yield_list(
     "high_volume_by_product_group",
     "App/HighVolumeByProductGroup",
-    "the product groups that are tested most",
+    "the product groups that are tested most often",
 )
 WORST_YIELD_BY_GROUP = _yield_list(
     "worst_yield_by_product_group", "App/WorstYieldByProductGroup", "the product groups with the worst yield"
@@ -181,12 +182,12 @@ _FAILED = statistic_table(
     number("failRate"),
     moment("firstFailDate lastFailDate"),
     text("stepFilters sequenceFilters"),
-    doc="one row a step",
-    docs={"step_path": "steps joined by ¶", "step_filters": "XML, as internal routes take it"},
+    doc="one row per step",
+    docs={"step_path": "step names joined by ¶", "step_filters": "XML for internal routes"},
 )
 TOP_FAILED = statistic(
     _FAILED,
-    "the steps that failed most",
+    "the steps that failed most often",
     questions=(_ANY_FAILED := Questions("App/TopFailed")),
     body=counted(_ANY_FAILED),
     filters=some("part_number test_operation product_group level") | {"yield": _RUN["yield"]},
@@ -214,29 +215,29 @@ _ANALYSIS = statistic_table(
     number("limit1 limit2"),
     _sample(),
     _sample("Wof"),
-    doc="one row a step, of multiple tests one a measurement",
+    doc="one row per step; for steps with several measurements, one row per measurement",
     docs={
-        "step_path": "steps joined by ¶",
-        "step_time_avg": "seconds",
-        "measure_count_wof": "without those that failed, as all that ends so",
+        "step_path": "step names joined by ¶",
+        "step_time_avg": "in seconds",
+        "measure_count_wof": "columns with the suffix _wof leave out failed measurements",
     },
 )
 
 
 class StepAnswers(Answers):
-    """Answers that speak of so many reports at most, however many rows they have."""
+    """Responses of which the server caps the number of reports, not the number of rows."""
 
     def saturated(self, records: Any) -> str:
-        """Why there may be more reports than these, or nothing."""
+        """Return why there may be more reports than were counted; empty if there are none."""
         most = max((record.stepCount or 0 for record in records), default=0)
         if most in (MOST_MEASUREMENTS, self.cap):
-            return f"the analysis counts exactly {most:,} reports, as many as a server may look at"
+            return f"the analysis covers exactly {most:,} reports, a cap of the server; there may be more"
         return ""
 
 
 STEP_ANALYSIS = statistic(
     _ANALYSIS,
-    "how often each step of a test ran, failed and what it measured",
+    "how often each step of a test ran and failed, and statistics of its measurements",
     questions=(_OF_TESTS := Questions("App/TestStepAnalysis", ("partNumber", "testOperation"))),
     body=between(_OF_TESTS, maxCount=MOST_ROWS),
     filters=CONDITIONS | {"run": _RUN["run"]},
@@ -259,11 +260,11 @@ _MEASUREMENTS = table(
     number("value limit1 limit2"),
     text("serialNumber partNumber revision stepName stepPath unit"),
     (Column("status", pa.string(), "status", kind="result"),),
-    doc="one row a measured value",
+    doc="one row per measured value",
     docs={
         "report_uuid": "joins report_headers.uuid",
-        "measurement_path": "steps joined by ¶, and before the name of one of several measurements ¶¶",
-        "measurement_index": "the place among those of the same report and path, from 0",
+        "measurement_path": _PATH_DOC,
+        "measurement_index": "index among the measurements of the same report and path, from 0",
     },
     owner="measurement_key",
 )
@@ -271,7 +272,7 @@ _MEASURED = "part_number test_operation measurement_path"
 
 MEASUREMENTS = Resource(
     name="measurements",
-    summary="measured values of given paths, by windows of time; reports have all of them, for less",
+    summary="measured values of given paths; reports has all measurements for fewer requests",
     route="App/Measurements",
     method="POST",
     reader=QuestionedReader(
@@ -288,7 +289,7 @@ MEASUREMENTS = Resource(
     filtered_by="fields",
     required=tuple(_MEASURED.split()),
     options=frozenset({"since"}),
-    unproven="the columns, and that all of a range comes where it is less than 10,000 rows",
+    unproven="the columns, and that a range with fewer than 10,000 rows comes completely",
 )
 
 _AGGREGATED = statistic_table(
@@ -298,8 +299,8 @@ _AGGREGATED = statistic_table(
     number("min max avg stdev var cp cpk cpLower cpUpper"),
     number("limit1|limitLow=limit1 limit2|limitHigh=limit2"),
     text("unit stepName stepPath partNumber revision"),
-    doc="one row a path, of each period",
-    docs={"measurement_path": "as it was asked for", "cpk": "null where there are no limits"},
+    doc="one row per path and period",
+    docs={"measurement_path": "as it was requested", "cpk": "null if there are no limits"},
 )
 _OF_PATHS = Questions("App/AggregatedMeasurements", ("partNumber", "testOperation", "measurementPaths"))
 
@@ -312,7 +313,7 @@ def _of_path(key: str, selection: Selection) -> Query:
 
 AGGREGATED_MEASUREMENTS = statistic(
     _AGGREGATED,
-    "count, mean, spread and capability of given paths",
+    "count, mean, spread and process capability of the measurements at given paths",
     questions=_OF_PATHS,
     body=_of_path,
     filters=CONDITIONS | _PATH,
@@ -323,7 +324,7 @@ AGGREGATED_MEASUREMENTS = statistic(
 )
 
 
-# ── effectiveness, and what repairs said before ─────────────────────────────────────────────────
+# ── effectiveness, related repairs ──────────────────────────────────────────────────────────────
 
 _OEE = statistic_table(
     "oee_analysis",
@@ -332,11 +333,11 @@ _OEE = statistic_table(
     whole("totalCount goodCount rejectCount"),
     number("idealCycleTime actualCycleTime"),
     text("period partNumber stationName"),
-    doc="one row a question",
+    doc="one row per question",
     docs={
-        "oee": "overall equipment effectiveness, 0 to 100",
-        "run_time": "minutes",
-        "ideal_cycle_time": "seconds",
+        "oee": "overall equipment effectiveness, from 0 to 100",
+        "run_time": "in minutes",
+        "ideal_cycle_time": "in seconds",
     },
 )
 
@@ -365,14 +366,14 @@ _HISTORY = statistic_table(
     uuid("reportId"),
     moment("repairDate"),
     text("failStepName failStepPath failCode repairCode symptom cause action"),
-    doc="one row a failure that was repaired",
-    docs={"report_id": "joins report_headers.uuid: the repair"},
+    doc="one row per failure that was repaired",
+    docs={"report_id": "joins report_headers.uuid: the repair report"},
 )
 _OF_REVISIONS = Questions("App/RelatedRepairHistory", ("partNumber", "revision"))
 
 RELATED_REPAIRS = Resource(
     name="related_repairs",
-    summary="what was repaired on units of a product's revision",
+    summary="the repairs of units of one product revision",
     route="App/RelatedRepairHistory",
     reader=ByKeyReader(
         listing=_OF_REVISIONS,

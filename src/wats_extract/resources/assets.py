@@ -1,4 +1,4 @@
-"""Assets: what stations test with, its log and its types.
+"""Assets: test equipment, its log and its types.
 
 Sources: ``GET /api/Asset/…`` (api-facts §2.8).
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import NumberedList
+from wats_extract.readers.numbered import NumberedList
 from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Query
+from wats_extract.readers.reader import Query
 from wats_extract.readers.text_keyset import TextKeyset
 from wats_extract.resources.fields import moment, number, place, table, text, truth, uuid, whole
 from wats_extract.resources.resource import Resource
@@ -28,9 +28,10 @@ _ASSETS = table(
     moment("lastCalibrationDate nextCalibrationDate"),
     whole("totalCount runningCount"),
     text("xmlData"),
-    doc="one row an asset",
+    doc="one row per asset",
     docs={
-        "state": "0 unknown, 1 in operation, 2 transit, 3 maintenance, 4 calibration, 5 storage, 6 scrapped",
+        "state": "0 = unknown, 1 = in operation, 2 = in transit, 3 = in maintenance, 4 = in calibration, "
+        "5 = in storage, 6 = scrapped",
         "running_count": "uses since the last calibration",
         "total_count": "uses in its lifetime",
         "type_id": "joins asset_types.type_id",
@@ -45,10 +46,11 @@ _LOG = table(
     text("user"),
     whole("type"),
     text("property value comment"),
-    doc="one row an entry of an asset's log",
+    doc="one row per entry in the log of an asset",
     docs={
         "asset_id": "joins assets.asset_id",
-        "type": "0 message, 1 register, 2 update, 3 reset count, 4 calibration, 5 maintenance; up to 8",
+        "type": "0 = message, 1 = register, 2 = update, 3 = reset count, 4 = calibration, 5 = maintenance; "
+        "values up to 8 exist",
     },
     version="log_id",
 )
@@ -61,12 +63,12 @@ _TYPES = table(
     number("maintenanceInterval calibrationInterval warningThreshold alarmThreshold"),
     truth("isReadonly"),
     text("icon"),
-    doc="one row a type of asset",
+    doc="one row per asset type",
     docs={
-        "maintenance_interval": "days; -1 unlimited, -2 external",
-        "calibration_interval": "days; -1 unlimited, -2 external",
-        "warning_threshold": "percent",
-        "alarm_threshold": "percent",
+        "maintenance_interval": "in days; -1 = unlimited, -2 = external",
+        "calibration_interval": "in days; -1 = unlimited, -2 = external",
+        "warning_threshold": "in percent",
+        "alarm_threshold": "in percent",
     },
 )
 
@@ -78,32 +80,38 @@ _STATUSES = table(
     text("Message"),
     number("CalibrationDaysOverdue MaintenanceDaysOverdue"),
     whole("TotalCount TotalCountExceeded RunningCount RunningCountExceeded"),
-    doc="one row an asset, as it stood when it was read",
+    doc="one row per asset: its status when it was read",
     docs={
         "asset_id": "joins assets.asset_id",
-        "status": "0 OK, 1 not registered, 2 warning, 3 alarm, 4 system error, 5 asset error",
-        "calibration_days_overdue": "days",
+        "status": "0 = OK, 1 = not registered, 2 = warning, 3 = alarm, 4 = system error, 5 = asset error",
+        "calibration_days_overdue": "in days",
+        "maintenance_days_overdue": "in days",
+        "total_count": "uses in its lifetime",
+        "running_count": "uses since the last calibration",
     },
 )
 _SUB_ASSETS = table(
     "sub_assets",
     "asset_id sub_asset_index",
     text("=asset_id"),
-    place("sub_asset_index", "the assets within"),
+    place("sub_asset_index", "the assets that it contains"),
     text("assetId=sub_asset_id parentAssetId assetName serialNumber parentSerialNumber partNumber revision"),
     uuid("typeId"),
     whole("state"),
     text("description location"),
     whole("totalCount runningCount"),
-    doc="one row an asset that is part of another, on any level below it",
-    docs={"asset_id": "joins assets.asset_id: the one above", "sub_asset_id": "joins assets.asset_id"},
+    doc="one row per asset that is part of another one, at any level below it",
+    docs={
+        "asset_id": "joins assets.asset_id: the asset that contains it",
+        "sub_asset_id": "joins assets.asset_id",
+    },
     owner="asset_id",
 )
 ASSET_LIST = TextKeyset(route="Asset", field="assetId")
 
 ASSETS = Resource(
     name="assets",
-    summary="what stations test with",
+    summary="test equipment",
     route="Asset",
     reader=PagedReader(ASSET_LIST, FlatShredder(_ASSETS)),
     tables=(_ASSETS,),
@@ -113,7 +121,7 @@ ASSETS = Resource(
 
 ASSET_LOGS = Resource(
     name="asset_logs",
-    summary="what happened to assets; only new entries are read",
+    summary="the log of assets; later runs read only new entries",
     route="Asset/Log",
     reader=PagedReader(
         NumberedList(Keyset(route="Asset/Log", field="logId", key="logId", page_size=1000, overlap=100)),
@@ -127,7 +135,7 @@ ASSET_LOGS = Resource(
 
 ASSET_TYPES = Resource(
     name="asset_types",
-    summary="types of assets, with their limits",
+    summary="asset types and their limits",
     route="Asset/Types",
     reader=PagedReader(TextKeyset(route="Asset/Types", field="typeName"), FlatShredder(_TYPES)),
     tables=(_TYPES,),
@@ -137,7 +145,7 @@ ASSET_TYPES = Resource(
 
 
 def _of_each(name: str, route: str, summary: str, *, rows: Table, query: Query, lists: bool) -> Resource:
-    """Something that is asked of each asset by itself."""
+    """Return a resource that sends one request per asset."""
     return Resource(
         name=name,
         summary=summary,
@@ -155,14 +163,14 @@ def _of_each(name: str, route: str, summary: str, *, rows: Table, query: Query, 
         ),
         tables=(rows,),
         key="asset_id",
-        unproven="the columns, on which the specification is silent",
+        unproven="the columns: the specification does not list them",
     )
 
 
 ASSET_STATUSES = _of_each(
     "asset_statuses",
     "Asset/Status",
-    "whether each asset may be used: calibration, maintenance, counts",
+    "whether each asset may be used: calibration, maintenance and use counts",
     rows=_STATUSES,
     query={},
     lists=False,
@@ -170,7 +178,7 @@ ASSET_STATUSES = _of_each(
 SUB_ASSETS = _of_each(
     "sub_assets",
     "Asset/SubAssets",
-    "what each asset consists of",
+    "the assets that each asset contains",
     rows=_SUB_ASSETS,
     query={"level": 0},
     lists=True,

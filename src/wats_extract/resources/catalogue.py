@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wats_extract.errors import ConfigurationError
-from wats_extract.filters.nearest import nearest
+from wats_extract.filters.nearest import did_you_mean
 from wats_extract.resources import (
     analytics,
     assets,
@@ -99,11 +99,10 @@ def resource_named(name: str) -> Resource:
     Raises:
         ConfigurationError: there is none; the message has the nearest name.
     """
-    if name in RESOURCES:
+    if isinstance(name, str) and name in RESOURCES:
         return RESOURCES[name]
-    close = nearest(name, RESOURCES)
     raise ConfigurationError(
-        f"there is no resource {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
+        f"there is no resource {name!r}{did_you_mean(name, RESOURCES)}",
         hint=f"There are {', '.join(RESOURCES)}.",
     )
 
@@ -117,10 +116,9 @@ def table_named(resource: Resource, name: str | None) -> Table:
     tables = {table.name: table for table in resource.tables}
     if name is None:
         return resource.table
-    if name in tables:
+    if isinstance(name, str) and name in tables:
         return tables[name]
-    close = nearest(name, tables)
     raise ConfigurationError(
-        f"{resource.name} has no table {name!r}" + (f" (did you mean {close!r}?)" if close else ""),
+        f"{resource.name} has no table {name!r}{did_you_mean(name, tables)}",
         hint=f"It has {', '.join(tables)}.",
     )

@@ -1,4 +1,4 @@
-"""Declare columns by the names of WATS's fields: one word a field, its type by the function around it."""
+"""Declares columns by the names of WATS's fields, with one function per column type."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from wats_extract.tables import TIMESTAMP, Column, Table
 
 
 def snake(name: str) -> str:
-    """``serialNumber`` → ``serial_number``; of ``block.field`` both words."""
+    """Convert ``serialNumber`` to ``serial_number``, and ``block.field`` to ``block_field``."""
     words = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.replace(".", "_"))
     return words.lower()
 
 
 def _columns(names: str, kind: pa.DataType, how: str = "") -> tuple[Column, ...]:
-    """Columns for fields; ``source=name`` gives a field a column of another name.
+    """Return columns for fields, which are separated by spaces.
 
-    ``one|other=name`` takes the first of several fields that has a value.
+    ``source=name`` names the column of a field, ``=name`` is a column without a source, and
+    ``one|other=name`` reads the first of several fields that has a value.
     """
     pairs = (word.partition("=") for word in names.split())
     return tuple(
@@ -28,48 +29,48 @@ def _columns(names: str, kind: pa.DataType, how: str = "") -> tuple[Column, ...]
 
 
 def text(names: str) -> tuple[Column, ...]:
-    """Columns of text."""
+    """Return columns of strings."""
     return _columns(names, pa.string())
 
 
 def uuid(names: str) -> tuple[Column, ...]:
-    """Columns of uuids, as lower-case text."""
+    """Return columns of uuids, which are lower-case strings."""
     return _columns(names, pa.string(), "uuid")
 
 
 def whole(names: str) -> tuple[Column, ...]:
-    """Columns of int32."""
+    """Return columns of int32."""
     return _columns(names, pa.int32())
 
 
 def long(names: str) -> tuple[Column, ...]:
-    """Columns of int64."""
+    """Return columns of int64."""
     return _columns(names, pa.int64())
 
 
 def number(names: str) -> tuple[Column, ...]:
-    """Columns of double."""
+    """Return columns of double."""
     return _columns(names, pa.float64())
 
 
 def truth(names: str) -> tuple[Column, ...]:
-    """Columns of bool."""
+    """Return columns of bool."""
     return _columns(names, pa.bool_())
 
 
 def moment(names: str) -> tuple[Column, ...]:
-    """Columns of instants; what has no offset is taken as UTC."""
+    """Return columns of timestamps; one without an offset is taken as UTC."""
     return _columns(names, TIMESTAMP)
 
 
 def tree(names: str) -> tuple[Column, ...]:
-    """Columns that keep a list or an object as a JSON text."""
+    """Return columns that hold a list or an object as JSON."""
     return _columns(names, pa.string(), "json")
 
 
 def place(name: str, of: str) -> tuple[Column, ...]:
-    """A column for the place in a list, from 0."""
-    return (Column(name, pa.int32(), doc=f"the place among {of}, from 0"),)
+    """Return a column for the index in a list, from 0."""
+    return (Column(name, pa.int32(), doc=f"index among {of}, from 0"),)
 
 
 def table(
@@ -81,20 +82,20 @@ def table(
     owner: str = "",
     version: str = "",
 ) -> Table:
-    """A table, its columns in the order given.
+    """Return a table with its columns in the given order.
 
     Args:
-        name: The table's name.
-        key: The key columns, separated by blanks.
-        columns: What the functions above give.
-        doc: What a row is.
-        docs: What columns mean, by name, where the name does not say it.
-        owner: The column with the item's key; by default the key, where that is one column.
-        version: The column that changes when the item does.
+        name: The name of the table.
+        key: The key columns, separated by spaces.
+        columns: The results of the functions above.
+        doc: What one row is, such as "one row per asset".
+        docs: The meaning of columns by name, for names that do not explain themselves.
+        owner: The column with the key of the item; by default the first key column.
+        version: The column that changes when the item changes.
     """
-    said = docs or {}
+    texts = docs or {}
     flat = [
-        Column(c.name, c.type, c.source, said.get(c.name, c.doc), c.kind) for group in columns for c in group
+        Column(c.name, c.type, c.source, texts.get(c.name, c.doc), c.kind) for group in columns for c in group
     ]
     keys = tuple(key.split())
     return Table(name, keys, tuple(flat), owner=owner or keys[0], version=version, doc=doc)

@@ -1,8 +1,9 @@
-"""What happened to units, as WATS's own history of serial numbers has it.
+"""The history of serial numbers, as WATS shows it.
 
-Source: ``POST /api/App/SerialNumberHistory`` (api-facts §2.2; the specification is silent on the columns,
-which are those that clients of WATS read). No route lists serial numbers: those of reports are read, each
-again when a report about it arrives. Some servers fail at this route.
+Source: ``POST /api/App/SerialNumberHistory`` (api-facts §2.2). The specification does not list the columns;
+they are those that clients of WATS read. No route lists serial numbers, so they are taken from report
+headers, and a history is read again when a new report about its serial number arrives. This route fails on
+some servers.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _HISTORY = table(
     "serial_number_history",
     "serial_number history_index",
     text("=serial_number"),
-    place("history_index", "the reports of the serial number, the newest first"),
-    (Column("time_stamp", pa.int64(), doc="of the newest report about it when it was read"),),
+    place("history_index", "the reports of the serial number, newest first"),
+    (Column("time_stamp", pa.int64(), doc="time_stamp of its newest report when it was read"),),
     uuid("uuid"),
     text("serialNumber=written_as partNumber revision batchNumber stationName location purpose"),
     whole("processCode"),
@@ -40,11 +41,11 @@ _HISTORY = table(
     number("executionTime"),
     (Column("report_type", pa.string(), "reportType", "", "report_type"),),
     whole("run"),
-    doc="one row a report about a serial number",
+    doc="one row per report about a serial number",
     docs={
         "uuid": "joins report_headers.uuid",
-        "written_as": "the serial number in this report; its letters may differ in case",
-        "execution_time": "seconds",
+        "written_as": "the serial number as this report spells it; upper and lower case may differ",
+        "execution_time": "in seconds",
     },
     owner="serial_number",
     version="time_stamp",
@@ -62,7 +63,7 @@ def _about(keys: Iterable[str]) -> str:
 
 SERIAL_NUMBER_HISTORY = Resource(
     name="serial_number_history",
-    summary="tests and repairs of each serial number; report_headers has the same and costs less",
+    summary="tests and repairs by serial number; report_headers has the same data for fewer requests",
     route="App/SerialNumberHistory",
     method="POST",
     reader=ByKeyReader(

@@ -1,7 +1,7 @@
-"""What no public route gives: processes in full, manual inspections, alarms.
+"""Data that only internal routes serve: complete processes, manual inspections, alarms.
 
-Sources: ``GET /api/internal/…`` (api-facts §2.11, §2.12). The vendor does not support these routes: they may
-be refused or changed by any version. They are asked only where the pipeline says ``internal: true``.
+Sources: ``GET /api/internal/…`` (api-facts §2.11, §2.12). The vendor does not support these routes, and any
+version may change or refuse them. They are requested only if the pipeline sets ``internal: true``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _PROCESSES = table(
     text("Properties=properties"),
     truth("IsTestOperation=is_test_operation IsWIPOperation=is_wip_operation"),
     truth("IsRepairOperation=is_repair_operation"),
-    doc="one row a process",
-    docs={"state": "1 active", "process_id": "what other internal routes call it"},
+    doc="one row per process",
+    docs={"state": "1 = active", "process_id": "the id of the process on other internal routes"},
 )
 _INSPECTIONS = table(
     "manual_inspections",
@@ -53,8 +53,8 @@ _INSPECTIONS = table(
     whole("InstancesCount=instances_count"),
     tree("Relations=relations"),
     text("XAML=xaml"),
-    doc="one row a definition of a manual inspection",
-    docs={"status": "0 draft, 1 pending, 2 released, 3 revoked"},
+    doc="one row per definition of a manual inspection",
+    docs={"status": "0 = draft, 1 = pending, 2 = released, 3 = revoked"},
 )
 _ALARMS = table(
     "alarms",
@@ -71,17 +71,17 @@ _ALARMS = table(
     whole("unitCount"),
     text("assetname=asset_name serialnumber=serial_number typeid=type_id"),
     whole("assetstate=asset_state bubbledstatus=bubbled_status"),
-    doc="one row an alarm or a notification",
+    doc="one row per alarm or notification",
     docs={
-        "log_date": "no offset is said; it is taken as UTC",
-        "type": "1 report, 2 yield, 3 serial number, 4 measurement, 5 asset",
+        "log_date": "the server sends no offset; taken as UTC",
+        "type": "1 = report, 2 = yield, 3 = serial number, 4 = measurement, 5 = asset",
         "fpy": "first-pass yield, from 0 to 1",
     },
 )
 
 INTERNAL_PROCESSES = Resource(
     name="internal_processes",
-    summary="processes with their ids, as internal routes have them",
+    summary="processes with the ids that internal routes use",
     route="internal/Process/GetProcesses",
     reader=PagedReader(Snapshot("internal/Process/GetProcesses"), FlatShredder(_PROCESSES)),
     tables=(_PROCESSES,),
@@ -105,7 +105,7 @@ MANUAL_INSPECTIONS = Resource(
 )
 ALARMS = Resource(
     name="alarms",
-    summary="alarms and notifications, by windows of time",
+    summary="alarms and notifications, read by time windows",
     route="internal/Trigger/GetAlarmAndNotificationLogs",
     method="POST",
     reader=PagedReader(TimeWindows("internal/Trigger/GetAlarmAndNotificationLogs"), FlatShredder(_ALARMS)),

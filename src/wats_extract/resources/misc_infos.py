@@ -1,7 +1,7 @@
-"""Reports by misc info: a look-up by what operators or test programs noted.
+"""Reports by misc info: a look-up by information that operators or test programs recorded.
 
 Source: ``GET /api/Report/Query/HeaderByMiscInfo`` (api-facts §2.1). ``report_headers`` with
-``expand: [miscInfo]`` has all misc infos of all reports; this asks the server for some.
+``expand: [miscInfo]`` extracts all misc infos of all reports.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _FOUND = statistic_table(
     whole("processCode"),
     text("processName"),
     tree("miscData"),
-    doc="one row a report with such a misc info",
+    doc="one row per report with this misc info",
     docs={
-        "question": "description and data that were looked for, joined by |",
+        "question": "the requested description and data, joined by a vertical bar",
         "uuid": "joins report_headers.uuid",
         "misc_data": "all misc infos of the report: [{description, data}, …]",
     },
@@ -33,7 +33,7 @@ _FOUND = statistic_table(
 
 HEADERS_BY_MISC_INFO = Resource(
     name="headers_by_misc_info",
-    summary="reports with a given misc info; report_headers with expand: [miscInfo] has all",
+    summary="reports with a given misc info; report_headers with expand: [miscInfo] has all misc infos",
     route="Report/Query/HeaderByMiscInfo",
     reader=ByKeyReader(
         listing=Questions("Report/Query/HeaderByMiscInfo", _PARTS),
@@ -47,5 +47,5 @@ HEADERS_BY_MISC_INFO = Resource(
     filters={column.name: column for column in text("description data")},
     filtered_by="fields",
     required=_PARTS,
-    unproven="how many reports are given at most",
+    unproven="how many reports the server returns at most",
 )

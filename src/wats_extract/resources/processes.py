@@ -1,4 +1,4 @@
-"""Processes: test, repair and WIP operations, with the categories and codes of repairs.
+"""Processes: test, repair and WIP operations, with the failure categories and codes of repairs.
 
 Source: ``GET /api/App/Processes`` (api-facts §2.5).
 """
@@ -22,12 +22,12 @@ _PROCESSES = table(
     whole("repairOperation.vendorBinding=vendor_binding"),
     text("repairOperation.compRefMask=component_reference_mask"),
     text("repairOperation.compRefValidationText=component_reference_validation_text"),
-    doc="one row an operation",
+    doc="one row per operation",
     docs={
-        "state": "1 active",
-        "uut_binding": "repairs: 0 required, 1 optional, 2 never",
-        "bom_binding": "repairs: 0 required, 1 optional, 2 never",
-        "vendor_binding": "repairs: 0 required, 1 optional, 2 never",
+        "state": "1 = active",
+        "uut_binding": "repairs: 0 = required, 1 = optional, 2 = never",
+        "bom_binding": "repairs: 0 = required, 1 = optional, 2 = never",
+        "vendor_binding": "repairs: 0 = required, 1 = optional, 2 = never",
     },
 )
 _CATEGORIES = table(
@@ -38,7 +38,7 @@ _CATEGORIES = table(
     uuid("id"),
     text("description"),
     whole("status imageConstraint"),
-    doc="one row a category of failures that a repair operation knows",
+    doc="one row per failure category of a repair operation",
     owner="process_code",
 )
 _CODES = table(
@@ -52,10 +52,10 @@ _CODES = table(
     whole("failureType"),
     text("imageConstraint"),
     whole("status"),
-    doc="one row a code of a category",
+    doc="one row per failure code of a category",
     docs={
-        "failure_type": "0 default, 1 automatic process, 2 scrapped, 3 no failure found, 4 component, "
-        "5 design, 6 manual process, 7 replaced"
+        "failure_type": "0 = default, 1 = automatic process, 2 = scrapped, 3 = no failure found, "
+        "4 = component, 5 = design, 6 = manual process, 7 = replaced"
     },
     owner="process_code",
 )
@@ -67,7 +67,7 @@ _MISC_INFOS = table(
     uuid("id"),
     text("description inputMask"),
     whole("status sortOrder"),
-    doc="one row a misc info that a repair operation asks for",
+    doc="one row per misc info that a repair operation asks for",
     owner="process_code",
 )
 

@@ -20,8 +20,11 @@ _TYPES = table(
     text("name description format regEx"),
     whole("identifier"),
     text("identifierName"),
-    doc="one row a type of serial number",
-    docs={"identifier": "0 serial number, 1 MAC address, 2 IMEI"},
+    doc="one row per type of serial number",
+    docs={
+        "identifier": "0 = serial number, 1 = MAC address, 2 = IMEI",
+        "reg_ex": "regular expression that the numbers match",
+    },
 )
 _BARCODES = table(
     "barcode_identifiers",
@@ -30,7 +33,7 @@ _BARCODES = table(
     text("pattern serialNumber partNumber revision batchNumber process"),
     whole("order"),
     text("description"),
-    doc="one row a pattern that recognises barcodes",
+    doc="one row per pattern that recognizes barcodes",
 )
 
 _NUMBERS = table(
@@ -39,7 +42,7 @@ _NUMBERS = table(
     text("=serial_number_type"),
     place("number_index", "the numbers of the type"),
     text("id=serial_number"),
-    doc="one row a serial number that the server has handed out or keeps",
+    doc="one row per serial number that the server has issued or has in stock",
     docs={"serial_number_type": "joins serial_number_types.name"},
     owner="serial_number_type",
 )
@@ -51,7 +54,7 @@ _CHANGES = table(
     whole("id"),
     text("unitSerialNumber newParentSerialNumber newPartNumber newRevision"),
     whole("newUnitPhaseId"),
-    doc="one row a change of a unit that waits in the queue",
+    doc="one row per change of a unit in the queue",
 )
 
 
@@ -84,12 +87,12 @@ SERIAL_NUMBERS = Resource(
     ),
     tables=(_NUMBERS,),
     key="serial_number_type",
-    unproven="the form of the file, on which the specification is silent",
+    unproven="the format of the file: the specification does not describe it",
 )
 
 UNIT_CHANGES = Resource(
     name="unit_changes",
-    summary="changes of units that wait in a queue; read only, unless acknowledge says to delete what landed",
+    summary="a queue of unit changes; entries are deleted from it only with acknowledge: true",
     route="Production/Units/Changes",
     reader=QueueReader(
         Snapshot("Production/Units/Changes", query={"maxCount": 10_000}), FlatShredder(_CHANGES), most=10_000
@@ -101,7 +104,7 @@ UNIT_CHANGES = Resource(
 
 BARCODE_IDENTIFIERS = Resource(
     name="barcode_identifiers",
-    summary="patterns that recognise barcodes",
+    summary="patterns that recognize barcodes",
     route="BarcodeIdentifiers/BarcodeIdentifiers",
     reader=PagedReader(Snapshot("BarcodeIdentifiers/BarcodeIdentifiers"), FlatShredder(_BARCODES)),
     tables=(_BARCODES,),

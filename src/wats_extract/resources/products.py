@@ -1,4 +1,4 @@
-"""Products: the list, and each product with its revisions and tags.
+"""Products: the list of products, and the revisions and tags of each.
 
 Sources: ``GET /api/Product/…`` (api-facts §2.6).
 """
@@ -17,7 +17,7 @@ from wats_extract.resources.resource import Resource
 from wats_extract.shred.documents import FlatDocuments, PlacedDocuments
 from wats_extract.shred.flat import KEY_SEPARATOR, Child, FlatShredder, key_text
 
-_STATE = {"state": "1 active, 0 inactive"}
+_STATE = {"state": "0 = inactive, 1 = active"}
 
 PRODUCT_LIST = TextKeyset(route="Product/Query", field="partNumber", page_size=1000)
 
@@ -27,8 +27,8 @@ _PRODUCTS = table(
     text("partNumber name category"),
     truth("nonSerial"),
     whole("state"),
-    doc="one row a product",
-    docs=_STATE | {"non_serial": "the product has no units of its own"},
+    doc="one row per product",
+    docs=_STATE | {"non_serial": "true if the product has no units of its own"},
 )
 
 _DETAILS = table(
@@ -41,7 +41,7 @@ _DETAILS = table(
     whole("state"),
     uuid("productCategoryId"),
     text("productCategoryName xmlData"),
-    doc="one row a product, with what the list leaves out",
+    doc="one row per product, with fields that the list lacks",
     docs=_STATE,
 )
 _REVISIONS = table(
@@ -53,7 +53,7 @@ _REVISIONS = table(
     text("revision name description"),
     whole("state"),
     text("xmlData PartNumber=revision_part_number"),
-    doc="one row a revision of a product",
+    doc="one row per revision of a product",
     docs=_STATE,
     owner="part_number",
 )
@@ -64,7 +64,7 @@ _TAGS = table(
     place("tag_index", "the product's tags"),
     text("key value"),
     whole("change"),
-    doc="one row a tag of a product",
+    doc="one row per tag of a product",
     owner="part_number",
 )
 _REVISION_TAGS = table(
@@ -75,7 +75,7 @@ _REVISION_TAGS = table(
     place("tag_index", "the revision's tags"),
     text("key value"),
     whole("change"),
-    doc="one row a tag of a revision",
+    doc="one row per tag of a revision",
     owner="part_number",
 )
 _REVISION = table(
@@ -86,8 +86,8 @@ _REVISION = table(
     text("name description"),
     whole("state"),
     text("xmlData"),
-    doc="one row a revision of a product, as its own route has it",
-    docs=_STATE | {"revision_key": "part number and revision, joined by |"},
+    doc="one row per revision of a product, from the route for single revisions",
+    docs=_STATE | {"revision_key": "part number and revision, joined by a vertical bar"},
     owner="revision_key",
 )
 _REVISION_DETAIL_TAGS = table(
@@ -97,21 +97,21 @@ _REVISION_DETAIL_TAGS = table(
     place("tag_index", "the revision's tags"),
     text("key value"),
     whole("change"),
-    doc="one row a tag of a revision",
+    doc="one row per tag of a revision",
     owner="revision_key",
 )
 _MEMBERSHIPS = table(
     "product_group_memberships",
     "part_number group_index",
     text("=part_number"),
-    place("group_index", "the groups of the product"),
+    place("group_index", "the product's groups"),
     whole("productGroupId|id=product_group_id"),
     text("productGroupName|name=product_group_name"),
-    doc="one row a product group that a product is in",
+    doc="one row per product and product group that contains it",
     docs={"product_group_id": "joins product_groups.product_group_id"},
     owner="part_number",
 )
-_VENDORS = table("vendors", "vendor_name", text("VendorName"), doc="one row a vendor of products")
+_VENDORS = table("vendors", "vendor_name", text("VendorName"), doc="one row per vendor of products")
 
 _DETAIL = FlatShredder(
     _DETAILS,
@@ -126,7 +126,7 @@ PRODUCTS = Resource(
     tables=(_PRODUCTS,),
     key="part_number",
     filters={column.name: column for column in _PRODUCTS.columns},
-    unproven="that the list can be ordered by partNumber; a server that ignores it is noticed",
+    unproven="that the list can be sorted by partNumber; if a server ignores the order, the run notices",
 )
 
 PRODUCT_DETAILS = Resource(
@@ -151,7 +151,7 @@ def _revision_key(key: str) -> str:
 
 
 def _revisions(part_number: str, body: bytes) -> Iterator[str]:
-    """The keys of the revisions that a product's document names."""
+    """Return the keys of the revisions in a product's document."""
     for product in _DETAIL.records(body):
         for revision in product.revisions or ():
             if revision.revision:
@@ -160,7 +160,7 @@ def _revisions(part_number: str, body: bytes) -> Iterator[str]:
 
 PRODUCT_REVISION_DETAILS = Resource(
     name="product_revision_details",
-    summary="each revision of each product, by its own route; product_details has them for fewer requests",
+    summary="all revisions of all products, one request per revision; product_details needs fewer requests",
     route="Product/{partNumber}/{revision}",
     reader=ByKeyReader(
         listing=Nested(
@@ -184,7 +184,7 @@ PRODUCT_REVISION_DETAILS = Resource(
 
 PRODUCT_GROUP_MEMBERSHIPS = Resource(
     name="product_group_memberships",
-    summary="the product groups that each product is in",
+    summary="the product groups that contain each product",
     route="Product/ProductGroupsByProduct",
     reader=ByKeyReader(
         listing=PRODUCT_LIST,
@@ -199,7 +199,7 @@ PRODUCT_GROUP_MEMBERSHIPS = Resource(
     ),
     tables=(_MEMBERSHIPS,),
     key="part_number",
-    unproven="the columns, on which the specification is silent",
+    unproven="the columns: the specification does not list them",
 )
 
 VENDORS = Resource(
@@ -209,5 +209,5 @@ VENDORS = Resource(
     reader=PagedReader(Snapshot("Product/Vendors"), FlatShredder(_VENDORS)),
     tables=(_VENDORS,),
     key="vendor_name",
-    unproven="the columns, on which the specification is silent",
+    unproven="the columns: the specification does not list them",
 )

@@ -1,4 +1,4 @@
-"""Reports as XML, and the files that hang on reports.
+"""Reports as XML documents, and the files that are attached to reports.
 
 Sources: ``GET /api/Report/Wsxf/{id}``, ``GET /api/Report/Attachment`` (api-facts §2.1).
 """
@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
-from wats_extract.flow import Reply, Row
+from wats_extract.flow import Reply, Row, Window
 from wats_extract.readers.by_key import ByKeyReader, Wanted
-from wats_extract.readers.reading import Page, Query, Reading, not_found
+from wats_extract.readers.reader import Page, Query, Source
 from wats_extract.resources.reports import REPORT_LIST
 from wats_extract.resources.resource import Resource
 from wats_extract.shred import report_files
@@ -27,48 +27,48 @@ _LISTED = FlatShredder(HEADERS, [Child(HEADER_ATTACHMENTS, ("attachments", "uurA
 
 
 class WsxfShredder:
-    """Documents in WSXF, kept as they are; the listing gives their keys."""
+    """Keeps documents in WSXF unchanged."""
 
     def rows(self, body: bytes) -> list[Row]:
-        """The keys and versions on a page of headers."""
+        """Return the keys and versions on a page of headers."""
         return _LISTED.rows(body)
 
     def document(self, key: str, version: int | None, body: bytes) -> XmlDocument:
-        """A document from its bytes."""
+        """Check a document."""
         return report_files.xml_document(key, version, body)
 
     def shred(
         self,
         documents: Sequence[XmlDocument],
-        options: Mapping[str, Any],  # noqa: ARG002 - a document is kept whole
+        options: Mapping[str, Any],  # noqa: ARG002 - documents are kept unchanged
     ) -> dict[Table, pa.RecordBatch]:
-        """A row a document."""
+        """Return one row per document."""
         return report_files.shred_xml(documents)
 
     def value(self, document: XmlDocument) -> dict[str, Any]:
-        """The document as text, under ``xml``."""
+        """Return the document as text, under ``xml``."""
         return {"uuid": document.uuid, "xml": document.raw.decode("utf-8", errors="replace")}
 
 
 class AttachmentShredder:
-    """The files of a report; the listing says which there are."""
+    """Shreds the files that are attached to reports."""
 
     def rows(self, body: bytes) -> list[Row]:
-        """The reports on a page of headers, with their files."""
+        """Return the reports on a page of headers, each with the list of its files."""
         return _LISTED.rows(body)
 
     def document(self, key: str, version: int | None, body: bytes) -> AttachedFiles:
-        """Never asked for: a report's files are several answers."""
+        """Not used: the files of one report come in several responses."""
         raise NotImplementedError
 
     def shred(
         self, documents: Sequence[AttachedFiles], options: Mapping[str, Any]
     ) -> dict[Table, pa.RecordBatch]:
-        """A row a file, with its content where the option ``attachments`` says so."""
+        """Return one row per file, with its content if the option ``attachments`` is ``content``."""
         return report_files.shred_files(documents, keep=options.get("attachments") == "content")
 
     def value(self, document: AttachedFiles) -> dict[str, Any]:
-        """The files, their content as bytes."""
+        """Return the files, with their content as bytes."""
         return {
             "reportId": document.uuid,
             "attachments": [
@@ -85,40 +85,40 @@ class AttachmentShredder:
 
 
 class AttachmentReader(ByKeyReader):
-    """Reads the files of each report that its header names, one after the other.
+    """Reads the files that the header of a report lists, one after the other.
 
-    A report without any is passed over, unless it had some when it was read before.
+    A report without files is skipped, unless files of it are loaded already.
     """
 
-    def fresh(self, reading: Reading, page: Page) -> list[tuple[Row, int]]:
-        """The rows of a page that have files, or had some, with their place."""
-        rows = super().fresh(reading, page)
-        bare = [row.key for row, _ in rows if row.record is not None and not _listed_files(row.record)]
-        gone = set(bare).difference(reading.known.landed(bare, None) if bare else ())
-        return [(row, place) for row, place in rows if row.key not in gone]
+    def fresh(self, source: Source, window: Window, page: Page) -> list[tuple[Row, int]]:
+        """Return the rows of a page, with their index, that have files or had some."""
+        rows = super().fresh(source, window, page)
+        empty = [row.key for row, _ in rows if row.record is not None and not _listed_files(row.record)]
+        skipped = set(empty).difference(source.known.landed(empty, None) if empty else ())
+        return [(row, place) for row, place in rows if row.key not in skipped]
 
-    def fetch(self, reading: Reading, key: Wanted) -> Any:
-        """All files of one report, or the failure that it is: they land together."""
+    def fetch(self, source: Source, window: Window, key: Wanted) -> Any:
+        """Fetch all files of one report; return them together, or the failure of the report."""
         if key.problem is not None:
             return key.problem
         try:
-            header = key.record or self._header(reading, key)
+            header = key.record or self._header(source, window, key)
             if header is None:
-                return not_found(reading, key.key, proper=key.key)
-            files = [self._file(reading, key, each) for each in _listed_files(header)]
+                return source.not_found(key.key)
+            files = [self._file(source, key, each) for each in _listed_files(header)]
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError as error:
-            return reading.fetch_failure(key.key, error)
+            return source.fetch_failure(key.key, error)
         except RecordError as error:
-            return reading.record_failure(key.key, error.message, raw=b"")
+            return source.record_failure(key.key, error.message, raw=b"")
         return AttachedFiles(key.key, header.timeStamp, files)
 
-    def _header(self, reading: Reading, key: Wanted) -> Any:
-        found = self.listing.look_up(reading, [key.key], self.shredder.rows, self.asked)
+    def _header(self, source: Source, window: Window, key: Wanted) -> Any:
+        found = self.listing.look_up(source, window, [key.key], self.shredder.rows, self.asked)
         return found[key.key].record if key.key in found else None
 
-    def _file(self, reading: Reading, key: Wanted, listed: Any) -> AttachedFile:
+    def _file(self, source: Source, key: Wanted, listed: Any) -> AttachedFile:
         about: Query = {"reportId": key.key}
         if listed.id is not None:
             about["attachmentId"] = listed.id
@@ -126,7 +126,7 @@ class AttachmentReader(ByKeyReader):
             about["stepId"] = listed.stepId
         else:
             raise RecordError(f"its file {listed.filename!r} has neither stepId nor id")
-        reply = reading.client.get(self.route, query=about, decode=_as_it_is, accept=self.accept)
+        reply = source.client.get(self.route, query=about, decode=_unchanged, accept=self.accept)
         identity = None if listed.id is None else listed.id.lower()
         return AttachedFile(listed.stepId, identity, listed.filename, reply.content_type, reply.body)
 
@@ -135,13 +135,13 @@ def _listed_files(header: Any) -> list[Any]:
     return [*(header.attachments or ()), *(header.uurAttachments or ())]
 
 
-def _as_it_is(reply: Reply) -> Reply:
+def _unchanged(reply: Reply) -> Reply:
     return reply
 
 
 WSXF_REPORTS = Resource(
     name="wsxf_reports",
-    summary="full reports as XML (WSXF), kept as they are",
+    summary="full reports as XML documents (WSXF), unchanged",
     route="Report/Wsxf/{key}",
     reader=ByKeyReader(
         listing=REPORT_LIST,
@@ -165,7 +165,7 @@ WSXF_REPORTS = Resource(
 
 REPORT_ATTACHMENTS = Resource(
     name="report_attachments",
-    summary="the files that hang on reports: name, type, size, hash, and with attachments: content the bytes",
+    summary="files attached to reports: name, type, size and hash; with attachments: content, the bytes too",
     route="Report/Attachment",
     reader=AttachmentReader(
         listing=REPORT_LIST,

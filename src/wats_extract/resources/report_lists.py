@@ -1,7 +1,8 @@
-"""Lists of reports as WATS's own Test Reports and Repair Reports pages show them.
+"""Lists of reports, as the pages Test Reports and Repair Reports of WATS show them.
 
-Sources: ``POST /api/App/UutReport``, ``POST /api/App/UurReport`` (api-facts §2.2; the columns are those that
-clients of WATS read, for the specification is silent on them). ``report_headers`` has more and costs less.
+Sources: ``POST /api/App/UutReport``, ``POST /api/App/UurReport`` (api-facts §2.2). The specification does not
+list the columns; they are those that clients of WATS read. ``report_headers`` has more columns and needs
+fewer requests.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ def _table(name: str, doc: str) -> Table:
         doc=doc,
         docs={
             "uuid": "joins report_headers.uuid",
-            "execution_time": "seconds",
-            "run": "which test of this serial number in this operation, from 1",
+            "execution_time": "in seconds",
+            "run": "number of the test of this serial number in this operation, from 1",
         },
     )
 
 
 def _resource(name: str, route: str, what: str) -> Resource:
-    listed = _table(name, f"one row a {what}")
+    listed = _table(name, f"one row per {what}")
     return Resource(
         name=name,
-        summary=f"{what}s as WATS lists them, by windows of time; report_headers has more and costs less",
+        summary=f"{what}s as WATS lists them; report_headers has more columns and needs fewer requests",
         route=route,
         method="POST",
         reader=PagedReader(TimeWindows(route), FlatShredder(listed)),

@@ -1,4 +1,4 @@
-"""Reports: their headers, and the full documents.
+"""Reports: headers and full documents.
 
 Sources: ``GET /api/Report/Query/Header``, ``GET /api/Report/Wsjf/{id}`` (api-facts §2.1).
 """
@@ -10,9 +10,9 @@ from typing import Any
 
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.listing import ReportList
+from wats_extract.readers.numbered import ReportList
 from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reading import Query
+from wats_extract.readers.reader import Query
 from wats_extract.resources.resource import Resource
 from wats_extract.shred import header_tables
 from wats_extract.shred.flat import Child, FlatShredder
@@ -24,7 +24,7 @@ REPORT_LIST = ReportList(Keyset(route="Report/Query/Header", field="timeStamp", 
 _FILTERS = {column.name: column for column in header_tables.HEADERS.columns}
 
 
-def _document_query(key: str, options: Mapping[str, Any]) -> Query:  # noqa: ARG001 - all are asked alike
+def _document_query(key: str, options: Mapping[str, Any]) -> Query:  # noqa: ARG001 - the same for all
     return {
         "detailLevel": 7,
         "includeChartdata": bool(options.get("charts", True)),
@@ -34,7 +34,7 @@ def _document_query(key: str, options: Mapping[str, Any]) -> Query:  # noqa: ARG
 
 REPORT_HEADERS = Resource(
     name="report_headers",
-    summary="the list of reports, one row each, with what is expanded",
+    summary="the list of reports, one row per report, with the expanded lists of each",
     route=REPORT_LIST.route,
     reader=PagedReader(
         REPORT_LIST,
@@ -62,12 +62,12 @@ REPORT_HEADERS = Resource(
         "uurAttachments",
     ),
     options=frozenset({"expand"}),
-    unproven="that a report which is sent again gets a new timeStamp",
+    unproven="that a report gets a new timeStamp when it is sent again",
 )
 
 REPORTS = Resource(
     name="reports",
-    summary="full reports (WSJF), shredded to steps, measurements and the rest",
+    summary="full reports (WSJF), shredded into steps, measurements and other tables",
     route="Report/Wsjf/{key}",
     reader=ByKeyReader(
         listing=REPORT_LIST,
@@ -81,5 +81,5 @@ REPORTS = Resource(
     cursor="timeStamp",
     filters=_FILTERS,
     options=frozenset({"chunk_size", "attachments", "charts", "keep_raw"}),
-    unproven="that a report which is sent again gets a new timeStamp",
+    unproven="that a report gets a new timeStamp when it is sent again",
 )

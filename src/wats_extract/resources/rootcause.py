@@ -1,4 +1,4 @@
-"""Root cause tickets: the list, and each ticket with its history.
+"""Root cause tickets: the list of tickets, and the history of each.
 
 Source: ``GET /api/RootCause/…`` (api-facts §2.9).
 """
@@ -14,9 +14,9 @@ from wats_extract.shred.documents import FlatDocuments
 from wats_extract.shred.flat import Child, FlatShredder
 
 _STATUSES = (1, 2, 4, 8, 16, 32)
-"""Open, in progress, on hold, solved, closed, archived; the parameter takes a sum of them, or one."""
+"""Open, in progress, on hold, solved, closed, archived; the parameter takes one of them or a sum."""
 _ALL_TICKETS = 2
-"""The view of all tickets; a token without "Manage All Tickets" gets fewer, and no error."""
+"""The view of all tickets; a token without "Manage All Tickets" gets fewer tickets without an error."""
 
 TICKET_LIST = Snapshot(
     "RootCause/Tickets",
@@ -34,11 +34,11 @@ _FIELDS = (
     text("team origin"),
 )
 _DOCS = {
-    "status": "1 open, 2 in progress, 4 on hold, 8 solved, 16 closed, 32 archived",
+    "status": "1 = open, 2 = in progress, 4 = on hold, 8 = solved, 16 = closed, 32 = archived",
     "report_uuid": "joins reports.uuid",
 }
 
-_TICKETS = table("tickets", "ticket_id", *_FIELDS, doc="one row a ticket", docs=_DOCS)
+_TICKETS = table("tickets", "ticket_id", *_FIELDS, doc="one row per ticket", docs=_DOCS)
 _TAGS = table(
     "ticket_tags",
     "ticket_id tag_index",
@@ -46,7 +46,7 @@ _TAGS = table(
     place("tag_index", "the ticket's tags"),
     text("key value"),
     whole("change"),
-    doc="one row a tag of a ticket",
+    doc="one row per tag of a ticket",
     owner="ticket_id",
 )
 
@@ -55,7 +55,7 @@ _HISTORIES = table(
     "ticket_id",
     *_FIELDS,
     tree("tags"),
-    doc="one row a ticket whose history was read",
+    doc="one row per ticket whose history was read",
     docs=_DOCS,
 )
 _UPDATES = table(
@@ -67,8 +67,10 @@ _UPDATES = table(
     moment("updateUtc"),
     text("updateUser content"),
     whole("updateType"),
-    doc="one row an update of a ticket",
-    docs={"update_type": "0 text, 1 progress, 2 properties, 3 notification"},
+    doc="one row per update of a ticket",
+    docs={
+        "update_type": "0 = text, 1 = progress, 2 = properties such as assignee and status, 3 = notification"
+    },
     owner="ticket_id",
 )
 _UPDATE_ATTACHMENTS = table(
@@ -79,13 +81,13 @@ _UPDATE_ATTACHMENTS = table(
     place("attachment_index", "the update's files"),
     uuid("attachmentId"),
     text("filename"),
-    doc="one row a file that an update brought",
+    doc="one row per file attached to an update",
     owner="ticket_id",
 )
 
 TICKETS = Resource(
     name="tickets",
-    summary="root cause tickets that the token may see",
+    summary="root cause tickets that the token may read",
     route="RootCause/Tickets",
     reader=PagedReader(
         TICKET_LIST,
@@ -93,12 +95,12 @@ TICKETS = Resource(
     ),
     tables=(_TICKETS, _TAGS),
     key="ticket_id",
-    unproven="that all statuses can be asked for at once; a server that refuses is asked for each",
+    unproven="that one request can ask for all statuses; if a server refuses it, each status is requested",
 )
 
 TICKET_HISTORIES = Resource(
     name="ticket_histories",
-    summary="tickets with their updates, and the files of these",
+    summary="tickets with their updates, and the names of attached files",
     route="RootCause/Ticket",
     reader=ByKeyReader(
         listing=TICKET_LIST,

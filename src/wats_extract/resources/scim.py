@@ -1,4 +1,4 @@
-"""Users, by SCIM.
+"""Users, from the SCIM interface.
 
 Source: ``GET /api/SCIM/v2/Users`` (api-facts §2.10; RFC 7643, RFC 7644).
 """
@@ -20,7 +20,7 @@ _USERS = table(
     text("meta.resourceType=resource_type"),
     moment("meta.created=created meta.lastModified=last_modified"),
     tree("schemas"),
-    doc="one row a user",
+    doc="one row per user",
 )
 _EMAILS = table(
     "user_emails",
@@ -29,7 +29,7 @@ _EMAILS = table(
     place("email_index", "the user's addresses"),
     text("value type"),
     truth("primary=is_primary"),
-    doc="one row an e-mail address of a user",
+    doc="one row per e-mail address of a user",
     owner="user_id",
 )
 
@@ -43,5 +43,5 @@ USERS = Resource(
     ),
     tables=(_USERS, _EMAILS),
     key="id",
-    unproven="the columns, which are those of SCIM (RFC 7643); the specification is silent on them",
+    unproven="the columns: they are those of SCIM (RFC 7643), since the specification does not list them",
 )

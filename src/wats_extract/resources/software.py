@@ -1,4 +1,4 @@
-"""Software packages, the files in them, and the folders they stand in.
+"""Software packages, their files, and the folders that contain them.
 
 Sources: ``GET /api/Software/…`` (api-facts §2.9).
 """
@@ -32,7 +32,7 @@ _PACKAGES = table(
     text("releasedBy"),
     moment("revoked"),
     text("revokedBy"),
-    doc="one row a version of a package",
+    doc="one row per version of a package",
     docs={
         "status": "Draft, Pending, Released or Revoked",
         "virtual_folder_id": "joins virtual_folders.id",
@@ -45,7 +45,7 @@ _TAGS = table(
     place("tag_index", "the package's tags"),
     text("key value"),
     whole("change"),
-    doc="one row a tag of a package",
+    doc="one row per tag of a package",
     owner="package_id",
 )
 _FILES = table(
@@ -55,7 +55,7 @@ _FILES = table(
     place("file_index", "the package's files"),
     uuid("packageFileId"),
     text("name packageFolderName attributes Description"),
-    doc="one row a file of a package; its content is not read",
+    doc="one row per file of a package, without its content",
     docs={"package_id": "joins packages.package_id"},
     owner="package_id",
 )
@@ -64,14 +64,14 @@ _FOLDERS = table(
     "id",
     uuid("id parentId"),
     text("name description"),
-    doc="one row a folder of packages",
+    doc="one row per folder of packages",
 )
 
 PACKAGE_LIST = Snapshot("Software/Packages")
 
 PACKAGES = Resource(
     name="packages",
-    summary="software packages, one row a version",
+    summary="software packages, one row per version",
     route="Software/Packages",
     reader=PagedReader(PACKAGE_LIST, FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))])),
     tables=(_PACKAGES, _TAGS),

@@ -1,6 +1,7 @@
-"""What statistics have in common: how they are asked, and how their answers are kept.
+"""The common parts of statistics: request bodies, tables and declarations.
 
-A statistic is a question and its answer: rows without a key of their own, which belong to the question.
+A statistic is a question and the rows that the server computes for it. The rows have no key of their own;
+they belong to the question.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from wats_extract.filters import odata, wats_filter
 from wats_extract.flow import Selection
 from wats_extract.readers.by_key import ByKeyReader
 from wats_extract.readers.questions import Questions
-from wats_extract.readers.reading import Query
+from wats_extract.readers.reader import Query
 from wats_extract.readers.time_window import AHEAD, BEFORE_WATS
 from wats_extract.resources.fields import place, table, text
 from wats_extract.resources.resource import Resource
@@ -24,16 +25,16 @@ from wats_extract.shred.flat import FlatShredder
 from wats_extract.tables import Column, Table
 
 MOST_ROWS = 1_000_000
-"""Rows of a statistic that are asked for: far more than it may have."""
+"""The number of rows that are requested: far more than a statistic may have."""
 
 MOST_MEASUREMENTS = 10_000
-"""Measurements in one answer, whatever is asked for."""
+"""The largest number of measurements in one response, whatever is requested."""
 
 GROUPINGS = {"none": -1, "year": 0, "quarter": 1, "month": 2, "week": 3, "day": 4, "hour": 5}
 PERIODS = 30
-"""Periods of the statistics that know no dates, unless ``period_count`` says otherwise."""
+"""The default of ``period_count``, for statistics whose routes take no dates."""
 
-SILENT = "the columns, on which the specification is silent"
+SILENT = "the columns: the specification does not list them"
 
 CONDITIONS = {
     column.name: column
@@ -45,23 +46,23 @@ CONDITIONS = {
 
 
 def some(names: str) -> dict[str, Column]:
-    """These fields of the WATS filter, for routes that know no others."""
+    """Return some fields of the WATS filter, for routes that take no others."""
     return {name: CONDITIONS[name] for name in names.split()}
 
 
-# ── what is asked ───────────────────────────────────────────────────────────────────────────────
+# ── requests ────────────────────────────────────────────────────────────────────────────────────
 
 Body: TypeAlias = Callable[[str, Selection], Query]
-"""What a question asks, from its key and what else is selected."""
+"""Returns the body of a request, from the key of the question and the selection."""
 
 
 def fields_of(questions: Questions, key: str, selection: Selection) -> Query:
-    """The fields of a question, as a request holds them."""
+    """Return the fields of a question, as they stand in the body of a request."""
     return dict(wats_filter.body(questions.selection(key, selection).asked))
 
 
 def dated(selection: Selection) -> Query:
-    """From when to when; without dates a server takes the last days only."""
+    """Return the range of time. It is always sent, because the server defaults to the last few days."""
     return {
         "dateFrom": odata.timestamp_text(selection.since or BEFORE_WATS),
         "dateTo": odata.timestamp_text(selection.until or datetime.now(UTC) + AHEAD),
@@ -69,12 +70,12 @@ def dated(selection: Selection) -> Query:
 
 
 def grouped(selection: Selection, otherwise: str) -> Query:
-    """How long periods are."""
+    """Return the length of periods."""
     return {"dateGrouping": GROUPINGS[selection.options.get("date_grouping") or otherwise]}
 
 
 def dynamic(questions: Questions, dimensions: Mapping[str, str], otherwise: tuple[str, ...]) -> Body:
-    """Asks for a statistic by dimensions, of a range of time."""
+    """Return the bodies of a statistic that is broken down by dimensions, for a range of time."""
 
     def body(key: str, selection: Selection) -> Query:
         wanted = selection.options.get("dimensions") or otherwise
@@ -90,7 +91,7 @@ def dynamic(questions: Questions, dimensions: Mapping[str, str], otherwise: tupl
 
 
 def counted(questions: Questions) -> Body:
-    """Asks for a statistic of the last periods."""
+    """Return the bodies of a statistic about the latest periods."""
 
     def body(key: str, selection: Selection) -> Query:
         return {
@@ -105,7 +106,7 @@ def counted(questions: Questions) -> Body:
 
 
 def between(questions: Questions, **more: str | int) -> Body:
-    """Asks for a statistic of a range of time."""
+    """Return the bodies of a statistic about a range of time."""
 
     def body(key: str, selection: Selection) -> Query:
         return {**fields_of(questions, key, selection), **dated(selection), **more}
@@ -113,18 +114,18 @@ def between(questions: Questions, **more: str | int) -> Body:
     return body
 
 
-# ── how it is kept ──────────────────────────────────────────────────────────────────────────────
+# ── tables ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def statistic_table(
     name: str, *columns: tuple[Column, ...], doc: str, docs: Mapping[str, str] | None = None
 ) -> Table:
-    """A table of answers: whose question, the place in its answer, and what it says."""
+    """Return a table of responses: the question, the index in its response, and the given columns."""
     return table(
         name,
         "question row_index",
-        (Column("question", pa.string(), doc="what was asked; all rows of an answer have the same"),),
-        place("row_index", "the rows of the answer"),
+        (Column("question", pa.string(), doc="the question; the same in all rows of a response"),),
+        place("row_index", "the rows of the response"),
         *columns,
         doc=doc,
         docs=docs,
@@ -132,18 +133,18 @@ def statistic_table(
     )
 
 
-def placed(key: str, version: int | None, place: int) -> tuple[Any, ...]:  # noqa: ARG001 - has none
-    """The first columns of a row: whose answer, and where in it."""
+def placed(key: str, version: int | None, place: int) -> tuple[Any, ...]:  # noqa: ARG001
+    """Return the first columns of a row: its question, and its index in the response."""
     return key, place
 
 
 def answers(rows: FlatShredder, *, cap: int | None = MOST_ROWS, kind: type[Answers] = Answers) -> Answers:
-    """Shreds answers of so many rows at most."""
+    """Return a shredder for responses of at most ``cap`` rows."""
     return kind(rows, rows, placed, cap)
 
 
-def no_query(key: str, options: Mapping[str, Any]) -> Query:  # noqa: ARG001 - all is in the body
-    """Nothing is asked beside the body."""
+def no_query(key: str, options: Mapping[str, Any]) -> Query:  # noqa: ARG001
+    """Return no query parameters: the body has everything."""
     return {}
 
 
@@ -161,20 +162,20 @@ def statistic(
     shredder: Answers | None = None,
     unproven: str = SILENT,
 ) -> Resource:
-    """A statistic that is asked by POST, named as its table.
+    """Return the resource of a statistic that is requested by POST. It is named after its table.
 
     Args:
-        listed: Where its answers land.
+        listed: The table of its rows.
         summary: One line for the capability matrix.
-        questions: What may be asked, and where.
-        body: What a question's request holds.
-        filters: The fields of the WATS filter that the route knows.
-        options: Its other keys in the pipeline file, separated by blanks.
-        required: The names that ``filter`` has to have, separated by blanks.
-        dimensions: What it may be broken down by.
-        query: What is asked beside the body.
-        shredder: What becomes of answers, where they are not just rows.
-        unproven: What the specification leaves open.
+        questions: Lists its questions.
+        body: Returns the body of a question's request.
+        filters: The fields of the WATS filter that the route takes.
+        options: Its other keys in the pipeline file, separated by spaces.
+        required: The names that ``filter`` must have, separated by spaces.
+        dimensions: The dimensions that it may be broken down by.
+        query: Returns the query parameters of a question's request.
+        shredder: Shreds the responses; by default each record is a row of ``listed``.
+        unproven: The assumptions that the specification does not confirm.
     """
     reader = ByKeyReader(
         listing=questions,

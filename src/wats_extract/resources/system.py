@@ -1,9 +1,9 @@
-"""How the server is set up: its version, levels, product groups, and the clients that send reports.
+"""The setup of the server: its version, levels, product groups, and the clients that send reports.
 
 Sources: ``GET /api/App/Version``, ``GET /api/App/Levels``, ``GET /api/App/ProductGroups``,
-``GET /api/SystemManager/Clients`` (api-facts §2.5, §2.10, §2.13). Nothing documents the fields of levels and
-groups: those that clients of WATS
-expect are columns, under the names of the server's own pages too; all else lands in ``_extra``.
+``GET /api/SystemManager/Clients`` (api-facts §2.5, §2.10, §2.13). The fields of levels and groups are not
+documented. The columns are those that clients of WATS read, also under the names that the server's own pages
+use; other fields go to ``_extra``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _LEVELS = table(
     text("levelName|name=level_name"),
     whole("parentId"),
     text("type gps"),
-    doc="one row a level that the token may see",
-    docs={"parent_id": "the level above; not every server tells it"},
+    doc="one row per level that the token may read",
+    docs={"parent_id": "joins levels.level_id: the level above; not every server returns it"},
 )
 _GROUPS = table(
     "product_groups",
@@ -32,7 +32,7 @@ _GROUPS = table(
     text("owner description"),
     whole("type"),
     uuid("syncId"),
-    doc="one row a product group",
+    doc="one row per product group",
 )
 _FILTERS = table(
     "product_group_filters",
@@ -43,11 +43,11 @@ _FILTERS = table(
     text("partNumber revision"),
     truth("exclude"),
     whole("orderNo"),
-    doc="one row a filter that says which products are in a group",
+    doc="one row per filter that selects the products of a group",
     docs={
-        "part_number": "% and _ stand for any text and any letter",
-        "revision": "% and _ stand for any text and any letter",
-        "exclude": "what it finds is not in the group",
+        "part_number": "may contain the wildcards % (any text) and _ (any character)",
+        "revision": "may contain the wildcards % (any text) and _ (any character)",
+        "exclude": "whether it removes the selected products from the group",
     },
     owner="product_group_id",
 )
@@ -70,13 +70,13 @@ _CLIENTS = table(
     text("domain totalPhysicalMemory computerModel manufacturer"),
     long("freeSpace"),
     tree("disks converters deployments softwarePackages"),
-    doc="one row a level, server or client of the system",
+    doc="one row per level, server or client of the system",
     docs={
-        "parent_id": "joins clients.id: the level or server that it stands below",
+        "parent_id": "joins clients.id: the level or server above it",
         "client_group_id": "joins levels.level_id",
-        "type_enum": "1 local server, 2 master server, 5 client, 6 web client",
-        "utc_offset": "hours",
-        "free_space": "bytes",
+        "type_enum": "1 = local server, 2 = master server, 5 = client, 6 = web client",
+        "utc_offset": "in hours",
+        "free_space": "in bytes",
         "machine_account_id": "the MAC address",
     },
 )
@@ -85,7 +85,7 @@ _VERSIONS = table(
     "server_versions",
     "version",
     text("version"),
-    doc="one row a version of WATS that the server has had when it was asked",
+    doc="one row per version of WATS that the server had when a run asked",
 )
 
 VERSION = Resource(
@@ -99,17 +99,17 @@ VERSION = Resource(
 
 LEVELS = Resource(
     name="levels",
-    summary="levels of the organisation",
+    summary="levels of the organization",
     route="App/Levels",
     reader=PagedReader(Snapshot("App/Levels"), FlatShredder(_LEVELS)),
     tables=(_LEVELS,),
     key="level_id",
-    unproven="the columns, on which the specification is silent",
+    unproven="the columns: the specification does not list them",
 )
 
 PRODUCT_GROUPS = Resource(
     name="product_groups",
-    summary="product groups, with the filters that fill them",
+    summary="product groups, with the filters that select their products",
     route="App/ProductGroups",
     reader=PagedReader(
         Snapshot("App/ProductGroups", query={"includeFilters": True}),
@@ -117,15 +117,15 @@ PRODUCT_GROUPS = Resource(
     ),
     tables=(_GROUPS, _FILTERS),
     key="product_group_id",
-    unproven="the columns, on which the specification is silent",
+    unproven="the columns: the specification does not list them",
 )
 
 CLIENTS = Resource(
     name="clients",
-    summary="levels, servers and clients, with their state",
+    summary="levels, servers and clients, with their status",
     route="SystemManager/Clients",
     reader=PagedReader(Snapshot("SystemManager/Clients"), FlatShredder(_CLIENTS)),
     tables=(_CLIENTS,),
     key="id",
-    unproven="the columns, which are those of the server's own pages; the specification is silent on them",
+    unproven="the columns: they are those of the server's pages, since the specification does not list them",
 )

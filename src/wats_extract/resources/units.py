@@ -1,9 +1,9 @@
-"""Units: what production knows of them, and how far they have come through their processes.
+"""Units: their production records, and which of their processes they have passed.
 
 Sources: ``GET /api/Production/Unit/{serialNumber}/{partNumber}``, ``GET /api/Production/UnitVerification``
-(api-facts §2.7). No route lists units: those that reports are about, and the sub units within, are read,
-each again when a report about it arrives. A unit's key is serial number and part number, joined by ``|``;
-one whose serial number holds a ``|`` cannot be asked for, nor by path one with a slash in either.
+(api-facts §2.7). No route lists units, so they are taken from reports: the unit under test and its sub units.
+A unit is read again when a new report mentions it. Its key is serial number and part number, joined by ``|``.
+A unit with ``|`` in its serial number cannot be requested, nor one with a slash in the path of a route.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.filters import odata
-from wats_extract.flow import Failure
+from wats_extract.flow import Failure, Window
 from wats_extract.readers.by_key import ByKeyReader, Wanted
 from wats_extract.readers.mentioned import Mentioned
-from wats_extract.readers.reading import Reading
+from wats_extract.readers.reader import Source
 from wats_extract.resources.fields import moment, place, table, text, tree, truth, whole
 from wats_extract.resources.reports import REPORT_LIST
 from wats_extract.resources.resource import Resource
@@ -32,8 +32,8 @@ _ASKED: Mapping[str, str | int | bool] = {
     "$expand": "subUnits,uurSubUnits",
 }
 _FILTERS = {column.name: column for column in HEADERS.columns}
-_UNIT_KEY = {"unit_key": "serial number and part number as reports write them, joined by |"}
-_TIME_STAMP = (Column("time_stamp", pa.int64(), doc="of the newest report about it when it was read"),)
+_UNIT_KEY = {"unit_key": "serial number and part number as reports write them, joined by a vertical bar"}
+_TIME_STAMP = (Column("time_stamp", pa.int64(), doc="time_stamp of its newest report when it was read"),)
 
 _UNITS = table(
     "units",
@@ -47,15 +47,16 @@ _UNITS = table(
     whole("unitPhaseId"),
     text("unitPhase processCode"),
     tree("product productRevision"),
-    doc="one row a unit",
+    doc="one row per unit",
     docs=_UNIT_KEY
     | {
-        "has_record": "false: reports name it as a part of another unit, and WATS has nothing else of it",
-        "unit_phase_id": "1 unknown, 2 under production, 4 production repair, 8 RMA repair, 16 finalized, "
-        "32 scrapped, 64 extended test, 128 customization, 256 repaired, 512 missing, 1024 in store, "
-        "2048 shipped, 4098 production queue, 4100 queue production repair, 4104 queue RMA",
-        "process_code": "text, for some servers write it so",
-        "product": "joins product_details by its productId",
+        "has_record": "false if WATS knows the unit only as a sub unit in reports",
+        "unit_phase_id": "1 = unknown, 2 = under production, 4 = production repair, 8 = RMA repair, "
+        "16 = finalized, 32 = scrapped, 64 = extended test, 128 = customization, 256 = repaired, "
+        "512 = missing, 1024 = in store, 2048 = shipped, 4098 = production queue, "
+        "4100 = queue production repair, 4104 = queue RMA",
+        "process_code": "as text, because some servers send it as text",
+        "product": "its productId joins product_details",
     },
     owner="unit_key",
     version="time_stamp",
@@ -67,22 +68,22 @@ _TAGS = table(
     place("tag_index", "the unit's tags"),
     text("key value"),
     whole("change"),
-    doc="one row a tag of a unit",
+    doc="one row per tag of a unit",
     owner="unit_key",
 )
 _SUB_UNITS = table(
     "unit_sub_units",
     "unit_key sub_unit_index",
     text("=unit_key"),
-    place("sub_unit_index", "the units that are built in"),
+    place("sub_unit_index", "the unit's sub units"),
     text("serialNumber partNumber revision parentSerialNumber batchNumber"),
     moment("serialDate"),
     text("currentLocation xmlData"),
     whole("unitPhaseId"),
     text("unitPhase processCode"),
     tree("tags product productRevision subUnits"),
-    doc="one row a unit that is built into another",
-    docs={"sub_units": "what is built into it in turn"},
+    doc="one row per unit that is built into another unit",
+    docs={"sub_units": "the units that are built into this one"},
     owner="unit_key",
 )
 _VERIFICATIONS = table(
@@ -93,7 +94,7 @@ _VERIFICATIONS = table(
     text("status grade"),
     truth("allProcessesExecutedInCorrectOrder allProcessesPassedFirstRun"),
     truth("allProcessesPassedAnyRun allProcessesPassedLastRun noRepairs"),
-    doc="one row a unit",
+    doc="one row per unit",
     docs=_UNIT_KEY,
     version="time_stamp",
 )
@@ -109,18 +110,19 @@ _RESULTS = table(
     moment("startUtc"),
     text("stationName"),
     whole("totalCount nonPassedCount repairCount"),
-    doc="one row a process that a unit has to pass",
+    doc="one row per process that a unit has to pass",
     docs={
-        "start_utc": "of the last run; null where there is none",
-        "total_count": "runs",
-        "non_passed_count": "runs that did not pass",
+        "start_utc": "start of the last run; null if there was none",
+        "total_count": "number of runs",
+        "non_passed_count": "number of runs that did not pass",
+        "repair_count": "number of repairs",
     },
     owner="unit_key",
 )
 
 
 def _mentioned(header: Any) -> Iterator[str]:
-    """The units of a report: the one that it is about, and those within."""
+    """Return the units that a report mentions: the unit under test and its sub units."""
     for unit in (header, *(header.subUnits or ()), *(header.uurSubUnits or ())):
         if unit.serialNumber and unit.partNumber:
             yield key_text([unit.serialNumber, unit.partNumber])
@@ -137,20 +139,20 @@ def _about(keys: Iterable[str]) -> str:
 
 
 class UnitReader(ByKeyReader):
-    """Reads units; one that is no more than a part of another has a row of its own, without a record."""
+    """Reads units. A sub unit without a record in WATS gets a row all the same."""
 
-    def fetch(self, reading: Reading, key: Wanted) -> Any:
-        """One unit, or the failure that it is."""
-        outcome = super().fetch(reading, key)
-        if isinstance(outcome, Failure) and outcome.error_code == "NOT_FOUND" and _is_part(key):
+    def fetch(self, source: Source, window: Window, key: Wanted) -> Any:
+        """Fetch one unit; return it or its failure."""
+        outcome = super().fetch(source, window, key)
+        if isinstance(outcome, Failure) and outcome.error_code == "NOT_FOUND" and _is_sub_unit(key):
             serial, part = _split(key.key)
             record = fit({"serialNumber": serial, "partNumber": part}, _UNIT.record_type)
             return PlacedDocument([record], [(key.key, key.version, False)], b"{}")
         return outcome
 
 
-def _is_part(key: Wanted) -> bool:
-    """Whether the report names the unit as part of another, by a key that a path can hold."""
+def _is_sub_unit(key: Wanted) -> bool:
+    """Whether a report lists the unit as a sub unit, and its key can be part of a path."""
     header = key.record
     own = header is None or key.key == key_text([header.serialNumber, header.partNumber])
     return not own and not any(slash in key.key for slash in "/\\")
@@ -167,7 +169,7 @@ _UNIT = FlatShredder(_UNITS, [Child(_TAGS, ("tags",)), Child(_SUB_UNITS, ("subUn
 
 UNITS = Resource(
     name="units",
-    summary="units that reports are about, with phase, location and what is built in",
+    summary="the units that reports mention, with phase, location and sub units",
     route="Production/Unit/{serialNumber}/{partNumber}",
     reader=UnitReader(
         listing=UNIT_LIST,
@@ -182,12 +184,12 @@ UNITS = Resource(
     cursor="timeStamp",
     filters=_FILTERS,
     options=frozenset({"chunk_size"}),
-    unproven="the columns, which are those that the specification has for writing a unit, not for reading it",
+    unproven="the columns: the specification lists those for writing a unit, not those for reading it",
 )
 
 UNIT_VERIFICATIONS = Resource(
     name="unit_verifications",
-    summary="how units have passed their processes",
+    summary="which of its processes each unit has passed",
     route="Production/UnitVerification",
     reader=ByKeyReader(
         listing=UNIT_LIST,

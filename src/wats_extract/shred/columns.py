@@ -1,7 +1,7 @@
-"""From Python values to Arrow columns of the declared types, and from typed records to rows.
+"""Builds Arrow columns of the declared types from Python values, and rows from typed records.
 
-Whole columns at a time, in C wherever there is a way. That ``pa.array([1.5], pa.int64())`` silently gives
-1 is no danger here: records hold whole numbers where they declare them, or they are no records.
+Conversion works on whole columns and in C where possible. ``pa.array([1.5], pa.int64())`` silently returns 1,
+which cannot happen here: records accept only integers in fields that are declared as integers.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ RESULTS = {
     "S": "Skipped",
     "U": "Unknown",
 }
-"""WATS's codes in ``result`` and ``status``; a code that is not known stays as it is."""
+"""The words for WATS's codes in ``result`` and ``status``; an unknown code is kept as it is."""
 
 LARGEST_LIMIT = 1.79e308
-"""The C# client marks a limit that is not set by ±Double.MaxValue; it becomes null."""
+"""The largest limit; the C# client writes ±Double.MaxValue for "no limit", which becomes null."""
 
 REPORT_TYPES = {"T": "UUT", "R": "UUR"}
 
 Path: TypeAlias = tuple[str, str]
-"""A field of a record; and where that holds a block, a field of the block, or empty."""
+"""A field of a record, and a field within it if it is a block, or an empty string."""
 
 
 def array(values: Sequence[Any], column: Column) -> pa.Array:
-    """The values as the column's type.
+    """Return the values as an Arrow array of the column's type.
 
     Raises:
-        RecordError: one of them does not fit; the message names the column.
+        RecordError: A value does not fit; the message names the column.
     """
     if all_null(values):
         return pa.nulls(len(values), column.type)
     try:
-        way = _KINDS.get(column.kind) or _WAYS.get(column.type, pa.array)
-        return way(values, column.type)
+        convert = _BY_KIND.get(column.kind) or _BY_TYPE.get(column.type, pa.array)
+        return convert(values, column.type)
     except RecordError as error:
         raise RecordError(f"{column.name}: {error.message}") from error
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
@@ -60,10 +60,10 @@ def array(values: Sequence[Any], column: Column) -> pa.Array:
 
 
 def number(value: float | str | None) -> float | None:
-    """A number that may be quoted, or ``NaN`` and ``Infinity`` as words in any case.
+    """Return a number that may be written as a string, including ``NaN`` and ``Infinity`` in any case.
 
     Raises:
-        RecordError: it is none of these.
+        RecordError: The string is not a number.
     """
     if not isinstance(value, str):
         return value
@@ -71,36 +71,37 @@ def number(value: float | str | None) -> float | None:
         found = float(value)
     except ValueError:
         raise RecordError(f"expected a number, found {value[:60]!r}") from None
-    if "_" in value or (isinf(found) and "inf" not in value.lower()):  # 1_0 is Python's; 1e400 has no room
+    # float() also accepts Python's 1_0, and turns 1e400 into infinity.
+    if "_" in value or (isinf(found) and "inf" not in value.lower()):
         raise RecordError(f"expected a number, found {value[:60]!r}")
     return found
 
 
 def coordinates(text: str | None) -> list[float | None] | None:
-    """Chart coordinates: numbers joined by semicolons; an empty place between two is null.
+    """Return chart coordinates from numbers joined by semicolons; an empty item between two is null.
 
     Raises:
-        RecordError: one of them is no number.
+        RecordError: An item is not a number.
     """
     if text is None:
         return None
-    places = text.split(";")
-    if places[-1].strip() == "":
-        places.pop()
-    return [number(place) if place.strip() else None for place in places]
+    items = text.split(";")
+    if items[-1].strip() == "":
+        items.pop()
+    return [number(item) if item.strip() else None for item in items]
 
 
 class Layout:
     """How records of one type become rows of one table.
 
-    A column with a ``source`` is taken from the record: from a field (``name``), from a field of a block
-    (``seqCall.path``), or from the first of several that has one (``uut.user uur.user``). Every other
-    column is placed by whoever gathers the records.
+    A column with a ``source`` is read from the record: from a field (``name``), from a field of a block
+    (``seqCall.path``), or from the first of several fields that has a value (``uut.user uur.user``). The
+    caller supplies the values of the other columns; they are called *placed*.
 
     Args:
-        table: Where the rows go.
+        table: The table of the rows.
         record: The type of the records.
-        apart: Fields, or fields of blocks, that go to other tables, or are placed.
+        apart: Fields, or fields of blocks, that the caller handles, for example lists for other tables.
     """
 
     def __init__(self, table: Table, record: type[Record], *, apart: Sequence[str] = ()) -> None:
@@ -108,33 +109,33 @@ class Layout:
         sources = {column: column.source.split() for column in table.columns if column.source}
         used = {*apart, *(path for paths in sources.values() for path in paths)}
         self.placed = [column for column in table.columns if not column.source]
-        self.taken: list[tuple[Column, list[Path]]] = [
+        self.sourced: list[tuple[Column, list[Path]]] = [
             (column, [_split(path) for path in paths]) for column, paths in sources.items()
         ]
         blocks = {path.partition(".")[0] for path in used if "." in path}
         self._names = dict(zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True))
-        self.rest = [name for name in self._names if name not in used | blocks | {"extra"}]
+        self.unused = [name for name in self._names if name not in used | blocks | {"extra"}]
         types = {field.name: field.type for field in msgspec.structs.fields(record)}
         self.blocks = [
             (block, leftovers(_record_in(types[block]), _within(block, used))) for block in sorted(blocks)
         ]
 
-    def written(self, path: Path) -> list[str]:
-        """Where a document has what the record has at a path."""
+    def json_path(self, path: Path) -> list[str]:
+        """Return the names by which a document holds what the record holds at a path."""
         return [self._names[path[0]], *filter(None, [path[1]])]
 
-    def sheet(self) -> Sheet:
-        """A new sheet for rows of this layout."""
-        return Sheet(self)
+    def builder(self) -> TableBuilder:
+        """Return an empty builder for rows of this layout."""
+        return TableBuilder(self)
 
 
-class Sheet:
-    """The rows of one table while they are gathered.
+class TableBuilder:
+    """Collects the rows of one table and builds a record batch from them.
 
     Attributes:
-        records: The records, one a row.
-        placed: For each column without a source its values, one a row.
-        extras: By row number, what else goes to ``_extra``.
+        records: The records, one per row.
+        placed: The values of each column without a source, one per row.
+        extras: More fields for ``_extra``, by row number.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -144,48 +145,48 @@ class Sheet:
         self.extras: dict[int, dict[str, Any]] = {}
 
     def add(self, record: Any, *placed: Any) -> None:
-        """One more row; ``placed`` in the order of the table's columns."""
+        """Append a row; ``placed`` are the values of the columns without a source, in their order."""
         self.records.append(record)
         for values, value in zip(self.placed.values(), placed, strict=True):
             values.append(value)
 
     def add_all(self, records: Sequence[Any], owner: str) -> None:
-        """Rows for a list of an owner's records; owner and place in the list are the placed columns."""
+        """Append a list of one owner's records; the placed columns are the owner and the list index."""
         self.records += records
-        owners, places = self.placed.values()
+        owners, indexes = self.placed.values()
         owners += [owner] * len(records)
-        places += range(len(records))
+        indexes += range(len(records))
 
     def add_extra(self, extra: dict[str, Any], *, row: int = -1) -> None:
-        """More for ``_extra`` of a row, by default of the one that was added last."""
+        """Add fields to ``_extra`` of a row, by default of the last one."""
         if extra:
             self.extras.setdefault(row % len(self.records), {}).update(extra)
 
     def batch(self) -> pa.RecordBatch:
-        """All rows, in the order they were gathered (schema: ``table.shredded_schema``).
+        """Return all rows in the order in which they were added (schema: ``table.shredded_schema``).
 
         Raises:
-            RecordError: a value does not fit its column.
+            RecordError: A value does not fit its column.
         """
         fields = _Fields(self.records)
-        columns = {c.name: array(fields.first(paths), c) for c, paths in self.layout.taken}
+        columns = {c.name: array(fields.first(paths), c) for c, paths in self.layout.sourced}
         columns |= {c.name: array(self.placed[c.name], c) for c in self.layout.placed}
         columns[EXTRA.name] = array(self._extras(fields), EXTRA)
         schema = self.layout.table.shredded_schema
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def _extras(self, fields: _Fields) -> list[str | None]:
-        """The JSON of what has no column, row by row; looks at whole columns first, for most are empty."""
+        """Return ``_extra`` per row; most fields are null in all rows, so it scans field by field."""
         found = {row: dict(extra) for row, extra in self.extras.items()}
-        self._add_second_values(fields, found)
-        for name in self.layout.rest:
+        self._add_alternative_values(fields, found)
+        for name in self.layout.unused:
             for row, value in filled(fields[name]):
-                _put(found.setdefault(row, {}), self.layout.written((name, "")), value)
+                _put(found.setdefault(row, {}), self.layout.json_path((name, "")), value)
         for name, left_over in self.layout.blocks:
             for row, block in filled(fields[name]):
                 if left := left_over(block):
                     extra = found.setdefault(row, {})
-                    (written,) = self.layout.written((name, ""))
+                    (written,) = self.layout.json_path((name, ""))
                     extra[written] = left | extra.get(written, {})
         for row, unknown in filled(fields["extra"]):
             found.setdefault(row, {}).update(unknown)
@@ -194,18 +195,18 @@ class Sheet:
             texts[row] = json_text(extra)
         return texts
 
-    def _add_second_values(self, fields: _Fields, found: dict[int, dict[str, Any]]) -> None:
-        """Where a column has several fields to be taken from: what those after the first one hold."""
-        for _, paths in self.layout.taken:
-            for place, path in enumerate(paths[1:], start=1):
-                taken = fields.first(paths[:place])
+    def _add_alternative_values(self, fields: _Fields, found: dict[int, dict[str, Any]]) -> None:
+        """Add values of a column's second and later fields that differ from the value in the column."""
+        for _, paths in self.layout.sourced:
+            for index, path in enumerate(paths[1:], start=1):
+                taken = fields.first(paths[:index])
                 for row, value in filled(fields.at(path)):
                     if taken[row] not in (None, value):
-                        _put(found.setdefault(row, {}), self.layout.written(path), value)
+                        _put(found.setdefault(row, {}), self.layout.json_path(path), value)
 
 
 class _Fields:
-    """What records hold, field by field; each is looked up once."""
+    """The values of records by field; each field is collected once."""
 
     def __init__(self, records: Sequence[Any]) -> None:
         self._records = records
@@ -217,7 +218,7 @@ class _Fields:
         return self._found[name]
 
     def at(self, path: Path) -> Sequence[Any]:
-        """The values of a field, or of a field of a block."""
+        """Return the values of a field, or of a field of a block."""
         values, within = self[path[0]], path[1]
         if not within or all_null(values):
             return values
@@ -225,7 +226,7 @@ class _Fields:
         return [None if block is None else get(block) for block in values]
 
     def first(self, paths: Sequence[Path]) -> Sequence[Any]:
-        """The values at a path, or at the first of several that is not null."""
+        """Return per record the first value at one of the paths that is not null."""
         values = self.at(paths[0])
         for path in paths[1:]:
             second = self.at(path)
@@ -235,21 +236,26 @@ class _Fields:
 
 @cache
 def field_of(name: str) -> Callable[[Sequence[Any]], list[Any]]:
-    """A function that gives one field of many records; compiled, for that halves the time."""
+    """Return a function that collects one field of many records; compiling it halves its run time."""
     found: Callable[[Sequence[Any]], list[Any]] = eval(f"lambda records: [r.{name} for r in records]")  # noqa: S307
     return found
 
 
 def all_null(values: Sequence[Any]) -> bool:
-    """Whether there is nothing but null; most columns say with their first value that there is."""
+    """Return whether all values are null."""
     return not values or (values[0] is None and values.count(None) == len(values))
 
 
 def filled(values: Sequence[Any]) -> Iterable[tuple[int, Any]]:
-    """The rows that are not null."""
+    """Return the values that are not null, each with its row number."""
     if all_null(values):
         return ()
     return [(row, value) for row, value in enumerate(values) if value is not None]
+
+
+def rows_with_any(fields: Iterable[str], records: Sequence[Any]) -> list[int]:
+    """Return the numbers of the records in which at least one of some fields is not null."""
+    return sorted({row for field in fields for row, _ in filled(field_of(field)(records))})
 
 
 def _split(path: str) -> Path:
@@ -264,7 +270,7 @@ def _put(extra: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def _within(block: str, used: set[str]) -> set[str]:
-    """The fields of a block that are used."""
+    """Return the fields of a block that are used."""
     return {path.partition(".")[2] for path in used if path.startswith(f"{block}.")}
 
 
@@ -277,7 +283,7 @@ _NOTHING = (None, msgspec.Raw(b"null"))
 
 
 def leftovers(record: type[Record], used: set[str]) -> Callable[[Any], dict[str, Any] | None]:
-    """A function that gives what a record holds in fields other than ``used``, or ``None``."""
+    """Return a function that collects a record's values in other fields than ``used``, or ``None``."""
     names = zip(record.__struct_fields__, record.__struct_encode_fields__, strict=True)
     rest = {attribute: name for attribute, name in names if attribute not in used | {"extra"}}
     if not rest:
@@ -295,10 +301,13 @@ def leftovers(record: type[Record], used: set[str]) -> Callable[[Any], dict[str,
     return left
 
 
+# ── conversions by kind and type of the column ──────────────────────────────────────────────────
+
+
 def _numbers(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, type_)
-    except (pa.ArrowException, TypeError):  # a number as text
+    except (pa.ArrowException, TypeError):  # some are strings
         return pa.array([number(value) for value in values], type_)
 
 
@@ -311,50 +320,52 @@ def _limits(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     return pc.if_else(unset, None, limits)
 
 
-def _moments(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+def _timestamps(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     if int in set(map(type, values)):
         return pa.array(values, pa.int64()).cast(type_)
     return instants(values)
 
 
 def _coordinates(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
-    """All at once where they are plain numbers; Arrow knows neither blanks nor places without a number."""
-    with suppress(pa.ArrowInvalid):
+    with suppress(pa.ArrowInvalid):  # Arrow reads neither whitespace nor empty items
         found = pc.split_pattern(pa.array(values, pa.string()), ";").cast(type_)
-        if not pc.any(pc.is_inf(found.flatten())).as_py():  # 1e400 has no room, which Arrow does not mind
+        if not pc.any(pc.is_inf(found.flatten())).as_py():  # Arrow reads 1e400 as infinity
             return found
     return pa.array([coordinates(text) for text in values], type_)
 
 
-_WAYS: dict[pa.DataType, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
+def _words(codes: Sequence[Any], type_: pa.DataType, words: dict[str, str]) -> pa.Array:
+    encoded = pa.array(codes, type_).dictionary_encode()
+    decoded = [words.get(code, code) for code in encoded.dictionary.to_pylist()]
+    return pa.array(decoded, type_).take(encoded.indices)
+
+
+def _results(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    return _words(values, type_, RESULTS)
+
+
+def _report_types(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    return _words(values, type_, REPORT_TYPES)
+
+
+def _json_texts(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    texts = ["null" if value is None else bytes(value).decode("utf-8") for value in values]
+    return pa.array([None if text == "null" else text for text in texts], type_)
+
+
+def _uuids(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    return pa.array([None if value is None else value.lower() for value in values], type_)
+
+
+_BY_KIND: dict[str, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
+    "uuid": _uuids,
+    "result": _results,
+    "report_type": _report_types,
+    "limit": _limits,
+    "json": _json_texts,
+}
+_BY_TYPE: dict[pa.DataType, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
     pa.list_(pa.float64()): _coordinates,
     pa.float64(): _numbers,
-    TIMESTAMP: _moments,
-}
-
-
-def _words(words: dict[str, str]) -> Callable[[Sequence[Any], pa.DataType], pa.Array]:
-    def in_words(codes: Sequence[Any], type_: pa.DataType) -> pa.Array:
-        encoded = pa.array(codes, type_).dictionary_encode()
-        meant = [words.get(code, code) for code in encoded.dictionary.to_pylist()]
-        return pa.array(meant, type_).take(encoded.indices)
-
-    return in_words
-
-
-def _json_texts(values: Sequence[Any]) -> list[Any]:
-    texts = ("null" if value is None else bytes(value).decode("utf-8") for value in values)
-    return [None if text == "null" else text for text in texts]
-
-
-def _lower(values: Sequence[Any]) -> list[Any]:
-    return [None if value is None else value.lower() for value in values]
-
-
-_KINDS: dict[str, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
-    "uuid": lambda values, type_: pa.array(_lower(values), type_),
-    "result": _words(RESULTS),
-    "report_type": _words(REPORT_TYPES),
-    "limit": _limits,
-    "json": lambda values, type_: pa.array(_json_texts(values), type_),
+    TIMESTAMP: _timestamps,
 }

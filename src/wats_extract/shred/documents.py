@@ -1,4 +1,4 @@
-"""Documents of flat records: fetched by key, shredded like the records of a page."""
+"""Shreds documents of flat records, which are fetched by key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wats_extract.tables import Table
 
 @dataclass(frozen=True, slots=True)
 class FlatDocument:
-    """A record that was fetched by its key, not yet shredded."""
+    """A record that was fetched by its key and not shredded yet."""
 
     record: Any
     raw: bytes
@@ -36,15 +36,15 @@ class FlatDocuments:
     fetched: FlatShredder
 
     def rows(self, body: bytes) -> list[Row]:
-        """The keys and versions on a page of the listing."""
+        """Return the keys and versions on a page of the listing."""
         return self.listed.rows(body)
 
     def document(self, key: str, version: int | None, body: bytes) -> FlatDocument:  # noqa: ARG002
-        """A document from its bytes.
+        """Decode a document.
 
         Raises:
-            Unreadable: the bytes are not JSON.
-            RecordError: they do not fit, or are another document.
+            Unreadable: The bytes are not a JSON object.
+            RecordError: The record does not fit, or has another key.
         """
         body = body.removeprefix(BYTE_ORDER_MARK).strip()
         found = self.fetched.rows(b"[" + body + b"]") if body.startswith(b"{") else []
@@ -54,28 +54,32 @@ class FlatDocuments:
         if row.problem:
             raise RecordError(row.problem)
         if row.key.lower() != key.lower():
-            raise RecordError(f"asked for {key[:60]}, got {row.key[:60]}")
+            raise RecordError(f"requested {key[:60]}, received {row.key[:60]}")
         return FlatDocument(row.record, body)
 
     def shred(
         self,
         documents: Sequence[FlatDocument],
-        options: Mapping[str, Any],  # noqa: ARG002 - records have no detail to choose
+        options: Mapping[str, Any],  # noqa: ARG002 - flat records have no options
     ) -> dict[Table, pa.RecordBatch]:
-        """The rows of a few documents, by table."""
+        """Return the rows of a few documents by table."""
         return self.fetched.shred([document.record for document in documents])
 
     def value(self, document: FlatDocument) -> dict[str, Any]:
-        """The document as decoded JSON."""
+        """Return the document as decoded JSON."""
         value: dict[str, Any] = loads(document.raw)
         return value
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedDocument:
-    """Records that were fetched by a key, with the values of the columns that they do not say.
+    """The records that were fetched by one key, and the values of their columns without a source.
 
-    ``saturated`` says why there may be more of them than the server gives, or is empty.
+    Attributes:
+        records: The records.
+        placed: The values of the columns without a source, per record.
+        raw: The bytes of the document.
+        saturated: Why the server may have more records, or an empty string.
     """
 
     records: list[Any]
@@ -86,12 +90,13 @@ class PlacedDocument:
 
 @dataclass(frozen=True)
 class PlacedDocuments:
-    """Shreds documents that do not say their key, or all that belongs to it: a record, or a list of them.
+    """Shreds documents whose records do not contain all key columns: one record, or a list of them.
 
     Attributes:
         listed: Reads the keys from a page of the listing.
-        fetched: Reads a document's records. Where they say a key, it has to be the one asked for.
-        placed: From key, version and place in the document the values of the columns without a source.
+        fetched: Reads the records of a document. If they contain a key, it must be the requested one.
+        placed: Returns the values of the columns without a source for a key, a version and the index of a
+            record in the document.
     """
 
     listed: FlatShredder
@@ -99,84 +104,84 @@ class PlacedDocuments:
     placed: Callable[[str, int | None, int], tuple[Any, ...]]
 
     def rows(self, body: bytes) -> list[Row]:
-        """The keys and versions on a page of the listing."""
+        """Return the keys and versions on a page of the listing."""
         return self.listed.rows(body)
 
     def document(self, key: str, version: int | None, body: bytes) -> PlacedDocument:
-        """A document from its bytes.
+        """Decode a document.
 
         Raises:
-            Unreadable: the bytes are cut off, or not the format.
-            RecordError: they do not fit, or are another document.
+            Unreadable: The bytes are cut off, or of another format.
+            RecordError: A record does not fit, or has another key.
         """
         records = self.records(body)
         for record in records if self.fetched.keyed else ():
-            if (said := self.fetched.key(record)).lower() != key.lower():
-                raise RecordError(f"asked for {key[:60]}, got {said[:60] or 'a record without its key'}")
+            if (found := self.fetched.key(record)).lower() != key.lower():
+                raise RecordError(f"requested {key[:60]}, received {found[:60] or 'a record without a key'}")
         return PlacedDocument(records, [self.placed(key, version, at) for at in range(len(records))], body)
 
     def records(self, body: bytes) -> list[Any]:
-        """The records of a document; it may be one alone."""
+        """Return the records of a document; a single record becomes a list of one."""
         return self.fetched.records(body)
 
     def shred(
         self,
         documents: Sequence[PlacedDocument],
-        options: Mapping[str, Any],  # noqa: ARG002 - records have no detail to choose
+        options: Mapping[str, Any],  # noqa: ARG002 - flat records have no options
     ) -> dict[Table, pa.RecordBatch]:
-        """The rows of a few documents, by table."""
+        """Return the rows of a few documents by table."""
         return self.fetched.shred(
             [record for document in documents for record in document.records],
             [values for document in documents for values in document.placed],
         )
 
     def value(self, document: PlacedDocument) -> dict[str, Any]:
-        """The document as decoded JSON; a list is in ``value``, as OData has it."""
+        """Return the document as decoded JSON; a list is wrapped as ``{"value": …}``, as in OData."""
         value = loads(document.raw)
         return value if isinstance(value, dict) else {"value": value}
 
 
 @dataclass(frozen=True)
 class Answers(PlacedDocuments):
-    """Shreds answers to questions: as many rows as a server gives at most are told to be maybe too few.
+    """Shreds the responses of statistics routes and notices when the server may have cut them off.
 
     Attributes:
-        cap: The most rows that are asked for, or ``None`` where nothing says how many may come.
+        cap: The largest number of rows that is requested; ``None`` if nothing limits the response.
     """
 
     cap: int | None = None
 
     def document(self, key: str, version: int | None, body: bytes) -> PlacedDocument:
-        """An answer from its bytes.
+        """Decode a response.
 
         Raises:
-            Unreadable: the bytes are cut off, or not the format.
-            RecordError: they do not fit.
+            Unreadable: The bytes are cut off, or of another format.
+            RecordError: A record does not fit.
         """
         answer = super().document(key, version, body)
         return replace(answer, saturated=self.saturated(answer.records))
 
     def saturated(self, records: Sequence[Any]) -> str:
-        """Why there may be more than these, or nothing."""
+        """Return why the server may have more rows, or an empty string."""
         count = len(records)
         if count == self.cap or count in USUAL_CAPS:
-            return f"exactly {count:,} rows came, as many as a server may give at most: there may be more"
+            return f"the server returned exactly {count:,} rows, which may be its limit: it may have more"
         return ""
 
 
 class SerialNumberFiles(PlacedDocuments):
-    """Files of serial numbers: ``<SerialNumbers><SN id="…"/></SerialNumbers>``; no route gives JSON."""
+    """Shreds ``<SerialNumbers><SN id="…"/></SerialNumbers>``; no route returns serial numbers as JSON."""
 
     def records(self, body: bytes) -> list[Any]:
-        """The numbers of a file; other attributes of an ``SN`` go to ``_extra``.
+        """Return the serial numbers of a file; other attributes of an ``SN`` go to ``_extra``.
 
         Raises:
-            Unreadable: it is cut off, or not such a file.
+            Unreadable: The file is cut off, or of another format.
         """
         from xml.etree.ElementTree import ParseError, fromstring  # no other resource needs it
 
         try:
-            root = fromstring(body)  # noqa: S314 - expat bounds what entities expand to
+            root = fromstring(body)  # noqa: S314 - expat limits the expansion of entities
         except (ParseError, ValueError, LookupError) as error:
             raise Unreadable(f"it is not XML: {error}") from error
         if root.tag.rpartition("}")[2] != "SerialNumbers":
@@ -184,19 +189,22 @@ class SerialNumberFiles(PlacedDocuments):
         return [fit(dict(each.attrib), self.fetched.record_type) for each in root]
 
     def value(self, document: PlacedDocument) -> dict[str, Any]:
-        """The numbers of a type."""
+        """Return the serial numbers as ``{"value": […]}``."""
         return {"value": [record.id for record in document.records]}
 
 
 class Histories(PlacedDocuments):
-    """Answers about a serial number; what a ``_`` or ``%`` in it has found beside it is left out."""
+    """Shreds responses about one serial number, without rows of other serial numbers.
+
+    The server takes ``_`` and ``%`` in a serial number as wildcards.
+    """
 
     def document(self, key: str, version: int | None, body: bytes) -> PlacedDocument:
-        """The history of just this serial number.
+        """Decode the history of exactly this serial number.
 
         Raises:
-            Unreadable: the bytes are cut off, or not the format.
-            RecordError: they do not fit.
+            Unreadable: The bytes are cut off, or of another format.
+            RecordError: A record does not fit.
         """
         found = [each for each in self.records(body) if (each.serialNumber or key).lower() == key.lower()]
         return PlacedDocument(found, [self.placed(key, version, at) for at in range(len(found))], body)

@@ -1,4 +1,4 @@
-"""Shred records that come in groups: ``[{"measurementPath": …, "measurements": [{…}, …]}, …]``."""
+"""Shreds records that come in groups: ``[{"measurementPath": …, "measurements": [{…}, …]}, …]``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from wats_extract.tables import Table
 
 
 class GroupedShredder(FlatShredder):
-    """Turns grouped records into rows; what a group says of all its records stands in each.
+    """Turns grouped records into rows; each row repeats the fields of its group.
 
-    A server that gives the records without groups is read as well.
+    Records without groups, which some servers return, are read too.
 
     Args:
-        table: One row a record.
+        table: The table, with one row per record.
         children: Lists within the records.
         within: The field of a group that holds its records.
-        numbered: The name of a field that records get: the place among those with the same ``same``.
+        numbered: The name of a field that is added to each record: a number, from 0, among the records with
+            the same values of ``same``.
         same: The fields by which records are numbered.
     """
 
@@ -39,21 +40,21 @@ class GroupedShredder(FlatShredder):
         self.numbered, self.same = numbered, tuple(same)
 
     def records(self, body: bytes) -> list[Any]:
-        """The records of all groups.
+        """Return the records of all groups.
 
         Raises:
-            Unreadable: it is cut off, or holds no groups.
-            RecordError: one of them does not fit.
+            Unreadable: The response is cut off, or holds no groups.
+            RecordError: A record does not fit.
         """
         return [read(raw, self.decoder) for raw in self._raw_records(body)]
 
     def rows(self, body: bytes) -> list[Row]:
-        """The records of all groups, those that do not fit with the reason.
+        """Return the records of all groups; one that does not fit becomes a row with the reason.
 
         Raises:
-            Unreadable: it is cut off, or holds no groups.
+            Unreadable: The response is cut off, or holds no groups.
         """
-        return [self._patient_row(raw) for raw in self._raw_records(body)]
+        return [self._lenient_row(raw) for raw in self._raw_records(body)]
 
     def _raw_records(self, body: bytes) -> list[bytes]:
         groups = loads(body, exact=True)
@@ -83,5 +84,5 @@ class GroupedShredder(FlatShredder):
 
 
 def _field(record: dict[str, Any], name: str) -> Any:
-    """A field, however its name is spelled."""
+    """Return a field by its name, in any case."""
     return next((value for key, value in record.items() if key.lower() == name.lower()), None)

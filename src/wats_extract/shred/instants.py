@@ -1,6 +1,6 @@
-"""Instants in every form that WATS writes them (api-facts: §1.3), as microseconds since 1970 in UTC.
+"""Parses the timestamps that WATS writes into microseconds since 1970 in UTC (api-facts §1.3).
 
-WATS writes up to seven digits behind the second; the seventh (100 ns) is cut off, not rounded.
+WATS writes up to seven digits of a second. The seventh (100 ns) is truncated, not rounded.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def instant(text: str) -> datetime:
-    """The instant that a text names, in the zone it was written in; UTC where it names none.
+    """Parse a timestamp; the result has the offset that the text names, or UTC if it names none.
 
     Raises:
-        RecordError: it is no date, or an impossible one.
+        RecordError: The text is not a timestamp, or names an impossible date.
     """
     match = _FORM.fullmatch(text)
     if not match:
@@ -52,26 +52,26 @@ def instant(text: str) -> datetime:
 
 
 def has_zone(text: str) -> bool:
-    """Whether a text says which zone it is in."""
+    """Return whether a text is a timestamp that names its offset from UTC."""
     match = _FORM.fullmatch(text)
     return bool(match and match[8])
 
 
 def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 in UTC; exact also beyond what UTC's own calendar can hold."""
+    """Return microseconds since 1970 in UTC; also for times that datetime cannot represent in UTC."""
     offset = moment.utcoffset() or timedelta()
     return (moment.replace(tzinfo=UTC) - _EPOCH - offset) // _MICROSECOND
 
 
 def instants(texts: Sequence[str | None]) -> pa.Array:
-    """A column of instants, ``timestamp[us, UTC]``.
+    """Parse a column of timestamps into ``timestamp[us, UTC]``.
 
     Raises:
-        RecordError: one of them is no date, or an impossible one.
+        RecordError: A text is not a timestamp, or names an impossible date.
     """
-    with suppress(pa.ArrowInvalid):  # a form, or a century, that only the patient way reads
+    with suppress(pa.ArrowInvalid):  # Arrow knows fewer forms, and nanoseconds only from 1677 to 2262
         whole = pa.array(texts, pa.string()).cast(pa.timestamp("ns", "UTC"))
-        if (pc.min(whole.view(pa.int64())).as_py() or 0) >= 0:  # before 1970 Arrow cuts upwards
+        if (pc.min(whole.view(pa.int64())).as_py() or 0) >= 0:  # before 1970 Arrow would round up
             return whole.cast(TIMESTAMP, safe=False)
     values = [None if text is None else microseconds(instant(text)) for text in texts]
     return pa.array(values, pa.int64()).cast(TIMESTAMP)

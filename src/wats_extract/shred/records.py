@@ -1,10 +1,10 @@
-"""From the bytes of a JSON record to a typed one: quickly where it fits, patiently where it does not.
+"""Decodes JSON records into typed ones: with a fast strict decoder, or else with a lenient one.
 
-The quick way is msgspec into declared structs that accept no unknown field. What they refuse is read
-again the patient way: keys in any case, numbers as text and text as numbers where nothing is lost,
-``NaN`` tokens, a byte order mark; unknown fields are kept in ``extra``. Only what neither way can
-read without changing its meaning is a :class:`~wats_extract.errors.RecordError`. Of a key that stands
-twice in an object both ways take the last, as JSON parsers do.
+The strict decoder is msgspec with declared structs that accept no unknown field. The lenient one decodes
+what the strict one refuses: names in any case, numbers as strings and strings as numbers where nothing is
+lost, ``NaN`` tokens and a byte order mark. It keeps unknown fields in ``extra``. A record that neither can
+decode without changing its meaning is a :class:`~wats_extract.errors.RecordError`. If a name appears twice
+in an object, both take the last value, as JSON parsers do.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ R = TypeVar("R", bound="Record")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises where it refuses a text: no JSON or another type, no UTF-8, nested too deeply."""
+"""The errors of msgspec: not JSON, not of the type, not UTF-8, nested too deeply."""
 
 _TOO_DEEP = "it is nested too deeply to be read"
 _LONGEST_NUMBER = 4000
-"""Digits; Python refuses to read whole numbers that are a little longer."""
+"""In digits; ``int()`` refuses integers of more than 4,300 digits."""
 
 
 class Extra(dict[str, Any]):
-    """Fields that are not declared; a type of its own, so that nothing in a document is taken for it."""
+    """Fields that are not declared; a separate type, so that no field of a document is mistaken for it."""
 
 
 class Literal(float):
-    """A number with a fraction or an exponent, and how it is written: as texts, 1.10 and 1.1 differ."""
+    """A number with a fraction or an exponent that keeps its spelling, such as ``1.10``."""
 
     __slots__ = ("text",)
     text: str
 
     def __new__(cls, text: str) -> Literal:
-        """The number that a text spells."""
+        """Parse a number."""
         number = super().__new__(cls, text)
         number.text = text
         return number
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True, rename={"extra": " extra"}):
-    """A JSON object with declared fields; every field may be missing or null.
+    """A JSON object with declared fields, each of which may be missing or null.
 
     Attributes:
         extra: Fields that are not declared, by their name in the document.
@@ -63,11 +63,11 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True,
 
 
 def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[R]) -> R:
-    """One record.
+    """Decode one record.
 
     Raises:
-        Unreadable: the bytes are not JSON.
-        RecordError: they are, and do not fit.
+        Unreadable: The bytes are not JSON.
+        RecordError: The JSON does not fit the record.
     """
     try:
         return decoder.decode(raw)
@@ -79,20 +79,20 @@ def read(raw: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[R]) -> R:
 
 
 def loads(raw: bytes, *, exact: bool = False) -> Any:
-    """JSON as .NET and its neighbours write it: with a byte order mark, or with ``NaN``.
+    """Decode JSON that may have a byte order mark and ``NaN`` tokens, as .NET clients write them.
 
     Args:
         raw: The bytes.
-        exact: Keep how numbers are written: those with a fraction become a :class:`Literal`; ``NaN``,
-            ``Infinity`` and whole numbers of thousands of digits become text.
+        exact: Keep the spelling of numbers: those with a fraction become a :class:`Literal`; ``NaN``,
+            ``Infinity`` and integers of thousands of digits become strings.
 
     Raises:
-        Unreadable: the bytes are not JSON.
-        RecordError: they are nested too deeply.
+        Unreadable: The bytes are not JSON.
+        RecordError: The value is nested too deeply.
     """
-    ways: dict[str, Any] = {"parse_float": Literal, "parse_constant": str, "parse_int": _whole_or_text}
+    parsers: dict[str, Any] = {"parse_float": Literal, "parse_constant": str, "parse_int": _int_or_text}
     try:
-        return json.loads(raw.decode("utf-8-sig"), **(ways if exact else {}))
+        return json.loads(raw.decode("utf-8-sig"), **(parsers if exact else {}))
     except RecursionError as error:
         raise RecordError(_TOO_DEEP) from error
     except ValueError as error:
@@ -100,45 +100,47 @@ def loads(raw: bytes, *, exact: bool = False) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """What a document held, as a compact JSON text.
+    """Encode a decoded value as compact JSON.
 
     Raises:
-        RecordError: it holds what no UTF-8 text can (half a surrogate pair), or is nested too deeply.
+        RecordError: The value holds a lone surrogate, which UTF-8 cannot encode, or is nested too deeply.
     """
     try:
         return msgspec.json.encode(value, enc_hook=_as_written).decode("utf-8")
     except UnicodeError as error:
-        raise RecordError(f"a text is not Unicode: {error}") from error
+        raise RecordError(f"a string is not valid Unicode: {error}") from error
     except RecursionError as error:
         raise RecordError(_TOO_DEEP) from error
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be written at all: JSON may escape half a surrogate pair, which is no character."""
+    """Return whether UTF-8 can encode a text: it cannot encode a lone surrogate, which JSON may escape."""
     return text.isascii() or not _SURROGATE.search(text)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SIGNS = re.compile(rb'"(?:[^"\\]|\\.)*+"|["\[\]{},]', re.DOTALL)
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|["\[\]{},]', re.DOTALL)
 
 
 def pieces(text: bytes) -> list[bytes]:
-    """The items of a JSON list, or the fields of an object, as they stand; however deep or odd they are.
+    """Split a JSON list into its items, or an object into its fields, without decoding them.
+
+    This works for items that are invalid or nested too deeply.
 
     Raises:
-        Unreadable: it is neither, or it is cut off.
+        Unreadable: The text is neither a list nor an object, or it is cut off.
     """
     text = text.removeprefix(BYTE_ORDER_MARK).strip()
     found: list[bytes] = []
     depth, begin = 0, 1
-    for sign in _SIGNS.finditer(text if text[:1] in (b"[", b"{") else b""):
-        kind = sign[0]
+    for token in _TOKENS.finditer(text if text[:1] in (b"[", b"{") else b""):
+        kind = token[0]
         depth += (kind in b"[{") - (kind in b"]}")
-        if kind == b'"':
+        if kind == b'"':  # a string without an end
             break
         if (depth, kind) == (1, b",") or depth == 0:
-            found.append(text[begin : sign.start()].strip())
-            begin = sign.end()
+            found.append(text[begin : token.start()].strip())
+            begin = token.end()
         if depth == 0:
             break
     if depth or begin != len(text) or not found:
@@ -147,10 +149,10 @@ def pieces(text: bytes) -> list[bytes]:
 
 
 def fit(value: Any, kind: Any, path: str = "$") -> Any:
-    """A decoded JSON value as ``kind``: a record, a list of them, or a scalar.
+    """Convert a decoded JSON value leniently to ``kind``: a record, a list of records, or a scalar.
 
     Raises:
-        RecordError: it does not fit; the message says where.
+        RecordError: The value does not fit; the message says where.
     """
     try:
         return _fitter(kind)(value, path)
@@ -160,7 +162,7 @@ def fit(value: Any, kind: Any, path: str = "$") -> Any:
 
 @cache
 def _fitter(kind: Any) -> Callable[[Any, str], Any]:
-    """What turns a value into ``kind``."""
+    """Return the function that converts a value to ``kind``."""
     options = [option for option in _options(kind) if option is not type(None)]
     if get_origin(options[0]) is list:
         return lambda value, path: _fit_list(value, get_args(options[0])[0], path)
@@ -177,7 +179,7 @@ def _fit_record(value: Any, kind: type[Record], path: str) -> Record | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise _misfit("an object", value, path)
+        raise _mismatch("an object", value, path)
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     fields, lower_case = _fields(kind)
@@ -191,7 +193,7 @@ def _fit_record(value: Any, kind: type[Record], path: str) -> Record | None:
 
 
 class _Field(NamedTuple):
-    """A declared field: its name in documents, and how it is fitted."""
+    """A declared field: its attribute, its name in documents, and the conversion of its values."""
 
     attribute: str
     written: str
@@ -200,7 +202,7 @@ class _Field(NamedTuple):
 
 @cache
 def _fields(kind: type[Record]) -> tuple[dict[str, _Field], dict[str, _Field]]:
-    """The fields by name, and by name in lower case."""
+    """Return the fields by name, and by name in lower case."""
     hints = get_type_hints(kind)
     names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
     fields = {
@@ -212,18 +214,18 @@ def _fields(kind: type[Record]) -> tuple[dict[str, _Field], dict[str, _Field]]:
 
 
 def _lazy_fitter(kind: Any) -> Callable[[Any, str], Any]:
-    return lambda value, path: _fitter(kind)(value, path)  # lazily: a step contains steps
+    return lambda value, path: _fitter(kind)(value, path)  # lazy, because a step contains steps
 
 
 def _fit_list(value: Any, kind: Any, path: str) -> list[Any] | None:
     if value is None:
         return None
     if not isinstance(value, list):
-        raise _misfit("a list", value, path)
+        raise _mismatch("a list", value, path)
     fitted = _fitter(kind)
     items = [fitted(item, f"{path}[{index}]") for index, item in enumerate(value)]
     if any(item is None for item in items):
-        raise _misfit("no null", None, path)
+        raise _mismatch("no null", None, path)
     return items
 
 
@@ -234,20 +236,20 @@ def _fit_text(value: Any, path: str) -> str | None:
         return value.text
     if isinstance(value, int | float):
         return json.dumps(value)
-    raise _misfit("a text", value, path)
+    raise _mismatch("a string", value, path)
 
 
-def _fit_whole_number(value: Any, path: str) -> int | None:
+def _fit_int(value: Any, path: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
-    whole = _whole(value) if isinstance(value, str | float) else None
+    whole = _as_int(value) if isinstance(value, str | float) else None
     if whole is None:
-        raise _misfit("a whole number", value, path)
+        raise _mismatch("a whole number", value, path)
     return whole
 
 
-def _whole(value: float | str) -> int | None:
-    """The whole number that ``12.0`` or a text is, or ``None``."""
+def _as_int(value: float | str) -> int | None:
+    """Return the integer that a number such as ``12.0``, or a string, stands for; or ``None``."""
     text = value.text if isinstance(value, Literal) else str(value)
     try:
         exact = Decimal("NaN" if "_" in text else text)
@@ -257,7 +259,7 @@ def _whole(value: float | str) -> int | None:
     return int(exact) if whole else None
 
 
-def _whole_or_text(text: str) -> int | str:
+def _int_or_text(text: str) -> int | str:
     return int(text) if len(text) <= _LONGEST_NUMBER else text
 
 
@@ -271,25 +273,25 @@ def _fit_number(value: Any, path: str) -> float | str | None:
             number = inf
         if abs(number) != inf or type(value) is float:
             return number
-        raise RecordError(f"{path}: a number beyond 64 bits")
-    raise _misfit("a number", value, path)
+        raise RecordError(f"{path}: the number does not fit into 64 bits")
+    raise _mismatch("a number", value, path)
 
 
-def _fit_truth(value: Any, path: str) -> bool | None:
+def _fit_bool(value: Any, path: str) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     words = {0: False, 1: True, "true": True, "false": False, "0": False, "1": True}
     word = value.lower() if isinstance(value, str) else value
     if isinstance(word, str | int | float) and word in words:
         return words[word]
-    raise _misfit("true or false", value, path)
+    raise _mismatch("true or false", value, path)
 
 
 def _fit_bytes(value: Any, path: str) -> bytes | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise _misfit("base64", value, path)
+        raise _mismatch("base64", value, path)
     try:
         return base64.b64decode(value, validate=True)
     except ValueError as error:
@@ -305,22 +307,22 @@ def _fit_anything(value: Any, path: str) -> Any:  # noqa: ARG001
 
 
 def _as_written(value: Any) -> msgspec.Raw:
-    """What the encoder of JSON does not know: a number as it stood in the document."""
+    """Encode a number as it was written in the document; the encoder does not know this type."""
     if not isinstance(value, Literal):
-        raise NotImplementedError(f"no JSON for {type(value)}")
+        raise NotImplementedError(f"cannot encode {type(value)} as JSON")
     return msgspec.Raw(value.text)
 
 
 _SCALARS: dict[Any, Callable[[Any, str], Any]] = {
     str: _fit_text,
-    int: _fit_whole_number,
+    int: _fit_int,
     float: _fit_number,
-    bool: _fit_truth,
+    bool: _fit_bool,
     bytes: _fit_bytes,
     msgspec.Raw: _fit_raw,
     Any: _fit_anything,
 }
 
 
-def _misfit(expected: str, value: Any, path: str) -> RecordError:
+def _mismatch(expected: str, value: Any, path: str) -> RecordError:
     return RecordError(f"{path}: expected {expected}, found {json.dumps(value)[:80]}")

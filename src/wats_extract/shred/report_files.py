@@ -1,4 +1,4 @@
-"""Reports as files: the XML document as it is, and the files that hang on a report.
+"""Shreds reports as XML documents, and the files that are attached to reports.
 
 Sources: ``GET /api/Report/Wsxf/{id}``, ``GET /api/Report/Attachment`` (api-facts §2.1).
 """
@@ -25,13 +25,13 @@ WSXF_REPORTS = Table(
     key=("uuid",),
     owner="uuid",
     version="time_stamp",
-    doc="one row a report as XML (WSXF), compressed",
+    doc="one row per report: its XML document (WSXF), compressed",
     columns=(
         Column("uuid", _TEXT, doc="joins report_headers.uuid"),
-        Column("time_stamp", _LONG, doc="the server's processing order; not a time"),
-        Column("encoding", _TEXT, doc="zstd"),
-        Column("size_bytes", _LONG, doc="of the document, before compression"),
-        Column("document", pa.binary()),
+        Column("time_stamp", _LONG, doc="position in the server's processing order; not a time"),
+        Column("encoding", _TEXT, doc="compression of document: zstd"),
+        Column("size_bytes", _LONG, doc="size of the document before compression, in bytes"),
+        Column("document", pa.binary(), doc="the XML document, compressed"),
     ),
 )
 REPORT_ATTACHMENTS = Table(
@@ -39,18 +39,18 @@ REPORT_ATTACHMENTS = Table(
     key=("report_uuid", "attachment_index"),
     owner="report_uuid",
     version="time_stamp",
-    doc="one row a file that hangs on a report",
+    doc="one row per file attached to a report",
     columns=(
         Column("report_uuid", _TEXT, doc="joins report_headers.uuid"),
-        Column("attachment_index", _INT, doc="the place in the header's list, from 0"),
-        Column("time_stamp", _LONG, doc="of the report"),
-        Column("step_id", _INT, doc="tests: joins steps.step_id"),
-        Column("attachment_id", _TEXT, doc="repairs"),
+        Column("attachment_index", _INT, doc="index in the header's list, from 0"),
+        Column("time_stamp", _LONG, doc="time_stamp of the report"),
+        Column("step_id", _INT, doc="UUT reports: joins steps.step_id"),
+        Column("attachment_id", _TEXT, doc="UUR reports: id of the file"),
         Column("filename", _TEXT),
-        Column("content_type", _TEXT, doc="as the server tells it"),
-        Column("size_bytes", _LONG),
-        Column("sha256", _TEXT, doc="of the content, hexadecimal"),
-        Column("content", pa.binary(), doc="with attachments: content"),
+        Column("content_type", _TEXT, doc="media type, as the server states it"),
+        Column("size_bytes", _LONG, doc="size of the content, in bytes"),
+        Column("sha256", _TEXT, doc="SHA-256 of the content, hexadecimal"),
+        Column("content", pa.binary(), doc="only with `attachments: content`"),
     ),
 )
 _LAYOUTS = {table: Layout(table, Record) for table in (WSXF_REPORTS, REPORT_ATTACHMENTS)}
@@ -58,7 +58,7 @@ _LAYOUTS = {table: Layout(table, Record) for table in (WSXF_REPORTS, REPORT_ATTA
 
 @dataclass(frozen=True, slots=True)
 class XmlDocument:
-    """A report as XML."""
+    """A report as an XML document."""
 
     uuid: str
     time_stamp: int | None
@@ -67,7 +67,7 @@ class XmlDocument:
 
 @dataclass(frozen=True, slots=True)
 class AttachedFile:
-    """A file of a report; of a test's step, or of a repair by its own id."""
+    """A file of a report: of a step in UUT reports, with an id of its own in UUR reports."""
 
     step_id: int | None
     attachment_id: str | None
@@ -86,23 +86,23 @@ class AttachedFiles:
 
     @property
     def raw(self) -> bytes:
-        """What is shown of it where it does not fit."""
+        """The text that a failure shows of it."""
         return repr([(file.step_id, file.attachment_id, file.filename) for file in self.files]).encode()
 
 
 def xml_document(uuid: str, time_stamp: int | None, body: bytes) -> XmlDocument:
-    """A report's XML from its bytes, which are kept as they are.
+    """Check that the bytes are the XML document of a report, and keep them unchanged.
 
     Raises:
-        Unreadable: the bytes are cut off, or not XML.
-        RecordError: they are another report.
+        Unreadable: The bytes are cut off, or are not XML.
+        RecordError: The document is another report.
     """
-    told: list[str] = []
+    found: list[str] = []
     parser = expat.ParserCreate()
 
     def begin(name: str, attributes: dict[str, str]) -> None:
         if name.rpartition(":")[2] == "Report":
-            told.append(attributes.get("ID", ""))
+            found.append(attributes.get("ID", ""))
             parser.StartElementHandler = None
 
     parser.StartElementHandler = begin
@@ -110,15 +110,15 @@ def xml_document(uuid: str, time_stamp: int | None, body: bytes) -> XmlDocument:
         parser.Parse(body, True)
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise Unreadable(f"it is not XML: {error}") from error
-    if not told:
+    if not found:
         raise Unreadable("it is XML without a report")
-    if told[0] and told[0].strip("{}").lower() != uuid.lower():
-        raise RecordError(f"asked for report {uuid}, got {told[0][:60]}")
+    if found[0] and found[0].strip("{}").lower() != uuid.lower():
+        raise RecordError(f"requested report {uuid}, received {found[0][:60]}")
     return XmlDocument(uuid, time_stamp, body)
 
 
 def shred_xml(documents: Sequence[XmlDocument]) -> dict[Table, pa.RecordBatch]:
-    """A row a document."""
+    """Return one row per document."""
     rows = [
         (each.uuid, each.time_stamp, "zstd", len(each.raw), pa.compress(each.raw, codec="zstd", asbytes=True))
         for each in documents
@@ -127,25 +127,25 @@ def shred_xml(documents: Sequence[XmlDocument]) -> dict[Table, pa.RecordBatch]:
 
 
 def shred_files(documents: Sequence[AttachedFiles], *, keep: bool) -> dict[Table, pa.RecordBatch]:
-    """A row a file; with its content where that is to be kept."""
+    """Return one row per file, with its content if ``keep`` is true."""
     rows = [
         (
-            *(each.uuid, place, each.time_stamp),
+            *(each.uuid, index, each.time_stamp),
             *(file.step_id, file.attachment_id, file.filename, file.content_type or None),
             *(len(file.content), hashlib.sha256(file.content).hexdigest()),
             file.content if keep else None,
         )
         for each in documents
-        for place, file in enumerate(each.files)
+        for index, file in enumerate(each.files)
     ]
     return _shredded(REPORT_ATTACHMENTS, rows)
 
 
 def _shredded(table: Table, rows: Sequence[tuple[Any, ...]]) -> dict[Table, pa.RecordBatch]:
-    sheet = _LAYOUTS[table].sheet()
+    builder = _LAYOUTS[table].builder()
     for row in rows:
-        sheet.add(_NOTHING, *row)
-    return {table: sheet.batch()} if rows else {}
+        builder.add(_NOTHING, *row)
+    return {table: builder.batch()} if rows else {}
 
 
 _NOTHING = Record()

@@ -1,4 +1,4 @@
-"""The failures table: what could not be extracted, from its first failure until it heals."""
+"""The failures table: items that could not be extracted, from the first failure until they succeed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from wats_extract.flow import Destination, Failure
 from wats_extract.state.tables import FAILURES
 
 Place = tuple[str, str]
-"""Resource and key: what a row of ``_wats_failures`` is about."""
+"""Resource and key of an item: they identify a row of ``_wats_failures`` within a pipeline."""
 
 
 class OpenFailures:
-    """The open failures of one pipeline, in step with the destination's table.
+    """The open failures of one pipeline, kept in memory in sync with the destination's table.
 
     Args:
         pipeline: The pipeline's name.
-        rows: Rows of ``_wats_failures``; those that are not open are left out.
+        rows: Rows of ``_wats_failures``. Rows that are not open are ignored.
     """
 
     def __init__(self, pipeline: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -27,30 +27,30 @@ class OpenFailures:
 
     @classmethod
     def of(cls, destination: Destination, pipeline: str) -> OpenFailures:
-        """Those in the destination."""
+        """Read the open failures of a pipeline from a destination."""
         return cls(pipeline, destination.read(FAILURES, pipeline=pipeline, status="open").to_pylist())
 
     def __len__(self) -> int:
         return len(self._open)
 
     def count(self, resources: Iterable[str]) -> int:
-        """How many are open in these resources."""
+        """Count the open failures of these resources."""
         wanted = set(resources)
         return sum(resource in wanted for resource, _ in self._open)
 
     def keys(self, resource: str, *, code: str | None = None) -> list[str]:
-        """The keys that are open in a resource, the oldest failure first."""
+        """Return the keys of a resource with an open failure, the oldest failure first."""
         rows = [row for (name, _), row in self._open.items() if name == resource]
         rows.sort(key=lambda row: (row["first_failed_at"], row["key"]))
         return [row["key"] for row in rows if code in (None, row["error_code"])]
 
     def of_run(self, run_id: str, resource: str) -> list[Mapping[str, Any]]:
-        """The rows of a resource that a run recorded and that are open still, in the order of their keys."""
+        """Return the open rows of a resource that a run recorded, ordered by key."""
         rows = [row for (name, _), row in self._open.items() if name == resource]
         return sorted((row for row in rows if row["run_id"] == run_id), key=lambda row: row["key"])
 
     def since(self, moment: datetime, resource: str) -> list[Mapping[str, Any]]:
-        """The rows of a resource that failed at this moment or later and are open still."""
+        """Return the open rows of a resource that failed at this moment or later."""
         return [
             row
             for (name, _), row in self._open.items()
@@ -60,13 +60,20 @@ class OpenFailures:
     def rows_for(
         self, failures: Iterable[Failure], landed: Iterable[tuple[str, str]], *, run_id: str, now: datetime
     ) -> list[dict[str, Any]]:
-        """The rows that a commit has to write: what failed in it, and what was open and has landed."""
+        """Build the rows that a commit writes: its failures, and open failures that are resolved by it.
+
+        Args:
+            failures: The failures of the commit.
+            landed: Resource and key of the items that the commit loads.
+            run_id: The current run.
+            now: The current time.
+        """
         failed = {(failure.resource, failure.key): self._failed(failure, run_id, now) for failure in failures}
-        healed = {place: self._healed(place, now) for place in landed if place in self._open}
-        return list((healed | failed).values())
+        resolved = {place: self._resolved(place, now) for place in landed if place in self._open}
+        return list((resolved | failed).values())
 
     def settle(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Rows of ``rows_for`` were committed."""
+        """Apply rows of :meth:`rows_for`, once they are part of a commit."""
         for row in rows:
             place = (row["resource"], row["key"])
             if row["status"] == "open":
@@ -95,5 +102,5 @@ class OpenFailures:
             "payload": failure.payload,
         }
 
-    def _healed(self, place: Place, now: datetime) -> dict[str, Any]:
+    def _resolved(self, place: Place, now: datetime) -> dict[str, Any]:
         return self._open[place] | {"status": "resolved", "resolved_at": now}

@@ -1,9 +1,9 @@
-"""One run of a pipeline at a time: a lock of the operating system, and the heartbeat of whoever holds it.
+"""A lock that allows one run of a pipeline at a time: an operating system lock and a heartbeat.
 
-The system frees the lock when its process ends, however it does: what it says about processes of this
-machine is true. What it cannot say is whether another machine runs the pipeline, where a network share keeps
-locks to each machine, or has none. There the heartbeat decides: beside the lock stands a file that tells who
-holds it, and that its process touches every few seconds. One that is touched no more was left by a crash.
+The operating system releases its lock when the process ends, even after a crash. So among the processes of
+one machine the lock is reliable. A network share may keep locks per machine, or have no locks at all. The
+heartbeat covers these cases: a file next to the lock names the lock holder, and the holder touches it every
+few seconds. A file that is no longer touched was left behind by a crash.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from wats_extract import events
 from wats_extract.errors import DestinationError, PipelineLocked
 
 BEAT_SECONDS = 3.0
-"""From one sign of life to the next."""
+"""Seconds between two heartbeats."""
 
 DEAD_SECONDS = 15.0
-"""Silence for so long, five beats, is taken for a crash."""
+"""A lock holder without a heartbeat for this many seconds (five beats) has crashed."""
 
-_NAP_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What file systems say that have no locks."""
+"""Errors of file systems that do not support locks."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock.
+    """The process that holds a lock.
 
     Attributes:
-        pid: The process.
-        host: Its machine.
-        since: When it began, in UTC.
-        mark: Tells it from all others.
+        pid: Its process id.
+        host: The host name of its machine.
+        since: When it took the lock, in UTC.
+        mark: A random token that identifies this holder.
     """
 
     pid: int
@@ -59,11 +59,11 @@ class Holder:
 
 @dataclass(frozen=True)
 class Sighting:
-    """A holder, and when it was last alive.
+    """A lock holder and the time of its last heartbeat.
 
     Attributes:
-        holder: ``None`` where the file does not tell.
-        touched: When its file was last touched, in nanoseconds by the clock of the file system.
+        holder: The holder, or ``None`` if its file is not readable.
+        touched: The last heartbeat, in nanoseconds by the clock of the file system.
     """
 
     holder: Holder | None
@@ -71,107 +71,145 @@ class Sighting:
 
     @property
     def silent(self) -> float:
-        """Seconds since the last sign of life, as far as clocks agree."""
+        """Seconds since the last heartbeat, assuming that the clocks agree."""
         return max(0.0, time.time() - self.touched / 1e9)
 
     @property
     def beats(self) -> bool:
-        """Whether it is alive, as far as clocks agree and this machine knows its process."""
+        """Whether the holder seems to be alive: recent heartbeat, and not a dead process of this machine."""
         return self.silent < DEAD_SECONDS and not (self.is_here and _is_gone(self.holder))
 
     @property
     def is_here(self) -> bool:
-        """Whether it is on this machine, where clocks agree."""
+        """Whether the holder is a process of this machine."""
         return self.holder is not None and self.holder.host == socket.gethostname()
 
     def __str__(self) -> str:
         if self.holder is None:
-            return "which process is not known"
-        return f"{self.holder}, last sign of life {self.silent:,.0f} s ago"
+            return "unknown process"
+        return f"{self.holder}, last heartbeat {self.silent:,.0f} s ago"
 
 
 class Hold:
-    """A pipeline's lock while it is held."""
+    """A pipeline lock that this process holds; a background thread sends the heartbeats."""
 
     def __init__(self, lock: Path, pipeline: str, me: Holder) -> None:
         self._lock, self._pipeline, self._me = lock, pipeline, me
-        self._path = _beside(lock)
-        self._over = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._path = _holder_file(lock)
+        self._ended = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def check(self) -> None:
-        """See that it is still held. Ask before each commit: a process may have been suspended for hours.
+        """Check that this process still holds the lock.
+
+        Call this before each commit: the process may have been suspended for hours.
 
         Raises:
-            PipelineLocked: it was taken for dead, and another process runs the pipeline by now.
+            PipelineLocked: Another process has taken over because this one sent no heartbeat.
         """
         if not self._is_mine():
-            seen = sighted(self._lock)
             raise PipelineLocked(
-                f"pipeline {self._pipeline!r} was taken over, for this process gave no sign of life for a "
-                f"while: {seen or 'its lock is gone'}",
-                hint="What was committed stays; the other one goes on from there.",
+                f"another process took over pipeline {self._pipeline!r} because this one sent no heartbeat "
+                f"for a while: {read_holder(self._lock) or 'its lock was deleted'}",
+                hint="Committed rows are kept, and the other process continues from there.",
             )
 
     def begin(self) -> None:
-        """Give signs of life from now on."""
-        self._heart.start()
+        """Start the heartbeat."""
+        self._heartbeat.start()
 
     def end(self) -> None:
-        """Give none any more, and leave nothing behind."""
-        self._over.set()
-        self._heart.join()
+        """Stop the heartbeat and delete the holder file."""
+        self._ended.set()
+        self._heartbeat.join()
         if self._is_mine():
-            with suppress(OSError):  # then it is silent, and that says the same
+            with suppress(OSError):  # a leftover file without heartbeats counts as abandoned
                 self._path.unlink()
 
     def _beat(self) -> None:
-        while not self._over.wait(BEAT_SECONDS) and self._is_mine():
-            with suppress(OSError):  # a share that is gone for a moment; the next beat tells
+        while not self._ended.wait(BEAT_SECONDS) and self._is_mine():
+            with suppress(OSError):  # a network share may be gone for a moment; the next beat tries again
                 os.utime(self._path)
 
     def _is_mine(self) -> bool:
         try:
-            return _told(self._path.read_text(encoding="utf-8")) == self._me
+            return _parsed(self._path.read_text(encoding="utf-8")) == self._me
         except FileNotFoundError:
             return False
         except (OSError, UnicodeDecodeError):
-            return True  # nobody can tell; the operating system's lock is held all the same
+            return True  # unreadable, so ownership is unknown; the operating system lock is still held
+
+
+class PipelineLocks:
+    """The pipeline locks of one destination that are files.
+
+    Args:
+        path: Returns the path of a pipeline's lock.
+    """
+
+    def __init__(self, path: Callable[[str], Path]) -> None:
+        self._path = path
+        self._holds: list[Hold] = []
+
+    @contextmanager
+    def exclusive(
+        self, pipeline: str, *, check: Callable[[], None], listen: events.Listener
+    ) -> Iterator[None]:
+        """Hold a pipeline's lock; see :func:`hold_lock`."""
+        with hold_lock(self._path(pipeline), pipeline, check=check, listen=listen) as hold:
+            self._holds.append(hold)
+            try:
+                yield
+            finally:
+                self._holds.remove(hold)
+
+    def check(self) -> None:
+        """Check every lock that this destination holds.
+
+        Raises:
+            PipelineLocked: Another process has taken one over.
+        """
+        for hold in self._holds:
+            hold.check()
+
+    def holder(self, pipeline: str) -> Sighting | None:
+        """Which process holds a pipeline's lock, or ``None``."""
+        return read_holder(self._path(pipeline))
 
 
 @contextmanager
-def only_run(
+def hold_lock(
     path: Path,
     pipeline: str,
     *,
     check: Callable[[], None] = lambda: None,
     listen: events.Listener = events.nobody,
 ) -> Iterator[Hold]:
-    """Hold the pipeline's lock.
+    """Acquire a pipeline's lock and hold it until the block ends.
 
     Args:
-        path: Where the lock is; beside it stands who holds it.
-        pipeline: The name that messages have.
-        check: Called several times a second while it is found out whether another machine's holder is
-            alive; raises to end that.
-        listen: Told of that wait.
+        path: The lock file. The holder file is created next to it.
+        pipeline: The pipeline's name, for messages.
+        check: Called several times per second while waiting for a heartbeat from another machine. May raise
+            to stop the wait.
+        listen: Receives an event when that wait begins and ends.
 
     Raises:
-        PipelineLocked: another process holds it.
-        DestinationError: the folder of the lock cannot be written.
+        PipelineLocked: Another process holds the lock.
+        DestinationError: The folder of the lock is not writable.
     """
     lock = FileLock(path, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        certain = _acquired(lock)
-        _wait_for_a_sign(path, pipeline, certain=certain, check=check, listen=listen)
-        hold = Hold(path, pipeline, _claimed(_beside(path)))
+        reliable = _acquired(lock)
+        _wait_for_heartbeat(path, pipeline, reliable=reliable, check=check, listen=listen)
+        hold = Hold(path, pipeline, _claimed(_holder_file(path)))
     except Timeout:
         lock.release()
         raise _locked(pipeline, path) from None
     except OSError as error:
         lock.release()
-        raise DestinationError(f"{path.parent} cannot be written: {error.strerror or error}") from error
+        raise DestinationError(f"{path.parent} is not writable: {error.strerror or error}") from error
     except BaseException:
         lock.release()
         raise
@@ -183,27 +221,26 @@ def only_run(
         lock.release()
 
 
-def sighted(path: Path) -> Sighting | None:
-    """Who holds the lock at a path, by what stands beside it; ``None`` where nobody does."""
+def read_holder(path: Path) -> Sighting | None:
+    """Read who holds the lock at a path from its holder file; ``None`` if there is no such file."""
     try:
-        with _beside(path).open(encoding="utf-8") as file:  # only then do network shares look again
-            return Sighting(_told(file.read()), os.fstat(file.fileno()).st_mtime_ns)
+        with _holder_file(path).open(encoding="utf-8") as file:  # opening makes network shares refresh it
+            return Sighting(_parsed(file.read()), os.fstat(file.fileno()).st_mtime_ns)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError):
         return Sighting(None, 0)
 
 
-def _beside(path: Path) -> Path:
-    """Where the holder of the lock at a path stands."""
+def _holder_file(path: Path) -> Path:
     return path.with_name(path.name + ".holder")
 
 
 def _acquired(lock: FileLock) -> bool:
-    """Take the operating system's lock; false where the file system has none.
+    """Acquire the operating system lock; return false if the file system does not support locks.
 
     Raises:
-        Timeout: another process has it.
+        Timeout: Another process holds it.
     """
     try:
         lock.acquire(timeout=0)
@@ -214,38 +251,39 @@ def _acquired(lock: FileLock) -> bool:
     return True
 
 
-def _wait_for_a_sign(
-    path: Path, pipeline: str, *, certain: bool, check: Callable[[], None], listen: events.Listener
+def _wait_for_heartbeat(
+    path: Path, pipeline: str, *, reliable: bool, check: Callable[[], None], listen: events.Listener
 ) -> None:
-    """Watch a holder that the lock says nothing of: one on another machine, or where there are no locks.
+    """Watch the holder file if the lock proves nothing: holder on another machine, or no locks at all.
 
-    No clock is compared: either its file is touched meanwhile, or it was left by a crash.
+    The clocks of two machines differ, so no times are compared. The file is either touched during the wait,
+    or a crash has left it behind.
 
     Raises:
-        PipelineLocked: it is alive.
+        PipelineLocked: The holder is alive.
     """
-    first = sighted(path)
-    if first is None or (certain and (first.holder is None or first.is_here)):
+    first = read_holder(path)
+    if first is None or (reliable and (first.holder is None or first.is_here)):
         return
-    reason = f"{first.holder or 'another process'} held pipeline {pipeline!r}: is it alive?"
+    reason = f"checking whether {first.holder or 'another process'} still runs pipeline {pipeline!r}"
     listen(events.Waiting(reason, DEAD_SECONDS))
     end = time.monotonic() + DEAD_SECONDS
     while time.monotonic() < end:
         check()
-        time.sleep(_NAP_SECONDS)
-        now = sighted(path)
+        time.sleep(_POLL_SECONDS)
+        now = read_holder(path)
         if now is None:
-            break  # it has just ended
+            break  # the other run has just ended
         if now != first:
             raise _locked(pipeline, path)
     listen(events.Waiting(reason, 0))
 
 
-def _claimed(holder: Path) -> Holder:
-    """Say that it is ours.
+def _claimed(holder_file: Path) -> Holder:
+    """Write this process into the holder file.
 
     Raises:
-        Timeout: another process was quicker, where no lock kept it out.
+        Timeout: Another process was faster, on a file system without locks.
     """
     me = Holder(
         os.getpid(),
@@ -253,12 +291,12 @@ def _claimed(holder: Path) -> Holder:
         datetime.now(UTC).isoformat(timespec="seconds"),
         secrets.token_hex(8),
     )
-    holder.unlink(missing_ok=True)
+    holder_file.unlink(missing_ok=True)
     try:
-        with holder.open("x", encoding="utf-8") as file:
+        with holder_file.open("x", encoding="utf-8") as file:
             file.write(json.dumps(asdict(me)))
     except FileExistsError:
-        raise Timeout(str(holder)) from None
+        raise Timeout(str(holder_file)) from None
     return me
 
 
@@ -270,22 +308,22 @@ def _is_gone(holder: Holder | None) -> bool:
     except ProcessLookupError:
         return True
     except OSError:
-        return False  # somebody else's
+        return False  # a process of another user
     return False
 
 
-def _told(text: str) -> Holder | None:
+def _parsed(text: str) -> Holder | None:
     try:
-        told = json.loads(text)
-        return Holder(int(told["pid"]), str(told["host"]), str(told["since"]), str(told["mark"]))
+        fields = json.loads(text)
+        return Holder(int(fields["pid"]), str(fields["host"]), str(fields["since"]), str(fields["mark"]))
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def _locked(pipeline: str, path: Path) -> PipelineLocked:
-    seen = sighted(path) or Sighting(None, 0)
-    suspended = ": it is suspended, or hangs" if seen.is_here and not seen.beats else ""
+    seen = read_holder(path) or Sighting(None, 0)
+    suspended = ". It is suspended or hangs" if seen.is_here and not seen.beats else ""
     return PipelineLocked(
         f"another process runs pipeline {pipeline!r}: {seen}{suspended}",
-        hint=f"Wait for it, or end it. The lock is {path}.",
+        hint=f"Wait until it ends, or stop it. The lock is {path}.",
     )

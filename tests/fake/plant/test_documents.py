@@ -1,4 +1,4 @@
-"""WSJF documents: their shape, their inner logic, and that header rows say the same."""
+"""WSJF documents: the schema, consistency within a document, and agreement with header rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OPERATORS = {
 
 @pytest.fixture(scope="module")
 def reports() -> list[tuple[Json, Json]]:
-    """Header row and document of enough reports to meet every oddity."""
+    """The header rows and documents of enough reports to include every unusual value."""
     plant = Plant(1600)
     return [(row.fields, json.loads(row.document())) for row in plant.arrived()]
 
@@ -72,8 +72,8 @@ def measurements(document: Json) -> Iterator[tuple[str, Json]]:
 # ------------------------------------------------------------ against the schema
 
 
-def misfits(value: Any, schema: Json, schemas: Json, where: str = "$") -> Iterator[str]:
-    """Where a value has a key that the schema doesn't know, or a type that doesn't fit; null always fits."""
+def mismatches(value: Any, schema: Json, schemas: Json, where: str = "$") -> Iterator[str]:
+    """Yields each key that the schema lacks and each value of another type. Null matches every type."""
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
     kind = schema["type"]
@@ -82,17 +82,17 @@ def misfits(value: Any, schema: Json, schemas: Json, where: str = "$") -> Iterat
     if kind == "object":
         for key, each in value.items():
             if key in schema["properties"]:
-                yield from misfits(each, schema["properties"][key], schemas, f"{where}.{key}")
+                yield from mismatches(each, schema["properties"][key], schemas, f"{where}.{key}")
             else:
                 yield f"{where}.{key} is unknown"
     elif kind == "array":
         for each in value:
-            yield from misfits(each, schema["items"], schemas, f"{where}[]")
-    elif not fits(value, kind):
+            yield from mismatches(each, schema["items"], schemas, f"{where}[]")
+    elif not has_type(value, kind):
         yield f"{where} is {value!r}, not {kind}"
 
 
-def fits(value: Any, kind: str) -> bool:
+def has_type(value: Any, kind: str) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return {
         "string": isinstance(value, str),
@@ -103,18 +103,18 @@ def fits(value: Any, kind: str) -> bool:
 
 
 @pytest.mark.skipif(not SCHEMA.exists(), reason="the WSJF schema isn't part of the project")
-def test_documents_fit_the_schema(reports: list[tuple[Json, Json]]) -> None:
+def test_documents_match_the_schema(reports: list[tuple[Json, Json]]) -> None:
     schemas = json.loads(SCHEMA.read_text(encoding="utf-8"))["components"]["schemas"]
     report = {"$ref": "Virinco.WATS.Schemas.WSJF.Report"}
     schemas = {name.rpartition("/")[2]: schema for name, schema in schemas.items()}
-    found = {misfit for _, document in reports[::2] for misfit in misfits(document, report, schemas)}
+    found = {mismatch for _, document in reports[::2] for mismatch in mismatches(document, report, schemas)}
     assert not found
 
 
 # ------------------------------------------------------------ header and document agree
 
 
-def test_header_rows_say_what_documents_say(reports: list[tuple[Json, Json]]) -> None:
+def test_header_rows_agree_with_documents(reports: list[tuple[Json, Json]]) -> None:
     for row, document in reports:
         own = document.get("uut") or document["uur"]
         assert row["uuid"] == document["id"]
@@ -133,7 +133,7 @@ def test_header_rows_say_what_documents_say(reports: list[tuple[Json, Json]]) ->
         assert abs(row["reportSize"] - len(json.dumps(document, separators=(",", ":"))) / 1024) < 3
 
 
-def test_header_rows_of_tests_tell_more(tests: list[tuple[Json, Json]]) -> None:
+def test_header_rows_of_tests_agree_with_documents(tests: list[tuple[Json, Json]]) -> None:
     for row, document in tests:
         uut = document["uut"]
         pairs = {
@@ -144,7 +144,7 @@ def test_header_rows_of_tests_tell_more(tests: list[tuple[Json, Json]]) -> None:
         assert row["passedInRun"] == (row["run"] if row["result"] == "Passed" else None)
 
 
-def test_expansions_say_what_documents_say(client: httpx2.Client) -> None:
+def test_expansions_agree_with_documents(client: httpx2.Client) -> None:
     params = {"$expand": ",".join(EXPANSIONS), "$top": "600"}
     for row in client.get("/api/Report/Query/Header", params=params).json():
         document = client.get(f"/api/Report/Wsjf/{row['uuid']}").json()
@@ -163,7 +163,7 @@ def test_expansions_say_what_documents_say(client: httpx2.Client) -> None:
         assert not (row["subUnits"] if repair else row["uurSubUnits"])
 
 
-def test_a_failure_is_told_in_three_places(tests: list[tuple[Json, Json]]) -> None:
+def test_failed_step_agrees_in_step_document_and_header(tests: list[tuple[Json, Json]]) -> None:
     for row, document in tests:
         causes = [(path, step) for path, step in steps(document["root"]) if step["causedUUTFailure"]]
         assert len(causes) == (row["result"] != "Passed")
@@ -178,7 +178,7 @@ def test_a_failure_is_told_in_three_places(tests: list[tuple[Json, Json]]) -> No
 # ------------------------------------------------------------ the tree
 
 
-def test_step_ids_are_pre_order(tests: list[tuple[Json, Json]]) -> None:
+def test_step_ids_are_in_pre_order(tests: list[tuple[Json, Json]]) -> None:
     for row, document in tests:
         ids = [step["id"] for _, step in steps(document["root"])]
         assert ids[0] == 1
@@ -187,7 +187,7 @@ def test_step_ids_are_pre_order(tests: list[tuple[Json, Json]]) -> None:
             assert ids == list(range(1, len(ids) + 1))
 
 
-def test_a_single_measurement_has_no_name(tests: list[tuple[Json, Json]]) -> None:
+def test_single_measurement_has_no_name(tests: list[tuple[Json, Json]]) -> None:
     for _, document in tests:
         for _, step in steps(document["root"]):
             blocks = [step[key] for key in ("numericMeas", "stringMeas", "booleanMeas") if key in step]
@@ -199,7 +199,7 @@ def test_a_single_measurement_has_no_name(tests: list[tuple[Json, Json]]) -> Non
                 assert not blocks
 
 
-def test_status_follows_from_value_and_limits(tests: list[tuple[Json, Json]]) -> None:
+def test_status_agrees_with_value_and_limits(tests: list[tuple[Json, Json]]) -> None:
     seen: Counter[str] = Counter()
     for _, document in tests:
         for block, each in measurements(document):
@@ -212,7 +212,7 @@ def test_status_follows_from_value_and_limits(tests: list[tuple[Json, Json]]) ->
     assert seen.keys() == OPERATORS.keys()
 
 
-def test_every_kind_of_step_occurs(tests: list[tuple[Json, Json]]) -> None:
+def test_every_step_type_occurs(tests: list[tuple[Json, Json]]) -> None:
     kinds = {step["stepType"] for _, document in tests for _, step in steps(document["root"])}
     assert kinds >= {
         "SequenceCall", "ET_NLT", "ET_MNLT", "ET_SVT", "ET_MSVT", "ET_PFT", "ET_MPFT", "ET_A", "Action",
@@ -232,7 +232,7 @@ def test_loops_have_a_header_and_iterations(tests: list[tuple[Json, Json]]) -> N
     assert {"numericMeas" in step for step in loops if step["loop"]["idx"] is None} == {True, False}
 
 
-def test_charts_have_series_of_equal_length(tests: list[tuple[Json, Json]]) -> None:
+def test_chart_series_have_equal_lengths(tests: list[tuple[Json, Json]]) -> None:
     charts = [
         step["chart"] for _, document in tests for _, step in steps(document["root"]) if "chart" in step
     ]
@@ -282,10 +282,10 @@ def test_repairs_use_the_codes_of_the_process(
     assert {unit["idx"] for _, document in repairs for unit in document["subUnits"]} == {0, 1, 3}
 
 
-# ------------------------------------------------------------ life
+# ------------------------------------------------------------ unusual values and patterns
 
 
-def test_oddities_of_real_life_occur(
+def test_unusual_real_world_values_occur(
     reports: list[tuple[Json, Json]], tests: list[tuple[Json, Json]]
 ) -> None:
     texts = [json.dumps(document, ensure_ascii=False) for _, document in reports]
@@ -316,15 +316,17 @@ def test_exponents_have_a_capital_e() -> None:
     assert b"E-05" in row.document()
 
 
-def test_some_reports_come_late(reports: list[tuple[Json, Json]]) -> None:
+def test_some_reports_arrive_late(reports: list[tuple[Json, Json]]) -> None:
     starts = [clock.parse(row["start"]) for row, _ in reports]
-    late = [turn for turn, start in enumerate(starts) if start < clock.turn(turn) - clock.HOUR]
+    late = [number for number, start in enumerate(starts) if start < clock.arrival(number) - clock.HOUR]
     assert 5 < len(late) < 60
-    assert all(start >= clock.turn(turn) - clock.LATEST_ARRIVAL for turn, start in enumerate(starts))
-    assert all(start < clock.turn(turn) for turn, start in enumerate(starts))
+    assert all(
+        start >= clock.arrival(number) - clock.MAX_ARRIVAL_DELAY for number, start in enumerate(starts)
+    )
+    assert all(start < clock.arrival(number) for number, start in enumerate(starts))
 
 
-def test_the_story_shows() -> None:
+def test_failure_patterns_show_in_the_data() -> None:
     rows = [row for row in Plant(6000).headers() if row["reportType"] == "T" and row["run"] == 1]
 
     def failing(**wanted: str) -> float:
@@ -337,7 +339,7 @@ def test_the_story_shows() -> None:
     assert causes.most_common(2)[1][0] == "Output power"
 
 
-def test_the_gain_drifts_and_is_recalibrated() -> None:
+def test_gain_drifts_and_is_recalibrated() -> None:
     plant = Plant(3200)
     gains = [
         (number, step["numericMeas"][0]["value"])
@@ -357,7 +359,7 @@ def test_the_gain_drifts_and_is_recalibrated() -> None:
 # ------------------------------------------------------------ detail and attachments
 
 
-def test_detail_levels_add_to_each_other(client: httpx2.Client, plant: Plant) -> None:
+def test_detail_levels_are_cumulative(client: httpx2.Client, plant: Plant) -> None:
     uuid = next(
         row["uuid"]
         for row in plant.headers()
@@ -378,26 +380,26 @@ def test_detail_levels_add_to_each_other(client: httpx2.Client, plant: Plant) ->
     assert client.get(address, params={"includeAttachments": "perhaps"}).status_code == 400
 
 
-def test_attachments_of_tests_are_fetched_by_step(client: httpx2.Client) -> None:
+def test_attachments_of_tests_by_step(client: httpx2.Client) -> None:
     params = {"$filter": "attachments/any()", "$expand": "attachments", "$top": "100"}
     rows = client.get("/api/Report/Query/Header", params=params).json()
     assert rows
     for row in rows:
         (entry,) = row["attachments"]
-        answer = client.get(
+        response = client.get(
             "/api/Report/Attachment", params={"reportId": row["uuid"], "stepId": entry["stepId"]}
         )
-        assert answer.status_code == 200
-        assert entry["filename"] in answer.headers["Content-Disposition"]
+        assert response.status_code == 200
+        assert entry["filename"] in response.headers["Content-Disposition"]
         document = client.get(f"/api/report/wsjf/{row['uuid']}").json()
         step = next(step for _, step in steps(document["root"]) if step["id"] == entry["stepId"])
-        assert base64.b64decode(step["attachment"]["data"]) == answer.content
-        assert step["attachment"]["contentType"] == answer.headers["Content-Type"]
+        assert base64.b64decode(step["attachment"]["data"]) == response.content
+        assert step["attachment"]["contentType"] == response.headers["Content-Type"]
     slim = client.get(f"/api/report/wsjf/{rows[0]['uuid']}", params={"includeAttachments": "false"})
     assert b'"attachment"' not in slim.content
 
 
-def test_attachments_of_repairs_are_fetched_by_id(client: httpx2.Client) -> None:
+def test_attachments_of_repairs_by_id(client: httpx2.Client) -> None:
     params = {"$filter": "uurAttachments/any()", "$expand": "uurAttachments", "$top": "100"}
     rows = client.get("/api/Report/Query/Header", params=params).json()
     assert rows
@@ -409,7 +411,7 @@ def test_attachments_of_repairs_are_fetched_by_id(client: httpx2.Client) -> None
         assert len(zipfile.ZipFile(io.BytesIO(archive)).namelist()) == len(row["uurAttachments"])
 
 
-def test_what_isn_t_there_is_not_found(client: httpx2.Client, plant: Plant) -> None:
+def test_missing_items_and_invalid_requests(client: httpx2.Client, plant: Plant) -> None:
     uuid = plant.uuids()[0]
     nobody = "00000000-0000-4000-8000-000000000000"
     assert client.get(f"/api/Report/Wsjf/{nobody}").status_code == 404

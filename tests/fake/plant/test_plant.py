@@ -1,4 +1,4 @@
-"""What tests can do to a plant, and what a big one costs."""
+"""Changes to a plant, its cost, and the arithmetic of numbers, ids and times."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from wats_extract.fake.plant.data import Plant
 AUTHORIZED = {"authorization": "Basic demo"}
 
 
-def stamps(plant: Plant) -> list[int]:
+def time_stamps(plant: Plant) -> list[int]:
     return [row["timeStamp"] for row in plant.headers()]
 
 
-def test_a_seed_decides_everything() -> None:
+def test_reports_depend_only_on_the_seed() -> None:
     one, same, other = Plant(60, seed=7), Plant(90, seed=7), Plant(60, seed=8)
     assert list(one.headers()) == list(same.headers())[:60]
     assert [one.document(uuid) for uuid in one.uuids()] == [same.document(uuid) for uuid in one.uuids()]
@@ -31,7 +31,7 @@ def test_a_seed_decides_everything() -> None:
     assert one.find(other.uuids()[0]) is None
 
 
-def test_known_values_stay_the_same_on_every_machine() -> None:
+def test_known_values_are_the_same_on_every_machine() -> None:
     row = next(Plant(1).headers())
     assert (row["uuid"], row["start"], row["timeStamp"]) == (
         Plant(1).uuid(0), clock.local(clock.parse(row["start"])), 1_000_000,
@@ -39,7 +39,7 @@ def test_known_values_stay_the_same_on_every_machine() -> None:
     assert row["uuid"] == "5d7ce468-b036-4875-808f-376bb11029b0"
 
 
-def test_growing_adds_at_the_end() -> None:
+def test_grow_appends_reports() -> None:
     plant = Plant(50)
     before = list(plant.headers())
     plant.grow(25)
@@ -48,7 +48,7 @@ def test_growing_adds_at_the_end() -> None:
     assert plant.uuids() == Plant(75).uuids()
 
 
-def test_a_received_report_comes_last_and_is_followed_by_what_grows() -> None:
+def test_received_report_is_appended_before_later_growth() -> None:
     plant = Plant(10)
     document = {
         "type": "T",
@@ -67,19 +67,19 @@ def test_a_received_report_comes_last_and_is_followed_by_what_grows() -> None:
     assert (row["comment"], row["receiveCount"]) == ("by hand", 1)
     assert plant.document(uuid) == document
     assert [row["uuid"] for row in plant.headers() if row["uuid"] != uuid] == Plant(15).uuids()
-    assert stamps(plant) == sorted(set(stamps(plant)))
+    assert time_stamps(plant) == sorted(set(time_stamps(plant)))
 
 
-def test_broken_json_can_be_planted() -> None:
+def test_report_can_have_invalid_json() -> None:
     plant = Plant(2)
     uuid = plant.receive(b'{"type":"T",', serialNumber="S9", partNumber="P", start="2026-01-05T10:00:00Z")
     app = App(plant)
     assert app(Request("GET", f"/api/Report/Wsjf/{uuid}", headers=AUTHORIZED)).body == b'{"type":"T",'
-    answer = app(Request("GET", "/api/Report/Query/Header", "$filter=serialNumber eq 'S9'", AUTHORIZED))
-    assert uuid.encode() in answer.body
+    response = app(Request("GET", "/api/Report/Query/Header", "$filter=serialNumber eq 'S9'", AUTHORIZED))
+    assert uuid.encode() in response.body
 
 
-def test_the_same_report_can_come_again() -> None:
+def test_report_can_be_received_again() -> None:
     plant = Plant(20)
     uuid = plant.uuids()[4]
     old, before = plant.document(uuid), next(row for row in plant.headers() if row["uuid"] == uuid)
@@ -117,7 +117,7 @@ def test_reports_can_be_deleted_hidden_and_shown() -> None:
         plant.receive_again("00000000-0000-4000-8000-000000000000")
 
 
-def test_received_reports_take_their_place_by_start() -> None:
+def test_received_reports_are_sorted_by_start() -> None:
     plant = Plant(100)
     uuid = plant.receive({"start": "2026-01-05T11:00:00.5Z"})
     plant.receive_again(plant.uuids()[50])
@@ -130,7 +130,7 @@ def test_received_reports_take_their_place_by_start() -> None:
     assert uuid in [row.uuid for row in near]
 
 
-def test_threads_may_change_and_read_at_once() -> None:
+def test_plant_is_thread_safe() -> None:
     plant = Plant(200)
 
     def busy(number: int) -> int:
@@ -143,10 +143,10 @@ def test_threads_may_change_and_read_at_once() -> None:
         counts = list(pool.map(busy, range(40)))
     assert max(counts) <= len(plant) == 240
     assert len(set(plant.uuids())) == 240
-    assert stamps(plant) == sorted(set(stamps(plant)))
+    assert time_stamps(plant) == sorted(set(time_stamps(plant)))
 
 
-def test_a_million_reports_cost_nothing() -> None:
+def test_a_million_reports_need_little_time_and_memory() -> None:
     tracemalloc.start()
     try:
         begun = time.perf_counter()
@@ -170,26 +170,26 @@ def test_a_million_reports_cost_nothing() -> None:
 
 
 @given(st.integers(0, 2_000_000))
-def test_turns_and_back(number: int) -> None:
-    turn = clock.turn(number)
-    assert clock.first_turn_from(turn) == number
-    assert clock.first_turn_from(turn + 1) == number + 1
-    assert clock.turn(number + 1) > turn
-    assert clock.parse(clock.local(turn)) == clock.parse(clock.utc(turn)) == turn
+def test_arrival_and_number_are_inverse(number: int) -> None:
+    arrival = clock.arrival(number)
+    assert clock.first_arrival_from(arrival) == number
+    assert clock.first_arrival_from(arrival + 1) == number + 1
+    assert clock.arrival(number + 1) > arrival
+    assert clock.parse(clock.local(arrival)) == clock.parse(clock.utc(arrival)) == arrival
 
 
 @given(st.integers(0, 1 << 40), st.integers(1, 9))
-def test_ids_hide_numbers(number: int, seed: int) -> None:
+def test_id_encodes_the_number(number: int, seed: int) -> None:
     plant = Plant(0, seed=seed)
     uuid = plant.uuid(number)
-    assert plant._story.number(uuid) == number
+    assert plant._scenario.number(uuid) == number
     assert uuid[14] == "4"
     assert uuid[19] in "89ab"
     assert plant.find(uuid) is None
 
 
 @given(st.integers(0, 300), st.integers(1, 5))
-def test_positions_are_found_by_time_stamp(position: int, ties: int) -> None:
+def test_positions_by_time_stamp(position: int, ties: int) -> None:
     plant = Plant(301, ties=ties)
     truth = [row.time_stamp for row in islice(plant.arrived(), 301)]
     stamp = truth[position]
@@ -198,7 +198,7 @@ def test_positions_are_found_by_time_stamp(position: int, ties: int) -> None:
     assert all(one <= other for one, other in pairwise(truth))
 
 
-def test_summer_time_is_known() -> None:
+def test_local_time_has_summer_time() -> None:
     assert clock.local(clock.parse("2026-03-29T12:00:00Z")) == "2026-03-29T14:00:00+02:00"
     assert clock.local(clock.parse("2026-03-28T12:00:00Z")) == "2026-03-28T13:00:00+01:00"
     assert clock.local(clock.parse("2026-10-25T12:00:00.1200000Z")) == "2026-10-25T13:00:00.12+01:00"

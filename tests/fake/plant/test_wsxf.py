@@ -1,4 +1,4 @@
-"""Reports as XML, by misc info, certificates."""
+"""Reports as XML, reports by misc info, certificates."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BLOCKS = {"numericMeas": "NumericLimit", "stringMeas": "StringValue", "booleanMe
 
 
 def report(client: httpx2.Client, uuid: str, **query: str) -> Element:
-    answer = client.get(f"/api/Report/Wsxf/{uuid}", params=query)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["Content-Type"].startswith("application/xml")
-    (found,) = fromstring(answer.content)
+    response = client.get(f"/api/Report/Wsxf/{uuid}", params=query)
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"].startswith("application/xml")
+    (found,) = fromstring(response.content)
     return found
 
 
@@ -37,7 +37,7 @@ def steps(step: Json) -> Iterator[Json]:
         yield from steps(each)
 
 
-def test_the_xml_tells_what_the_json_tells(client: httpx2.Client, plant: Plant) -> None:
+def test_xml_has_the_content_of_the_json(client: httpx2.Client, plant: Plant) -> None:
     for uuid in plant.uuids()[::40]:
         document, found = plant.document(uuid), report(client, uuid)
         assert found.get("ID") == uuid.upper()
@@ -53,7 +53,7 @@ def test_the_xml_tells_what_the_json_tells(client: httpx2.Client, plant: Plant) 
         assert units == [unit["sn"] for unit in document["subUnits"]]
 
 
-def test_a_repair_has_its_failures(client: httpx2.Client, plant: Plant) -> None:
+def test_repair_has_its_failures(client: httpx2.Client, plant: Plant) -> None:
     uuid = next(row["uuid"] for row in plant.headers() if row["reportType"] == "R")
     found = report(client, uuid)
     assert found.get("type") == "UUR"
@@ -61,7 +61,7 @@ def test_a_repair_has_its_failures(client: httpx2.Client, plant: Plant) -> None:
     assert failure.get("Code") == plant.document(uuid)["subUnits"][0]["failures"][0]["code"]
 
 
-def test_indexes_and_levels(client: httpx2.Client, plant: Plant) -> None:
+def test_indexes_and_detail_levels(client: httpx2.Client, plant: Plant) -> None:
     uuid = next(
         row["uuid"] for row in plant.headers() if row["reportType"] == "T" and not row["measuresDeleted"]
     )
@@ -74,7 +74,7 @@ def test_indexes_and_levels(client: httpx2.Client, plant: Plant) -> None:
     assert client.get(f"/api/Report/Wsxf/{uuid}", params={"detailLevel": "8"}).status_code == 400
 
 
-def test_what_is_no_document_has_no_xml(connect: Connect) -> None:
+def test_invalid_document_has_no_xml(connect: Connect) -> None:
     plant = Plant(0)
     uuid = plant.receive(b"not JSON")
     client = connect(App(plant))
@@ -82,7 +82,7 @@ def test_what_is_no_document_has_no_xml(connect: Connect) -> None:
     assert client.get("/api/Report/Wsxf/00000000-0000-4000-8000-000000000000").status_code == 404
 
 
-def test_certificates_are_not_found(client: httpx2.Client, plant: Plant) -> None:
+def test_certificates_are_404(client: httpx2.Client, plant: Plant) -> None:
     assert client.get(f"/api/Report/Certificate/{plant.uuids()[0]}").status_code == 404
     assert client.get("/api/Report/Certificate/x").status_code == 400
 
@@ -92,9 +92,9 @@ def test_certificates_are_not_found(client: httpx2.Client, plant: Plant) -> None
 
 def by_misc_info(client: httpx2.Client, **query: object) -> list[Json]:
     params = {name: str(value) for name, value in query.items()}
-    answer = client.get("/api/Report/Query/HeaderByMiscInfo", params=params)
-    assert answer.status_code == 200, answer.text
-    rows = answer.json()
+    response = client.get("/api/Report/Query/HeaderByMiscInfo", params=params)
+    assert response.status_code == 200, response.text
+    rows = response.json()
     assert isinstance(rows, list)
     return rows
 
@@ -113,7 +113,7 @@ def test_reports_by_misc_info(client: httpx2.Client, plant: Plant, spec: Spec) -
 
 
 @pytest.mark.parametrize(("count", "found"), [(1000, 1000), (1001, 1000)])
-def test_a_thousand_reports_at_most(connect: Connect, count: int, found: int) -> None:
+def test_list_is_limited_to_a_thousand_reports(connect: Connect, count: int, found: int) -> None:
     plant = Plant(0)
     for number in range(count):
         info = {"description": "Key", "text": "x"}

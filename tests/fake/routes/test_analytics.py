@@ -22,13 +22,13 @@ RAIL = "MainSequence Callback¶Functional test¶Power supplies¶3V3 rail"
 
 
 def post(client: httpx2.Client, route: str, body: dict[str, object] | None = None, **query: str) -> Any:
-    answer = client.post(f"/api/App/{route}", json=body, params=query)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = client.post(f"/api/App/{route}", json=body, params=query)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def truth(plant: Plant, kind: str = "T") -> list[Row]:
-    """The header rows of a type, the newest first."""
+    """The header rows of a report type, newest first."""
     rows = [row for row in plant.headers() if row["reportType"] == kind]
     return sorted(rows, key=lambda row: clock.parse(row["start"]), reverse=True)
 
@@ -73,7 +73,7 @@ FILTERS: dict[str, tuple[dict[str, object], Callable[[Row], bool]]] = {
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_finds_what_it_says(client: httpx2.Client, plant: Plant, name: str) -> None:
+def test_filter_returns_the_matching_reports(client: httpx2.Client, plant: Plant, name: str) -> None:
     body, passes = FILTERS[name]
     rows = post(client, "UutReport", body)
     expected = [row for row in truth(plant) if passes(row)]
@@ -82,30 +82,30 @@ def test_a_filter_finds_what_it_says(client: httpx2.Client, plant: Plant, name: 
     assert len(rows) == len(expected)
 
 
-def test_reports_by_misc_info(client: httpx2.Client) -> None:
+def test_filter_by_misc_info(client: httpx2.Client) -> None:
     rows = post(client, "UutReport", {"miscDescription": "firmware", "miscValue": "FW-2%"})
     assert rows
     assert {row["processCode"] for row in rows} == {20}
     assert post(client, "UutReport", {"miscValue": "no such value"}) == []
 
 
-def test_the_ends_of_a_window(client: httpx2.Client, plant: Plant) -> None:
+def test_time_range_is_half_open(client: httpx2.Client, plant: Plant) -> None:
     one, other = truth(plant)[20], truth(plant)[10]
     rows = post(client, "UutReport", {"dateFrom": one["start"], "dateTo": other["start"]})
     assert ids(rows) == ids(truth(plant)[11:21])
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b'"x"'])
-def test_a_filter_is_an_object(client: httpx2.Client, body: bytes) -> None:
+def test_filter_must_be_an_object(client: httpx2.Client, body: bytes) -> None:
     assert client.post("/api/App/UutReport", content=body).status_code == 400
 
 
 @pytest.mark.parametrize("wrong", [{"dateFrom": "yesterday"}, {"topCount": -1}, {"topCount": "many"}])
-def test_what_a_filter_cannot_say(client: httpx2.Client, wrong: dict[str, object]) -> None:
+def test_invalid_filter_values_are_refused(client: httpx2.Client, wrong: dict[str, object]) -> None:
     assert client.post("/api/App/UutReport", json=wrong).status_code == 400
 
 
-def test_periods() -> None:
+def test_period_names() -> None:
     tick = clock.parse("2026-01-05T06:30Z")
     assert [period(tick, each) for each in range(-1, 6)] == [
         None, "2026", "2026-Q1", "2026-01", "2026-W02", "2026-01-05", "2026-01-05T06",
@@ -116,20 +116,20 @@ def test_periods() -> None:
 # ------------------------------------------------------------ lists of reports
 
 
-@pytest.mark.parametrize(("count", "usual"), [(1000, 1000), (1001, 1000)])
-def test_the_thousand_newest_by_default(connect: Connect, count: int, usual: int) -> None:
+@pytest.mark.parametrize(("count", "default"), [(1000, 1000), (1001, 1000)])
+def test_default_is_the_thousand_newest(connect: Connect, count: int, default: int) -> None:
     plant = Plant(0)
     for number in range(count):
-        plant.receive({"type": "T", "sn": str(number), "pn": "p", "start": clock.utc(clock.turn(number))})
+        plant.receive({"type": "T", "sn": str(number), "pn": "p", "start": clock.utc(clock.arrival(number))})
     client = connect(App(plant))
     expected = [str(number) for number in reversed(range(count))]
-    assert [row["serialNumber"] for row in post(client, "UutReport")] == expected[:usual]
+    assert [row["serialNumber"] for row in post(client, "UutReport")] == expected[:default]
     assert [row["serialNumber"] for row in post(client, "UutReport", {"topCount": 5000})] == expected
     assert len(post(client, "UutReport", {"topCount": 3})) == 3
-    assert len(client.get("/api/App/UutReport", params={"topCount": "5000"}).json()) == usual
+    assert len(client.get("/api/App/UutReport", params={"topCount": "5000"}).json()) == default
 
 
-def test_rows_of_reports(client: httpx2.Client, plant: Plant) -> None:
+def test_rows_agree_with_the_headers(client: httpx2.Client, plant: Plant) -> None:
     rows = client.get("/api/App/UutReport", params={"partNumber": "UNIT-400", "levelId": "4"}).json()
     expected = [row for row in truth(plant) if row["partNumber"] == "UNIT-400"]
     assert ids(rows) == ids(expected)
@@ -142,13 +142,13 @@ def test_rows_of_reports(client: httpx2.Client, plant: Plant) -> None:
 def test_history_of_a_serial_number(client: httpx2.Client, plant: Plant, connect: Connect) -> None:
     serial = truth(plant, "R")[0]["serialNumber"]
     rows = post(client, "SerialNumberHistory", {"serialNumber": serial})
-    assert set(ids(rows)) == {row.uuid for row in plant.about(serial)}
+    assert set(ids(rows)) == {row.uuid for row in plant.of_unit(serial)}
     assert {row["reportType"] for row in rows} == {"T", "R"}
     failing = connect(App(plant, history_fails=True))
     assert failing.post("/api/App/SerialNumberHistory", json={}).status_code == 500
 
 
-def test_queries_are_no_changes(plant: Plant, connect: Connect) -> None:
+def test_queries_are_not_state_changes(plant: Plant, connect: Connect) -> None:
     app = App(plant)
     client = connect(app)
     for route in ("UutReport", "UurReport", "SerialNumberHistory", "TopFailed", "DynamicYield", "WorstYield"):
@@ -156,7 +156,7 @@ def test_queries_are_no_changes(plant: Plant, connect: Connect) -> None:
     assert not app.state_changes
 
 
-def test_a_scoped_token_counts_less(plant: Plant, connect: Connect) -> None:
+def test_scoped_token_reads_fewer_reports(plant: Plant, connect: Connect) -> None:
     app = App(plant, scopes={"horten": "startswith(location, 'Horten')"})
     rows = post(connect(app, token="horten"), "UutReport")
     assert {row["location"] for row in rows} == {"Horten, Norway"}
@@ -165,7 +165,7 @@ def test_a_scoped_token_counts_less(plant: Plant, connect: Connect) -> None:
 # ------------------------------------------------------------ measurements
 
 
-def test_measurements_are_those_of_the_documents(client: httpx2.Client, plant: Plant) -> None:
+def test_measurements_agree_with_the_documents(client: httpx2.Client, plant: Plant) -> None:
     body = {"partNumber": "MODULE-310", "testOperation": "20", **ALWAYS}
     one, other = RAIL, "MainSequence Callback¶Functional test¶Calibration¶Offsets¶¶ch2"
     groups = post(client, "Measurements", body, measurementPaths=f"{one};{other};nothing¶such")
@@ -194,7 +194,7 @@ def test_part_number_and_operation_are_required(client: httpx2.Client, route: st
     assert client.post(f"/api/App/{route}", json=body).status_code == 400
 
 
-def test_without_paths_the_steps_that_failed_most(client: httpx2.Client, plant: Plant) -> None:
+def test_default_paths_are_the_most_failed_steps(client: httpx2.Client, plant: Plant) -> None:
     body = {"partNumber": "MODULE-320", "testOperation": "Functional test", **ALWAYS}
     groups = post(client, "Measurements", body)
     failed = {row["causedUutFailurePath"] for row in truth(plant) if row["partNumber"] == "MODULE-320"}
@@ -207,7 +207,7 @@ def test_measurements_are_cut_off_silently(connect: Connect, per_report: int, re
     plant = Plant(0)
     steps = [{"name": "s", "numericMeas": [{"name": str(n), "value": n} for n in range(per_report)]}]
     for number in range(reports):
-        start = clock.utc(clock.turn(number))
+        start = clock.utc(clock.arrival(number))
         plant.receive({"type": "T", "sn": str(number), "pn": "p", "processCode": 1, "start": start,
                        "root": {"name": "r", "steps": steps}})  # fmt: skip
     paths = ";".join(f"r¶s¶¶{n}" for n in range(per_report))
@@ -226,7 +226,7 @@ def test_measurements_are_cut_off_silently(connect: Connect, per_report: int, re
     )
 
 
-def test_aggregates_are_of_the_measurements(client: httpx2.Client) -> None:
+def test_aggregates_agree_with_the_measurements(client: httpx2.Client) -> None:
     body = {"partNumber": "MODULE-310", "testOperation": "20", **ALWAYS, "measurementPaths": RAIL}
     values = [row["value"] for row in post(client, "Measurements", body)[0]["measurements"]]
     (row,) = post(client, "AggregatedMeasurements", body)[0]["measurements"]
@@ -238,7 +238,7 @@ def test_aggregates_are_of_the_measurements(client: httpx2.Client) -> None:
     assert len({each["period"] for each in by_day}) == len(by_day) > 1
 
 
-def test_the_spread_of_little() -> None:
+def test_spread_of_small_samples() -> None:
     assert spread([], 0.0, 1.0)["avg"] is None
     assert spread([5.0], 0.0, 1.0)["stdev"] is None
     assert spread([5.0, 5.0], 0.0, 1.0)["cp"] is None
@@ -249,7 +249,7 @@ def test_the_spread_of_little() -> None:
 # ------------------------------------------------------------ failed steps and step analysis
 
 
-def test_the_steps_that_failed_most(client: httpx2.Client, plant: Plant) -> None:
+def test_most_failed_steps(client: httpx2.Client, plant: Plant) -> None:
     body = {"partNumber": "MODULE-320", "testOperation": "20", **ALWAYS, "topCount": 1000}
     rows = post(client, "TopFailed", body)
     tests = [row for row in truth(plant) if (row["partNumber"], row["processCode"]) == ("MODULE-320", 20)]
@@ -277,7 +277,7 @@ def test_failed_steps_of_the_last_days(client: httpx2.Client) -> None:
         assert client.get("/api/App/TopFailed", params=left).status_code == 400
 
 
-def test_step_analysis_counts_the_documents(client: httpx2.Client, plant: Plant) -> None:
+def test_step_analysis_agrees_with_the_documents(client: httpx2.Client, plant: Plant) -> None:
     body = {"partNumber": "MODULE-310", "testOperation": "20", **ALWAYS}
     rows = post(client, "TestStepAnalysis", body)
     tests = [row for row in truth(plant) if (row["partNumber"], row["processCode"]) == ("MODULE-310", 20)]
@@ -301,7 +301,7 @@ def test_step_analysis_counts_the_documents(client: httpx2.Client, plant: Plant)
 # ------------------------------------------------------------ effectiveness and repairs
 
 
-def test_effectiveness(client: httpx2.Client, plant: Plant) -> None:
+def test_equipment_effectiveness(client: httpx2.Client, plant: Plant) -> None:
     found = post(client, "OeeAnalysis", {"partNumber": "PCBA-100"}, availableTime="16,16,16,16,16,0,0")
     tests = [row for row in truth(plant) if row["partNumber"] == "PCBA-100"]
     assert found["totalCount"] == len(tests)
@@ -313,8 +313,8 @@ def test_effectiveness(client: httpx2.Client, plant: Plant) -> None:
     found = post(client, "OeeAnalysis", day, availableTime="16,0,0,0,0,0,0")
     assert found["plannedProductionTime"] == 16 * 60
     for wrong in ("", "24", "a,b,c,d,e,f,g"):
-        answer = client.post("/api/App/OeeAnalysis", json={}, params={"availableTime": wrong})
-        assert answer.status_code == 400
+        response = client.post("/api/App/OeeAnalysis", json={}, params={"availableTime": wrong})
+        assert response.status_code == 400
     assert client.post("/api/App/OeeAnalysis", json={}).status_code == 400
 
 

@@ -18,10 +18,12 @@ Spec = Callable[[str], set[str]]
 EVERY = sum(STATUSES)
 
 
-def ask(client: httpx2.Client, **query: object) -> list[dict[str, Any]]:
-    answer = client.get("/api/RootCause/Tickets", params={name: str(value) for name, value in query.items()})
-    assert answer.status_code == 200, answer.text
-    rows = answer.json()
+def fetch(client: httpx2.Client, **query: object) -> list[dict[str, Any]]:
+    response = client.get(
+        "/api/RootCause/Tickets", params={name: str(value) for name, value in query.items()}
+    )
+    assert response.status_code == 200, response.text
+    rows = response.json()
     assert isinstance(rows, list)
     return rows
 
@@ -32,8 +34,8 @@ def detail(client: httpx2.Client, ticket_id: str) -> dict[str, Any]:
     return found
 
 
-def test_shapes_are_those_of_the_specification(client: httpx2.Client, spec: Spec) -> None:
-    rows = [detail(client, row["ticketId"]) for row in ask(client, status=EVERY, view=2)]
+def test_tickets_have_the_specified_fields(client: httpx2.Client, spec: Spec) -> None:
+    rows = [detail(client, row["ticketId"]) for row in fetch(client, status=EVERY, view=2)]
     assert {frozenset(row) for row in rows} == {frozenset(spec("RootCause.Ticket") - {"assignee", "update"})}
     entries = [entry for row in rows for entry in row["history"]]
     assert set(entries[0]) == spec("RootCause.Update")
@@ -41,8 +43,8 @@ def test_shapes_are_those_of_the_specification(client: httpx2.Client, spec: Spec
     assert set(files[0]) == spec("RootCause.Attachment")
 
 
-def test_the_list_lacks_the_history(client: httpx2.Client) -> None:
-    rows = ask(client, status=EVERY, view=2)
+def test_list_has_no_history(client: httpx2.Client) -> None:
+    rows = fetch(client, status=EVERY, view=2)
     assert len(rows) == 30
     assert not any("history" in row for row in rows)
     details = [detail(client, row["ticketId"].upper()) for row in rows]
@@ -50,19 +52,19 @@ def test_the_list_lacks_the_history(client: httpx2.Client) -> None:
     assert {len(row["history"]) for row in details} == {0, 1, 2, 3}
 
 
-def test_statuses_add_up(client: httpx2.Client) -> None:
-    by_status = {status: ask(client, status=status, view=2) for status in STATUSES}
+def test_status_is_a_sum_of_flags(client: httpx2.Client) -> None:
+    by_status = {status: fetch(client, status=status, view=2) for status in STATUSES}
     assert all(row["status"] == status for status, rows in by_status.items() for row in rows)
     assert sum(map(len, by_status.values())) == 30
-    assert len(ask(client, status=1 + 32, view=2)) == len(by_status[1]) + len(by_status[32])
+    assert len(fetch(client, status=1 + 32, view=2)) == len(by_status[1]) + len(by_status[32])
 
 
-def test_a_server_may_refuse_sums(plant: Plant, connect: Connect) -> None:
+def test_server_can_refuse_sums(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, refuse_flag_sum=True))
-    answer = client.get("/api/RootCause/Tickets", params={"status": "63", "view": "2"})
-    assert answer.status_code == 400
-    assert "63" in answer.json()["Message"]
-    assert sum(len(ask(client, status=status, view=2)) for status in STATUSES) == 30
+    response = client.get("/api/RootCause/Tickets", params={"status": "63", "view": "2"})
+    assert response.status_code == 400
+    assert "63" in response.json()["Message"]
+    assert sum(len(fetch(client, status=status, view=2)) for status in STATUSES) == 30
 
 
 @pytest.mark.parametrize("query", [{"status": "63"}, {"view": "2"}, {"status": "64", "view": "2"},
@@ -71,16 +73,16 @@ def test_status_and_view_are_required(client: httpx2.Client, query: dict[str, st
     assert client.get("/api/RootCause/Tickets", params=query).status_code == 400
 
 
-def test_without_the_permission_the_list_is_silently_partial(plant: Plant, connect: Connect) -> None:
+def test_list_is_silently_partial_without_permission(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, manage_all_tickets=False))
-    rows = ask(client, status=EVERY, view=2)
-    assert rows == ask(client, status=EVERY, view=0)
+    rows = fetch(client, status=EVERY, view=2)
+    assert rows == fetch(client, status=EVERY, view=0)
     assert {row["owner"] for row in rows} == {"tor"}
-    assert {row["priority"] for row in ask(client, status=EVERY, view=1)} == {2}
+    assert {row["priority"] for row in fetch(client, status=EVERY, view=1)} == {2}
 
 
 def test_tickets_are_about_failed_tests(client: httpx2.Client, plant: Plant) -> None:
-    rows = ask(client, status=EVERY, view=2)
+    rows = fetch(client, status=EVERY, view=2)
     about = [row for row in rows if row["reportUuid"]]
     assert about
     assert all(row["origin"] == "Report" for row in about)
@@ -89,29 +91,29 @@ def test_tickets_are_about_failed_tests(client: httpx2.Client, plant: Plant) -> 
 
 
 def test_search(client: httpx2.Client) -> None:
-    rows = ask(client, status=EVERY, view=2, searchString="RUTINE")
+    rows = fetch(client, status=EVERY, view=2, searchString="RUTINE")
     assert rows
     assert all(row["subject"].startswith("Rutine") for row in rows)
-    assert ask(client, status=EVERY, view=2, searchString="nothing like it") == []
+    assert fetch(client, status=EVERY, view=2, searchString="nothing like it") == []
 
 
 def test_files(client: httpx2.Client) -> None:
-    rows = [detail(client, row["ticketId"]) for row in ask(client, status=EVERY, view=2)]
+    rows = [detail(client, row["ticketId"]) for row in fetch(client, status=EVERY, view=2)]
     files = [file for row in rows for entry in row["history"] for file in entry["attachments"]]
     query = {"attachmentId": files[0]["attachmentId"]}
-    answer = client.get("/api/RootCause/Attachment", params=query)
-    assert answer.content.decode() == f"{query['attachmentId']}: måledata ✓"
-    assert files[0]["filename"] in answer.headers["Content-Disposition"]
+    response = client.get("/api/RootCause/Attachment", params=query)
+    assert response.content.decode() == f"{query['attachmentId']}: måledata ✓"
+    assert files[0]["filename"] in response.headers["Content-Disposition"]
     named = client.get("/api/RootCause/Attachment", params=query | {"fileName": "x.txt"})
     assert 'filename="x.txt"' in named.headers["Content-Disposition"]
     assert client.get("/api/RootCause/Attachment", params={"attachmentId": "x"}).status_code == 404
     assert client.get("/api/RootCause/Attachment").status_code == 400
 
 
-def test_an_update_moves_the_ticket_on(plant: Plant, connect: Connect) -> None:
+def test_update_changes_the_ticket(plant: Plant, connect: Connect) -> None:
     app = App(plant, stores=[Tickets(plant, count=1500)])
     client, tickets = connect(app), app.store(Tickets)
-    rows = ask(client, status=EVERY, view=2)
+    rows = fetch(client, status=EVERY, view=2)
     assert len(rows) == 1500
     tickets.update(rows[0]["ticketId"], "Fixed", status=8)
     after = detail(client, rows[0]["ticketId"])
@@ -121,5 +123,5 @@ def test_an_update_moves_the_ticket_on(plant: Plant, connect: Connect) -> None:
         tickets.update("nothing", "x")
 
 
-def test_a_plant_without_repairs_has_tickets_too() -> None:
+def test_plant_without_repairs_has_manual_tickets() -> None:
     assert {row["reportUuid"] for row in Tickets(Plant(0), count=3).tickets.rows()} == {None}

@@ -17,76 +17,78 @@ Spec = Callable[[str], set[str]]
 Row = dict[str, Any]
 
 
-def ask(client: httpx2.Client, route: str, **query: object) -> Any:
-    answer = client.get(f"/api/Software/{route}", params={name: str(value) for name, value in query.items()})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+def fetch(client: httpx2.Client, route: str, **query: object) -> Any:
+    response = client.get(
+        f"/api/Software/{route}", params={name: str(value) for name, value in query.items()}
+    )
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-def test_shapes_are_those_of_the_specification(client: httpx2.Client, spec: Spec) -> None:
-    package = ask(client, "Packages")[0]
+def test_rows_have_the_specified_fields(client: httpx2.Client, spec: Spec) -> None:
+    package = fetch(client, "Packages")[0]
     assert set(package) == spec("Mes.Software.Public.Package")
-    (file, *_) = ask(client, f"PackageFiles/{package['packageId']}")
+    (file, *_) = fetch(client, f"PackageFiles/{package['packageId']}")
     assert set(file) == spec("Mes.Software.Public.PackageFile")
-    assert set(ask(client, "VirtualFolders")[0]) == spec("Mes.Public.VirtualFolder")
+    assert set(fetch(client, "VirtualFolders")[0]) == spec("Mes.Public.VirtualFolder")
 
 
-def test_all_packages_come_at_once(plant: Plant, connect: Connect) -> None:
+def test_list_has_all_packages(plant: Plant, connect: Connect) -> None:
     app = App(plant, stores=[Software(plant, count=1200)])
-    rows = ask(connect(app), "Packages")
+    rows = fetch(connect(app), "Packages")
     assert rows == app.store(Software).packages.rows()
     assert len({(row["name"], row["version"]) for row in rows}) == 1200
     assert {row["status"] for row in rows} == set(STATUSES)
 
 
-def test_a_server_may_answer_with_a_single_package(plant: Plant, connect: Connect) -> None:
+def test_server_can_return_a_single_package(plant: Plant, connect: Connect) -> None:
     app = App(plant, single_package=True)
-    assert ask(connect(app), "Packages") == app.store(Software).packages.rows()[0]
+    assert fetch(connect(app), "Packages") == app.store(Software).packages.rows()[0]
     empty = App(plant, stores=[Software(plant, count=0)], single_package=True)
-    assert ask(connect(empty), "Packages") is None
+    assert fetch(connect(empty), "Packages") is None
 
 
-def test_one_package(client: httpx2.Client) -> None:
-    row = ask(client, "Packages")[3]
-    assert ask(client, f"Package/{row['packageId'].upper()}") == row
+def test_package_by_id(client: httpx2.Client) -> None:
+    row = fetch(client, "Packages")[3]
+    assert fetch(client, f"Package/{row['packageId'].upper()}") == row
     assert client.get("/api/Software/Package/nothing").status_code == 404
 
 
-def test_packages_by_name(client: httpx2.Client) -> None:
-    assert ask(client, "PackageByName", name="ict", status="Released")["version"] == 2
-    assert ask(client, "PackageByName", name="ICT", status="released", version=2)["name"] == "ICT"
+def test_package_by_name(client: httpx2.Client) -> None:
+    assert fetch(client, "PackageByName", name="ict", status="Released")["version"] == 2
+    assert fetch(client, "PackageByName", name="ICT", status="released", version=2)["name"] == "ICT"
     for query in ({"name": "ICT", "status": "Released", "version": "9"}, {"name": "x", "status": "Draft"}):
         assert client.get("/api/Software/PackageByName", params=query).status_code == 404
     for query in ({"name": "ICT"}, {"name": "ICT", "status": "New"}):
         assert client.get("/api/Software/PackageByName", params=query).status_code == 400
 
 
-def test_the_newest_version_is_meant(plant: Plant, connect: Connect) -> None:
+def test_package_by_name_is_the_newest_version(plant: Plant, connect: Connect) -> None:
     app = App(plant)
     app.store(Software).packages.add(packageId="new", name="ICT", version=7, status="Released")
-    assert ask(connect(app), "PackageByName", name="ICT", status="Released")["version"] == 7
+    assert fetch(connect(app), "PackageByName", name="ICT", status="Released")["version"] == 7
 
 
 def test_packages_by_tag(client: httpx2.Client) -> None:
-    rows = ask(client, "PackagesByTag", tag="Stage=pilot", status="Revoked")
+    rows = fetch(client, "PackagesByTag", tag="Stage=pilot", status="Revoked")
     assert rows
     assert all(row["status"] == "Revoked" and row["tags"][0]["value"] == "Pilot" for row in rows)
-    assert ask(client, "PackagesByTag", tag="stage=Pilot", status="Revoked") == []
+    assert fetch(client, "PackagesByTag", tag="stage=Pilot", status="Revoked") == []
     assert client.get("/api/Software/PackagesByTag", params={"tag": "a=b"}).status_code == 400
 
 
 def test_files_and_folders(client: httpx2.Client) -> None:
-    counts = [len(ask(client, f"PackageFiles/{row['packageId']}")) for row in ask(client, "Packages")]
+    counts = [len(fetch(client, f"PackageFiles/{row['packageId']}")) for row in fetch(client, "Packages")]
     assert 0 in counts
     assert max(counts) == 3
-    assert ask(client, "PackageFiles/nothing") == []
-    folders = ask(client, "VirtualFolders")
+    assert fetch(client, "PackageFiles/nothing") == []
+    folders = fetch(client, "VirtualFolders")
     ids = {row["id"] for row in folders}
     assert [row["parentId"] in ids for row in folders] == [False, True, True, True]
-    assert {row["virtualFolderId"] for row in ask(client, "Packages")} <= ids
+    assert {row["virtualFolderId"] for row in fetch(client, "Packages")} <= ids
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_sizes(plant: Plant, count: int) -> None:
+def test_store_sizes(plant: Plant, count: int) -> None:
     store = Software(plant, count=count, files=0)
     assert (len(store.packages), len(store.files), len(store.folders)) == (count, count, 4)

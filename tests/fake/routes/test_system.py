@@ -1,4 +1,4 @@
-"""Levels, groups, clients, barcodes, settings; and the routes below `/api/internal`."""
+"""Levels, groups, clients, barcodes and settings, and the routes below `/api/internal`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Spec = Callable[[str], set[str]]
 ALARMS = "/api/internal/Trigger/GetAlarmAndNotificationLogs"
 
 
-def ask(client: httpx2.Client, path: str, **query: object) -> Any:
-    answer = client.get(path, params={name: str(value) for name, value in query.items()})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+def fetch(client: httpx2.Client, path: str, **query: object) -> Any:
+    response = client.get(path, params={name: str(value) for name, value in query.items()})
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-def test_levels_and_groups(client: httpx2.Client) -> None:
-    assert ask(client, "/api/App/Levels")[:2] == [
+def test_levels_and_product_groups(client: httpx2.Client) -> None:
+    assert fetch(client, "/api/App/Levels")[:2] == [
         {"levelId": 1, "levelName": "Fjordtest"},
         {"levelId": 2, "levelName": "Horten"},
     ]
-    groups = ask(client, "/api/App/ProductGroups")
+    groups = fetch(client, "/api/App/ProductGroups")
     assert groups[1] == {"productGroupId": 2, "productGroupName": "Boards"}
-    filtered = ask(client, "/api/App/ProductGroups", includeFilters="true")
+    filtered = fetch(client, "/api/App/ProductGroups", includeFilters="true")
     assert [row["details"][0]["partNumber"] for row in filtered] == ["%", "PCBA%", "MODULE%", "UNIT%"]
 
 
-def test_a_level_is_found_by_its_way(client: httpx2.Client) -> None:
+def test_level_by_path(client: httpx2.Client) -> None:
     path = "/api/SystemManager/Level"
     assert client.get(f"{path}?hierarchy=fjordtest&hierarchy=Gda%C5%84sk").json() == 4
     assert client.get(f"{path}?hierarchy=Fjordtest").json() == 1
@@ -46,16 +46,16 @@ def test_a_level_is_found_by_its_way(client: httpx2.Client) -> None:
 
 
 def test_settings_of_a_user(client: httpx2.Client, spec: Spec) -> None:
-    settings = ask(client, "/api/App/CommonUserSettings", UserName="KARI")
+    settings = fetch(client, "/api/App/CommonUserSettings", UserName="KARI")
     assert set(settings) == spec("CommonUserSettings")
     assert settings["email"] is None
-    assert ask(client, "/api/App/CommonUserSettings", UserName="tor")["levels"] == ["Horten"]
+    assert fetch(client, "/api/App/CommonUserSettings", UserName="tor")["levels"] == ["Horten"]
     assert client.get("/api/App/CommonUserSettings", params={"UserName": "x"}).status_code == 404
     assert client.get("/api/App/CommonUserSettings").status_code == 400
 
 
-def test_clients_are_the_stations_of_the_reports(client: httpx2.Client, plant: Plant) -> None:
-    rows = ask(client, "/api/SystemManager/Clients")
+def test_clients_include_the_stations_of_the_reports(client: httpx2.Client, plant: Plant) -> None:
+    rows = fetch(client, "/api/SystemManager/Clients")
     assert len(rows) == 20
     assert {row["stationName"] for row in plant.headers()} <= {row["name"] for row in rows}
     levels = {row["clientGroupId"]: row for row in rows if row["typeEnum"] == 0}
@@ -65,29 +65,29 @@ def test_clients_are_the_stations_of_the_reports(client: httpx2.Client, plant: P
 
 
 def test_single_clients(client: httpx2.Client) -> None:
-    row = ask(client, "/api/SystemManager/Clients")[-1]
+    row = fetch(client, "/api/SystemManager/Clients")[-1]
     path, log = "/api/SystemManager/Client", "/api/SystemManager/ClientLog/"
-    assert ask(client, path, name=row["name"].lower()) == row
-    assert ask(client, path, identifier=row["machineAccountId"]) == row
+    assert fetch(client, path, name=row["name"].lower()) == row
+    assert fetch(client, path, identifier=row["machineAccountId"]) == row
     assert client.get(path, params={"name": "Horten"}).status_code == 404
     assert client.get(path).status_code == 400
-    answer = client.get(log + row["machineAccountId"])
-    assert answer.headers["Content-Type"].startswith("text/plain")
-    assert answer.text.endswith("Service is running ✓")
+    response = client.get(log + row["machineAccountId"])
+    assert response.headers["Content-Type"].startswith("text/plain")
+    assert response.text.endswith("Service is running ✓")
     assert client.get(log + "nothing").status_code == 404
 
 
 @pytest.mark.parametrize("count", [0, 3, 700])
-def test_sizes(plant: Plant, connect: Connect, count: int) -> None:
+def test_store_sizes(plant: Plant, connect: Connect, count: int) -> None:
     app = App(plant, stores=[System(plant, clients=count, barcodes=count, exports=count)])
     client = connect(app)
-    assert len(ask(client, "/api/SystemManager/Clients")) == count
-    assert len(ask(client, "/api/BarcodeIdentifiers/BarcodeIdentifiers")) == count
-    assert len(ask(client, "/api/Export/List")) == count
+    assert len(fetch(client, "/api/SystemManager/Clients")) == count
+    assert len(fetch(client, "/api/BarcodeIdentifiers/BarcodeIdentifiers")) == count
+    assert len(fetch(client, "/api/Export/List")) == count
 
 
-def test_barcodes_come_by_order(client: httpx2.Client, spec: Spec) -> None:
-    rows = ask(client, "/api/BarcodeIdentifiers/BarcodeIdentifiers")
+def test_barcodes_are_sorted_by_order(client: httpx2.Client, spec: Spec) -> None:
+    rows = fetch(client, "/api/BarcodeIdentifiers/BarcodeIdentifiers")
     assert set(rows[0]) == spec("Tdm.BarcodeIdentifier")
     orders = [row["order"] for row in rows]
     assert orders == sorted(orders)
@@ -95,9 +95,9 @@ def test_barcodes_come_by_order(client: httpx2.Client, spec: Spec) -> None:
 
 
 def test_status_and_exports(client: httpx2.Client) -> None:
-    status = ask(client, "/api/SystemStatus")
+    status = fetch(client, "/api/SystemStatus")
     assert all(isinstance(value, str) for value in status.values())
-    assert ask(client, "/api/Export/List") == ["yield-000.xlsx", "yield-001.xlsx", "yield-002.xlsx"]
+    assert fetch(client, "/api/Export/List") == ["yield-000.xlsx", "yield-001.xlsx", "yield-002.xlsx"]
 
 
 # ------------------------------------------------------------ internal
@@ -110,45 +110,45 @@ INTERNAL = (
 
 
 @pytest.fixture
-def insider(client: httpx2.Client) -> httpx2.Headers:
-    """The header that internal routes want."""
+def referer(client: httpx2.Client) -> httpx2.Headers:
+    """The header that internal routes require."""
     return httpx2.Headers({"Referer": str(client.base_url)})
 
 
 @pytest.mark.parametrize("path", INTERNAL)
-def test_internal_routes_want_a_referer(
-    client: httpx2.Client, insider: httpx2.Headers, path: str, plant: Plant, connect: Connect
+def test_internal_routes_require_a_referer(
+    client: httpx2.Client, referer: httpx2.Headers, path: str, plant: Plant, connect: Connect
 ) -> None:
     assert client.get(path).status_code == 401
     assert client.get(path, headers={"Referer": "https://elsewhere.example"}).status_code == 401
-    assert client.get(path.upper(), headers=insider).status_code == 200
+    assert client.get(path.upper(), headers=referer).status_code == 200
     without = connect(App(plant, no_internal=True))
     assert without.get(path, headers={"Referer": str(without.base_url)}).status_code == 404
 
 
-def test_internal_processes_have_the_same_codes(client: httpx2.Client, insider: httpx2.Headers) -> None:
-    rows = client.get(INTERNAL[0], headers=insider).json()
-    public = ask(client, "/api/App/Processes", includeInactiveProcesses="true")["processes"]
+def test_internal_processes_have_the_same_codes(client: httpx2.Client, referer: httpx2.Headers) -> None:
+    rows = client.get(INTERNAL[0], headers=referer).json()
+    public = fetch(client, "/api/App/Processes", includeInactiveProcesses="true")["processes"]
     assert [(row["Code"], row["Name"]) for row in rows] == [(row["code"], row["name"]) for row in public]
     assert {row["IsWIPOperation"] for row in rows} == {True, False}
     assert len({row["ProcessID"] for row in rows}) == len(rows)
 
 
-def test_definitions_of_inspections(client: httpx2.Client, insider: httpx2.Headers) -> None:
-    every = client.get(INTERNAL[1], headers=insider).json()
+def test_inspection_definitions(client: httpx2.Client, referer: httpx2.Headers) -> None:
+    every = client.get(INTERNAL[1], headers=referer).json()
     parts = [
-        client.get(INTERNAL[1], headers=insider, params={"isGlobalDefinitions": text}).json()
+        client.get(INTERNAL[1], headers=referer, params={"isGlobalDefinitions": text}).json()
         for text in ("true", "false")
     ]
     assert [len(every), *map(len, parts)] == [6, 2, 4]
     assert {row["Status"] for row in every} == {0, 1, 2, 3}
 
 
-def test_alarms(client: httpx2.Client, plant: Plant, insider: httpx2.Headers) -> None:
+def test_alarms(client: httpx2.Client, plant: Plant, referer: httpx2.Headers) -> None:
     def alarms(body: dict[str, object], **query: str) -> list[dict[str, Any]]:
-        answer = client.post(ALARMS, json=body, headers=insider, params=query)
-        assert answer.status_code == 200, answer.text
-        rows = answer.json()
+        response = client.post(ALARMS, json=body, headers=referer, params=query)
+        assert response.status_code == 200, response.text
+        rows = response.json()
         assert isinstance(rows, list)
         return rows
 
@@ -162,11 +162,11 @@ def test_alarms(client: httpx2.Client, plant: Plant, insider: httpx2.Headers) ->
     assert alarms(middle) == every[11:31]
     assert alarms({"topCount": 3}) == every[:3]
     assert {row["type"] for row in alarms({}, includeTypes="2;5")} == {2, 5}
-    bad = client.post(ALARMS, json={"dateFrom": "yesterday"}, headers=insider)
-    assert bad.status_code == client.post(ALARMS, content="[", headers=insider).status_code == 400
+    bad = client.post(ALARMS, json={"dateFrom": "yesterday"}, headers=referer)
+    assert bad.status_code == client.post(ALARMS, content="[", headers=referer).status_code == 400
 
 
-def test_alarms_are_no_change(plant: Plant, connect: Connect) -> None:
+def test_alarms_are_not_a_state_change(plant: Plant, connect: Connect) -> None:
     app = App(plant, stores=[Inspections(plant, alarms=2)])
     client = connect(app)
     assert len(client.post(ALARMS, headers={"Referer": str(client.base_url)}).json()) == 2

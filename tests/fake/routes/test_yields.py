@@ -20,9 +20,9 @@ ALWAYS = {"dateFrom": "2020-01-01T00:00:00", "dateTo": "2040-01-01T00:00:00", "t
 
 
 def post(client: httpx2.Client, route: str, body: dict[str, object] | None = None, **query: str) -> list[Row]:
-    answer = client.post(f"/api/App/{route}", json=body, params=query)
-    assert answer.status_code == 200, answer.text
-    rows = answer.json()
+    response = client.post(f"/api/App/{route}", json=body, params=query)
+    assert response.status_code == 200, response.text
+    rows = response.json()
     assert isinstance(rows, list)
     return rows
 
@@ -31,7 +31,7 @@ def uut_rows(plant: Plant) -> list[Row]:
     return [row for row in plant.headers() if row["reportType"] == "T"]
 
 
-def test_yield_follows_from_the_reports(client: httpx2.Client, plant: Plant) -> None:
+def test_yield_agrees_with_the_reports(client: httpx2.Client, plant: Plant) -> None:
     rows = post(client, "DynamicYield", ALWAYS, dimensions="partNumber;testOperation")
     runs: dict[tuple[str, str], dict[str, dict[int, bool]]] = {}
     for row in uut_rows(plant):
@@ -50,7 +50,7 @@ def test_yield_follows_from_the_reports(client: httpx2.Client, plant: Plant) -> 
     assert sum(row["testReportCount"] for row in rows) == len(uut_rows(plant))
 
 
-def test_only_the_kpis_named_are_shown(client: httpx2.Client) -> None:
+def test_response_has_only_the_requested_kpis(client: httpx2.Client) -> None:
     (row, *_) = post(client, "DynamicYield", ALWAYS, dimensions="PARTNUMBER;unitcount desc;fpy")
     assert list(row) == ["partNumber", "unitCount", "fpy"]
     (row, *_) = post(client, "DynamicYield", ALWAYS, dimensions="partNumber")
@@ -78,13 +78,13 @@ def test_every_dimension_counts_every_report(client: httpx2.Client, plant: Plant
         assert counted > total if several else counted == total
 
 
-def test_ten_rows_by_default(client: httpx2.Client) -> None:
+def test_default_is_ten_rows(client: httpx2.Client) -> None:
     body = {"dateFrom": "2020-01-01", "dateTo": "2040-01-01"}
     assert len(post(client, "DynamicYield", body, dimensions="batchNumber")) == 10
     assert len(post(client, "DynamicYield", body | {"topCount": 11}, dimensions="batchNumber")) == 11
 
 
-def test_orders(client: httpx2.Client) -> None:
+def test_order(client: httpx2.Client) -> None:
     rows = post(client, "DynamicYield", ALWAYS, dimensions="unitCount desc;stationName;testReportCount")
     keys = [(-row["unitCount"], row["stationName"].casefold()) for row in rows]
     assert keys == sorted(keys)
@@ -93,11 +93,11 @@ def test_orders(client: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("text", ["colour", "partNumber down", "fpyTrend desc", "repairCode"])
-def test_what_yield_cannot_be_split_by(client: httpx2.Client, text: str) -> None:
+def test_invalid_dimensions_are_refused(client: httpx2.Client, text: str) -> None:
     assert client.post("/api/App/DynamicYield", json={}, params={"dimensions": text}).status_code == 400
 
 
-def test_a_unit_counts_by_its_first_run(connect: Connect) -> None:
+def test_unit_counts_by_its_first_run(connect: Connect) -> None:
     plant = Plant(0)
     for run, (day, station, result) in enumerate([("05", "A", "F"), ("07", "B", "F"), ("09", "B", "P")], 1):
         plant.receive({"type": "T", "sn": "1", "pn": "p", "result": result, "machineName": station,
@@ -116,7 +116,7 @@ def test_a_unit_counts_by_its_first_run(connect: Connect) -> None:
     assert counts(dateFrom="2026-01-06")[0] == 0
 
 
-def test_windows(client: httpx2.Client, plant: Plant) -> None:
+def test_time_ranges(client: httpx2.Client, plant: Plant) -> None:
     def reports(**body: object) -> int:
         rows = post(client, "DynamicYield", body, dimensions="testReportCount")
         return sum(row["testReportCount"] for row in rows)
@@ -138,7 +138,7 @@ def test_periods_add_up(client: httpx2.Client, plant: Plant) -> None:
     assert client.post("/api/App/DynamicYield", json={"dateGrouping": 9}).status_code == 400
 
 
-def test_yields_may_be_fractions(plant: Plant, connect: Connect) -> None:
+def test_yields_can_be_fractions(plant: Plant, connect: Connect) -> None:
     rows = post(connect(App(plant, yield_fractions=True)), "DynamicYield", ALWAYS)
     assert max(row["fpy"] for row in rows) == 1.0
 
@@ -160,7 +160,7 @@ def test_lists_of_the_last_days(client: httpx2.Client, route: str) -> None:
         assert client.get(path, params=left).status_code == 400
 
 
-def test_counts_of_lists(client: httpx2.Client) -> None:
+def test_min_count_and_top_count(client: httpx2.Client) -> None:
     every = post(client, "HighVolume", ALWAYS)
     large = post(client, "HighVolume", ALWAYS | {"minCount": 20})
     assert 0 < len(large) < len(every)
@@ -170,7 +170,7 @@ def test_counts_of_lists(client: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("route", ["HighVolumeByProductGroup", "WorstYieldByProductGroup"])
-def test_lists_by_group(client: httpx2.Client, route: str) -> None:
+def test_lists_by_product_group(client: httpx2.Client, route: str) -> None:
     rows = post(client, route, ALWAYS)
     assert {row["productGroup"] for row in rows} == {"All products", "Boards", "Modules", "Units"}
     counts = {row["productGroup"]: row["unitCount"] for row in rows}
@@ -180,7 +180,7 @@ def test_lists_by_group(client: httpx2.Client, route: str) -> None:
 # ------------------------------------------------------------ repairs
 
 
-def test_repairs_follow_from_the_documents(client: httpx2.Client, plant: Plant) -> None:
+def test_repairs_agree_with_the_documents(client: httpx2.Client, plant: Plant) -> None:
     documents = [plant.document(row["uuid"]) for row in plant.headers() if row["reportType"] == "R"]
     codes = Counter(
         failure["code"]

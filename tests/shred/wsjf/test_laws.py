@@ -1,4 +1,4 @@
-"""Laws of shredding, for documents of every shape: no leaf is lost, both ways agree, groups do not matter."""
+"""Properties of shredding: it loses no value, both decoders agree, and grouping does not matter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def encoded(value: Any) -> bytes:
 
 
 def cells(tables: Tables) -> Counter[str]:
-    """What the tables hold, as texts; a number has many spellings and only one text here."""
+    """Return the values of the tables as text, with one spelling per number."""
     found: Counter[str] = Counter()
     for batch in tables.values():
         for row in batch.to_pylist():
@@ -60,7 +60,7 @@ def _spelled(value: Any) -> str:
 
 
 def expected_cells(path: Path, value: Any) -> list[list[str]]:
-    """What a leaf of a WSJF document becomes: one of the first list's texts, and one of the second's, …"""
+    """Return the cells that a value of a WSJF document becomes, each as a list of possible spellings."""
     name = path[-1]
     known = "props" not in path and not any(str(each).startswith("new ") for each in path)
     choices = [_spelled(value)]
@@ -79,25 +79,25 @@ def expected_cells(path: Path, value: Any) -> list[list[str]]:
 
 @given(documents())
 @example({"id": UUID, "binaryData": [{"id": ""}]})
-def test_no_leaf_of_a_document_is_lost(document: dict[str, Any]) -> None:
+def test_no_value_of_a_document_is_lost(document: dict[str, Any]) -> None:
     found = cells(shred([decode(UUID, 7, encoded(document))], EVERYTHING))
     for path, value in leaves(document):
         if path[-1] == "endingIndex":
-            continue  # equals num, or is in _extra
+            continue  # it equals num, or is in _extra
         for choices in expected_cells(path, value):
             assert any(found[choice] for choice in choices), (path, value)
 
 
 @given(documents())
-def test_the_quick_way_and_the_patient_way_agree(document: dict[str, Any]) -> None:
+def test_the_strict_and_the_lenient_decoder_agree(document: dict[str, Any]) -> None:
     raw = encoded(document)
-    patient = fit(loads(raw, exact=True), wsjf.Report)
-    assert shred([decode(UUID, 7, raw)], EVERYTHING) == shred([Document(UUID, 7, patient, raw)], EVERYTHING)
+    lenient = fit(loads(raw, exact=True), wsjf.Report)
+    assert shred([decode(UUID, 7, raw)], EVERYTHING) == shred([Document(UUID, 7, lenient, raw)], EVERYTHING)
 
 
 @given(st.lists(documents(), min_size=1, max_size=5), st.data())
 def test_any_split_into_groups_gives_the_same_rows(made: list[dict[str, Any]], data: st.DataObject) -> None:
-    read = [decode(UUID, place, encoded(each)) for place, each in enumerate(made)]
+    read = [decode(UUID, index, encoded(each)) for index, each in enumerate(made)]
     cut = data.draw(st.integers(0, len(read)))
     assert joined([shred(read, EVERYTHING)]) == joined(
         [shred(part, EVERYTHING) for part in (read[:cut], read[cut:]) if part]
@@ -113,19 +113,19 @@ def joined(parts: Sequence[Tables]) -> dict[str, pa.Table]:
 
 
 @given(st.lists(records(HEADERS.record_type), max_size=4))
-def test_a_page_of_headers_loses_no_leaf_whichever_way_it_is_read(made: list[dict[str, Any]]) -> None:
+def test_no_value_of_a_page_of_headers_is_lost_by_either_decoder(made: list[dict[str, Any]]) -> None:
     page = [
-        each | {"uuid": f"{place}a", "timeStamp": place, "start": "2026-01-01T00:00:00Z"}
-        for place, each in enumerate(made)
+        each | {"uuid": f"{index}a", "timeStamp": index, "start": "2026-01-01T00:00:00Z"}
+        for index, each in enumerate(made)
     ]
     rows = HEADERS.rows(encoded(page))
     assert [(row.key, row.version, row.problem) for row in rows] == [
         (each["uuid"], each["timeStamp"], "") for each in page
     ]
-    odd = HEADERS.rows(encoded([*page, None]))
-    assert odd[-1].problem
+    mixed = HEADERS.rows(encoded([*page, None]))
+    assert mixed[-1].problem
     tables = HEADERS.shred([row.record for row in rows])
-    assert tables == HEADERS.shred([row.record for row in odd[:-1]])
+    assert tables == HEADERS.shred([row.record for row in mixed[:-1]])
     found = cells(tables)
     for path, value in leaves(page):
         if path[-1] != "start":
@@ -135,7 +135,7 @@ def test_a_page_of_headers_loses_no_leaf_whichever_way_it_is_read(made: list[dic
 @given(
     st.lists(st.dictionaries(st.sampled_from(["assetId", "serialNumber", "x"]), TREES | MOMENTS), max_size=3)
 )
-def test_a_page_of_anything_gives_a_row_or_a_problem_for_each_record(page: list[Any]) -> None:
+def test_every_record_of_a_page_becomes_a_row_or_a_problem(page: list[Any]) -> None:
     shredder = RESOURCES["assets"].reader.shredder
     rows = shredder.rows(encoded(page))
     assert len(rows) == len(page)

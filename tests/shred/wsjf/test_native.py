@@ -1,11 +1,13 @@
-"""Steps that are read natively give the tables that Python gives, or are left to Python."""
+"""The native module builds the same tables as Python, or leaves the document to Python."""
 
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -22,8 +24,8 @@ from wats_extract.shred.records import Record
 from wats_extract.shred.wsjf import shredding, steps
 from wats_extract.shred.wsjf.document import NumericMeasurement, Report, Step
 from wats_extract.shred.wsjf.shredding import WsjfOptions
-from wats_extract.shred.wsjf.tables import STEPS
-from wats_extract.tables import Table
+from wats_extract.shred.wsjf.tables import BOOLEAN_MEASUREMENTS, NUMERIC_MEASUREMENTS, STEPS
+from wats_extract.tables import Column, Table
 
 if steps.how() == "in Python":
     pytest.skip("the native module was not built, or is switched off", allow_module_level=True)
@@ -37,15 +39,16 @@ def encoded(value: Any) -> bytes:
 
 @contextmanager
 def python() -> Iterator[None]:
+    """Shred in Python."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "_native", None)
         yield
 
 
 def tables(raws: Sequence[bytes], options: WsjfOptions = EVERYTHING) -> dict[Table, pa.RecordBatch] | str:
-    """The tables of documents, or what is wrong with them."""
+    """Return the tables of documents, or the error."""
     try:
-        read = [shredding.decode(uuid_of(raw), place, raw) for place, raw in enumerate(raws)]
+        read = [shredding.decode(uuid_of(raw), index, raw) for index, raw in enumerate(raws)]
         return shredding.shred(read, options)
     except (RecordError, Unreadable) as error:
         return f"{type(error).__name__}: {error.message}"
@@ -73,7 +76,7 @@ def assert_alike(raws: Sequence[bytes], options: WsjfOptions = EVERYTHING) -> No
 
 
 def plain(batch: pa.RecordBatch) -> str:
-    """What a batch holds, to the last bit of a number; NaN equals itself."""
+    """Return the rows as text: numbers to the last bit, and NaN equal to itself."""
     return repr(batch.to_pylist())
 
 
@@ -95,7 +98,7 @@ def measured(inner: str) -> bytes:
 @pytest.mark.parametrize(
     ("charts", "attachments"), [(True, "none"), (False, "metadata"), (True, "content")], ids=str
 )
-def test_documents_of_the_demo(charts: bool, attachments: str) -> None:
+def test_demo_documents(charts: bool, attachments: str) -> None:
     plant = Plant(60)
     raws = [encoded(plant.document(uuid)) for uuid in plant.uuids()]
     assert all(map(is_native, raws))
@@ -112,12 +115,12 @@ def test_real_documents(samples: dict[str, dict[str, Any]]) -> None:
 @given(documents())
 def test_documents_of_every_shape(document: dict[str, Any]) -> None:
     assert_alike([encoded(document)])
-    assert_alike([json.dumps(document, indent=1).encode()])  # blanks, and texts with escapes
+    assert_alike([json.dumps(document, indent=1).encode()])  # whitespace and escapes
     assert_alike([encoded(usual(document, Report))])
 
 
 def usual(value: Any, kind: type[Record]) -> Any:
-    """A document without what makes native code leave it to Python."""
+    """Return a document without the fields and values that the native module does not read."""
     hints = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
     kept = {name: usual_field(name, item, hints[name]) for name, item in value.items() if name in hints}
     if "endingIndex" in kept:
@@ -142,20 +145,20 @@ def walk(hint: Any) -> Iterator[Any]:
 
 
 @given(documents())
-def test_documents_without_oddities_are_read_natively(document: dict[str, Any]) -> None:
+def test_ordinary_documents_are_read_natively(document: dict[str, Any]) -> None:
     assert is_native(encoded(usual(document, Report)))
 
 
 @given(st.lists(documents(), max_size=6))
-def test_groups_of_both_kinds_keep_their_order(made: list[dict[str, Any]]) -> None:
+def test_native_and_python_documents_keep_their_order(made: list[dict[str, Any]]) -> None:
     raws = [
-        encoded(usual(each, Report) if place % 3 else each | {"later": 1}) for place, each in enumerate(made)
+        encoded(usual(each, Report) if index % 3 else each | {"later": 1}) for index, each in enumerate(made)
     ]
     assert_alike([*raws, root('"id":1.0'), root('"id":2'), root('"id":3')])
 
 
 @given(documents(), st.data())
-def test_documents_with_a_wound(document: dict[str, Any], data: st.DataObject) -> None:
+def test_damaged_documents(document: dict[str, Any], data: st.DataObject) -> None:
     raw = encoded(usual(document, Report))
     at = data.draw(st.integers(0, len(raw)))
     assert_alike([raw[:at] + data.draw(st.binary(max_size=3)) + raw[at + data.draw(st.integers(0, 3)) :]])
@@ -167,7 +170,7 @@ def test_numbers_are_read_to_the_last_bit(number: Any) -> None:
     assert_alike([measured(f'"value":{text},"lowLimit":{text},"highLimit":-{text.lstrip("-")}')])
 
 
-def test_threads_do_not_disturb_each_other() -> None:
+def test_threads_do_not_interfere() -> None:
     plant = Plant(40)
     raws = [encoded(plant.document(uuid)) for uuid in plant.uuids()]
     with python():
@@ -176,7 +179,7 @@ def test_threads_do_not_disturb_each_other() -> None:
         assert all(found == expected for found in pool.map(lambda _: tables(raws), range(24)))
 
 
-# ── odd values ──────────────────────────────────────────────────────────────────────────────────
+# ── unusual values ─────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = {
     "a control character": '"a\x01b"',
@@ -184,17 +187,17 @@ TEXTS = {
     "NUL, escaped": r'"a\u0000b"',
     "every escape": r'"\"\\\/\b\f\n\r\t\u00e5\u20AC\ud83d\ude00"',
     "an unknown escape": r'"\x"',
-    "an escape of three digits": r'"\u123"',
-    "an escape of no digits": r'"\u12g4"',
+    "an escape with three digits": r'"\u123"',
+    "an escape without digits": r'"\u12g4"',
     "an escape at the end": '"\\',
-    "half a pair": r'"\ud800"',
-    "the other half": r'"\udc00"',
-    "halves in the wrong order": r'"\udc00\ud800"',
-    "half a pair and a letter": r'"\ud800a"',
-    "half a pair and no half": r'"\ud800\u0041"',
-    "a pair": r'"\ud83d\ude00"',
+    "a high surrogate alone": r'"\ud800"',
+    "a low surrogate alone": r'"\udc00"',
+    "surrogates in the wrong order": r'"\udc00\ud800"',
+    "a high surrogate and a letter": r'"\ud800a"',
+    "a high surrogate and another escape": r'"\ud800\u0041"',
+    "a surrogate pair": r'"\ud83d\ude00"',
     "slashes": '"/a//b/"',
-    "no text": '""',
+    "an empty string": '""',
     "a number": "1.10",
     "true": "true",
     "a list": '["a"]',
@@ -229,7 +232,7 @@ def test_texts(field: str, text: str) -> None:
 @pytest.mark.parametrize(
     "bad", [b"\xff", b"\xc0\xaf", b"\xe2\x82", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\x80"]
 )
-def test_what_is_no_utf8(bad: bytes) -> None:
+def test_invalid_utf8(bad: bytes) -> None:
     for field in ("name", "tsGuid", "status"):
         raw = root(f'"{field}":"a?"').replace(b"?", bad)
         assert_alike([raw])
@@ -241,7 +244,7 @@ def test_what_is_no_utf8(bad: bytes) -> None:
 @pytest.mark.parametrize(
     "good", ["\x7f", "\x80", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"]
 )
-def test_the_first_and_last_characters_of_each_size(good: str) -> None:
+def test_the_first_and_last_characters_of_each_utf8_size(good: str) -> None:
     raw = root(f'"name":"{good}","reportText":"a\\n{good}"')
     assert is_native(raw)
     assert_alike([raw])
@@ -273,39 +276,39 @@ SHAPES = {
     "empty blocks": '"loop":{},"seqCall":{},"callExe":{},"messagePopup":{},"chart":{},"attachment":{}',
     "a comma at the end": '"name":"n",',
     "a comma at the end of a list": '"steps":[{},]',
-    "no comma": '"name":"n" "id":1',
-    "no colon": '"name" "n"',
-    "blanks": ' \t\r\n"name" \n:\t"n" , "steps" : [ { } , { "steps" : [ ] } ] ',
-    "other blanks": '"name":\x0b"n"',
+    "a missing comma": '"name":"n" "id":1',
+    "a missing colon": '"name" "n"',
+    "whitespace": ' \t\r\n"name" \n:\t"n" , "steps" : [ { } , { "steps" : [ ] } ] ',
+    "whitespace that JSON lacks": '"name":\x0b"n"',
     "a comment": '"name":"n"/**/',
-    "measurements behind the steps": '"steps":[{"numericMeas":[{"name":"b"},{"name":"c"}]}],'
+    "measurements after the steps": '"steps":[{"numericMeas":[{"name":"b"},{"name":"c"}]}],'
     '"numericMeas":[{"name":"a"}]',
-    "parts behind the steps": '"steps":[{"tsGuid":"b","chart":{"label":"b"},'
+    "raw values after the steps": '"steps":[{"tsGuid":"b","chart":{"label":"b"},'
     '"additionalResults":[{"name":"b"}]}],'
     '"tsGuid":"a","chart":{"label":"a","series":[{"xdata":"1"}]},"additionalResults":[{"name":"a"}]',
-    "a name behind the steps": '"steps":[{"steps":[{"name":"c"}],"name":"b"}],"name":"a"',
+    "a name after the steps": '"steps":[{"steps":[{"name":"c"}],"name":"b"}],"name":"a"',
     "an iteration": '"loop":{"idx":0,"num":null,"endingIndex":null,"passed":null,"failed":null}',
-    "an ending of its own": '"loop":{"num":2,"endingIndex":3}',
-    "an ending alone": '"loop":{"endingIndex":3}',
+    "an ending index that differs": '"loop":{"num":2,"endingIndex":3}',
+    "an ending index alone": '"loop":{"endingIndex":3}',
     "a format": '"callExe":{"exitCode":1,"exitCodeFormat":"%d"}',
-    "a format of nothing": '"messagePopup":{"button":1,"buttonFormat":null}',
+    "a null format": '"messagePopup":{"button":1,"buttonFormat":null}',
     "a new field in a block": '"loop":{"later":1}',
     "an attachment": '"attachment":{"name":"a","data":"eA==","id":"i"}',
-    "an attachment that is none": '"attachment":{"data":"?"}',
-    "a chart that is none": '"chart":{"series":[{"xdata":1}]}',
+    "an invalid attachment": '"attachment":{"data":"?"}',
+    "an invalid chart": '"chart":{"series":[{"xdata":1}]}',
     "a chart with a new field": '"chart":{"later":1}',
     "a chart cut off": '"chart":{"label":"a"',
     "a chart with the wrong bracket": '"chart":{"series":[}]',
     "a chart with a comma": '"chart":,',
-    "a chart with blanks": '"chart": { "label" : "a" , "series" : [ ] } ',
-    "data": r'"additionalResults":[{"name":"\"a\\","props":{"a":["\\\"]}",1.10,{"b":null}]}}]',
-    "a guid of more": '"tsGuid":"a" "b"',
+    "a chart with whitespace": '"chart": { "label" : "a" , "series" : [ ] } ',
+    "additional results": r'"additionalResults":[{"name":"\"a\\","props":{"a":["\\\"]}",1.10,{"b":null}]}}]',
+    "two values for a guid": '"tsGuid":"a" "b"',
     "a guid that is a number": '"tsGuid":1',
     "an empty guid": '"tsGuid":""',
-    "a day": '"start":"2026-01-30T22:01:41.4707353+01:00"',
-    "a day long ago": '"start":"1900-01-30 22:01",'
+    "a start": '"start":"2026-01-30T22:01:41.4707353+01:00"',
+    "starts long ago and far ahead": '"start":"1900-01-30 22:01",'
     '"steps":[{"start":null},{"start":"9999-12-31T23:59:59.9999999Z"}]',
-    "an impossible day": '"start":"2026-02-30T00:00:00Z"',
+    "an impossible start": '"start":"2026-02-30T00:00:00Z"',
 }  # fmt: skip
 
 
@@ -319,30 +322,30 @@ def test_shapes(inner: str) -> None:
 
 WHOLE = {
     "nothing": b"",
-    "blanks": b"  ",
-    "no object": b"[]",
+    "whitespace": b"  ",
+    "a list": b"[]",
     "empty": b"{}",
-    "no root": b'{"id":"x"}',
+    "without a root": b'{"id":"x"}',
     "a null root": b'{"id":"x","root":null,"pn":"p"}',
     "a root that is a list": b'{"root":[]}',
     "two roots": b'{"root":{"name":"a"},"root":{"name":"b"}}',
-    "two roots, the last one null": b'{"root":{"name":"a"},"root":null}',
-    "two roots, the first one null": b'{"root":null,"root":{"name":"b"}}',
+    "two roots, the second null": b'{"root":{"name":"a"},"root":null}',
+    "two roots, the first null": b'{"root":null,"root":{"name":"b"}}',
     "two roots, one with an escape": b'{"root":{"name":"a"},"r\\u006fot":{"name":"b"}}',
     "two roots, one in another case": b'{"root":{"name":"a"},"Root":{"name":"b"}}',
     "another case": b'{"Root":{"name":"a"}}',
     "a root in a root": b'{"additionalData":[{"props":{"root":{"name":"b"}}}],"root":{"name":"a"}}',
-    "a word that ends like it": b'{"id":"\\"root","root":{"name":"a"}}',
-    "a mark in front": b'\xef\xbb\xbf{"root":{"name":"a"}}',
-    "blanks around": b' \n{"root" : {"name":"a"} }\n ',
-    "something behind": b'{"root":{"name":"a"}}x',
+    "a value that ends in root": b'{"id":"\\"root","root":{"name":"a"}}',
+    "a byte order mark": b'\xef\xbb\xbf{"root":{"name":"a"}}',
+    "whitespace around": b' \n{"root" : {"name":"a"} }\n ',
+    "text after the end": b'{"root":{"name":"a"}}x',
     "two documents": b'{"root":{"name":"a"}}{}',
     "a new field": b'{"later":{"a":[1.10,NaN]},"root":{"name":"a"}}',
     "a new field that is broken": b'{"later":{"a":[1.10,}},"root":{"name":"a"}}',
     "a quoted number": b'{"root":{"name":"a"},"processCode":"10"}',
-    "a misfit": b'{"root":{"name":"a"},"processCode":"ten"}',
-    "no comma": b'{"root":{"name":"a"}"pn":"p"}',
-    "no end": b'{"root":{"name":"a"}',
+    "a value of the wrong type": b'{"root":{"name":"a"},"processCode":"ten"}',
+    "a missing comma": b'{"root":{"name":"a"}"pn":"p"}',
+    "a missing end": b'{"root":{"name":"a"}',
     "a NUL": b'{"root":{"name":"a"}}\0',
     "a NUL inside": b'{"root":{\0"name":"a"}}',
 }
@@ -363,34 +366,152 @@ def test_nesting(levels: int) -> None:
         assert_alike([root(f'"additionalResults":[{{"props":{"[" * levels}{"]" * levels}}}]')])
 
 
-def test_every_code_becomes_its_word() -> None:
-    codes = [*columns.RESULTS, "p", "X", "PP", "", "Passed", "å"]
+def test_every_status_code_becomes_its_word() -> None:
+    codes = [*columns.RESULTS, *string.ascii_letters, "PP", "", "Passed", "å"]
     raw = root('"steps":[' + ",".join(f'{{"status":"{code}"}}' for code in codes) + "]")
     assert is_native(raw)
     assert_alike([raw])
 
 
-def test_a_document_cut_off_anywhere() -> None:
+def test_a_document_that_is_cut_off() -> None:
     plant = Plant(3)
     raw = encoded(plant.document(next(iter(plant.uuids()))))
     for end in range(0, len(raw), 7):
         assert steps.read_natively(raw[:end]) is None
 
 
-def test_what_is_odd_beside_the_steps_does_not_stop_native_reading() -> None:
+def test_unusual_values_outside_the_steps_do_not_prevent_native_reading() -> None:
     raw = b'{"id":"x","later":1.10,"processCode":"10","root":{"name":"a"}}'
     assert is_native(raw)
     assert_alike([raw])
 
 
-def test_a_uuid_that_is_no_text_is_a_record_error() -> None:
+def test_a_uuid_that_is_not_unicode_is_a_record_error() -> None:
     document = shredding.decode("\ud800", 1, b'{"root":{"name":"a"}}')
     assert document.steps is not None
     with pytest.raises(RecordError):
         shredding.shred([document], EVERYTHING)
 
 
-def test_only_steps_are_shredded_by_both() -> None:
+def test_the_root_is_read_only_once() -> None:
     document = shredding.decode("x", 1, b'{"root":{"name":"a"}}')
     assert document.report.root is None
     assert shredding.shred([document], EVERYTHING)[STEPS].num_rows == 1
+
+
+# ── declared columns ────────────────────────────────────────────────────────────────────────────
+
+
+def declared_with(table: Table) -> list[Table]:
+    """Return the native tables with another declaration of one of them."""
+    return [table if each.name == table.name else each for each in steps.TABLES]
+
+
+def columns_of(table: Table, raw: bytes) -> dict[str, list[Any]]:
+    """Shred one document natively with a changed declaration of a table and return the table's columns."""
+    shredder = steps.native_shredder(declared_with(table))
+    assert shredder is not None
+    parsed = shredder.parse(raw)
+    assert parsed is not None
+    rows, buffers = shredder.merge(["owner"], [parsed[0]])[table.name]
+    return steps._batch(table, rows, buffers, {}).to_pydict()
+
+
+def with_column(table: Table, column: str, /, **changes: Any) -> Table:
+    """Return a table whose declaration of one column is changed."""
+    return replace(
+        table, columns=tuple(replace(c, **changes) if c.name == column else c for c in table.columns)
+    )
+
+
+def without_column(table: Table, name: str) -> Table:
+    return replace(table, columns=tuple(column for column in table.columns if column.name != name))
+
+
+LIMITS = measured('"name":"n","value":1.5,"lowLimit":1,"highLimit":2,"status":"P"')
+
+
+def test_columns_may_be_declared_in_any_order() -> None:
+    found = columns_of(NUMERIC_MEASUREMENTS, LIMITS)
+    turned = replace(NUMERIC_MEASUREMENTS, columns=NUMERIC_MEASUREMENTS.columns[::-1])
+    other = columns_of(turned, LIMITS)
+    assert list(other)[:-1] == list(found)[-2::-1]
+    assert other == found
+    assert found["low_limit"] == [1.0]
+
+
+def test_a_column_with_a_source_may_have_any_name() -> None:
+    renamed = with_column(NUMERIC_MEASUREMENTS, "low_limit", name="lower")
+    assert columns_of(renamed, LIMITS)["lower"] == [1.0]
+
+
+def test_a_field_may_fill_two_columns() -> None:
+    twice = Column("status_code", pa.string(), "status")
+    found = columns_of(replace(NUMERIC_MEASUREMENTS, columns=(*NUMERIC_MEASUREMENTS.columns, twice)), LIMITS)
+    assert (found["status"], found["status_code"]) == (["Passed"], ["P"])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            replace(STEPS, columns=(*STEPS.columns, Column("later", pa.string(), "later"))),
+            'cannot fill column steps.later (source "later", kind "", type string)',
+        ),
+        (
+            replace(STEPS, columns=(*STEPS.columns, Column("later", pa.string(), "loop.later"))),
+            "cannot fill column steps.later",
+        ),
+        (
+            replace(STEPS, columns=(*STEPS.columns, Column("ending", pa.int32(), "loop.endingIndex"))),
+            "cannot fill column steps.ending",
+        ),
+        (replace(STEPS, columns=(*STEPS.columns, Column("chart", pa.string(), "chart"))), "steps.chart"),
+        (replace(STEPS, columns=(*STEPS.columns, Column("level", pa.int32()))), "column steps.level"),
+        (with_column(STEPS, "depth", name="level"), "column steps.level"),
+        (with_column(STEPS, "depth", type=pa.int64()), "column steps.depth"),
+        (with_column(STEPS, "name", source="names name"), 'source "names name"'),
+        (with_column(STEPS, "error_code", type=pa.int64()), "type int64"),
+        (with_column(STEPS, "start", type=pa.timestamp("ns", "UTC")), "column steps.start"),
+        (with_column(STEPS, "name", kind="uuid"), 'kind "uuid"'),
+        (with_column(NUMERIC_MEASUREMENTS, "low_limit", kind=""), "numeric_measurements.low_limit"),
+        (with_column(NUMERIC_MEASUREMENTS, "value", kind="limit"), "numeric_measurements.value"),
+        (
+            without_column(NUMERIC_MEASUREMENTS, "unit"),
+            'reads the field "unit" for table numeric_measurements, but no column takes it',
+        ),
+        (without_column(STEPS, "sequence_path"), 'reads the field "path" for table steps'),
+        (without_column(STEPS, "report_uuid"), "computes column steps.report_uuid, which is not declared"),
+        (without_column(STEPS, "step_index"), "computes column steps.step_index, which is not declared"),
+        (without_column(BOOLEAN_MEASUREMENTS, "measurement_index"), "boolean_measurements.measurement_index"),
+        (replace(STEPS, columns=STEPS.columns * 3), "raise MAX_COLUMNS"),
+    ],
+    ids=lambda value: value[:50] if isinstance(value, str) else "",
+)
+def test_columns_that_cannot_be_filled_are_an_error_at_import(table: Table, message: str) -> None:
+    with pytest.raises(ImportError) as caught:
+        steps.native_shredder(declared_with(table))
+    assert message in str(caught.value)
+    assert "Install wats-extract again" in str(caught.value)
+
+
+def test_a_table_that_is_not_declared_is_an_error_at_import() -> None:
+    with pytest.raises(ImportError, match="'steps'"):
+        steps.native_shredder(steps.TABLES[1:])
+
+
+def test_a_shredder_merges_only_its_own_documents() -> None:
+    one, other = steps.native_shredder(), steps.native_shredder()
+    assert one is not None
+    assert other is not None
+    parsed = one.parse(LIMITS)
+    assert parsed is not None
+    with pytest.raises(ValueError, match="parsed by another Shredder"):
+        other.merge(["owner"], [parsed[0]])
+    with pytest.raises(ValueError, match="one owner per document"):
+        one.merge(["owner", "another"], [parsed[0]])
+
+
+def test_pure_python_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(steps.PURE, "1")
+    assert steps.native_shredder() is None

@@ -1,4 +1,4 @@
-"""Shredding loses no leaf, keeps every place, and says what does not fit."""
+"""Shredding keeps every value and every position, and reports values that do not fit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shredded(document: dict[str, Any], options: WsjfOptions = EVERYTHING) -> dic
 
 
 class Maker:
-    """Makes documents with every declared field, each leaf a value of its own."""
+    """Makes documents with all declared fields, each with a unique value."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -94,7 +94,7 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def landed(tables: dict[str, list[dict[str, Any]]]) -> Counter[Any]:
+def cells_of(tables: dict[str, list[dict[str, Any]]]) -> Counter[Any]:
     found: Counter[Any] = Counter()
     for rows in tables.values():
         for row in rows:
@@ -109,17 +109,17 @@ def landed(tables: dict[str, list[dict[str, Any]]]) -> Counter[Any]:
 
 
 @given(st.integers(0, 2**32))
-def test_every_leaf_lands(seed: int) -> None:
+def test_every_value_is_kept(seed: int) -> None:
     maker = Maker(seed)
     document = maker.record(wsjf.Report) | {"id": "0A000000-0000-4000-8000-00000000000B", "type": "T"}
     tables = shredded(document, WsjfOptions(attachments="content"))
-    found = landed(tables)
+    found = cells_of(tables)
     for name, value in leaves(document):
         if name == "id" and value == document["id"]:
             value = value.lower()
         elif name in ("start", "startUTC", "confirmDate", "finalizeDate"):
             if name == "startUTC" or value in found:
-                continue  # the same instant as start, or kept as text in _extra
+                continue  # the same instant as start, or a string in _extra
             value = expected.moment(value)
         elif name == "type":
             value = "UUT"
@@ -131,7 +131,7 @@ def test_every_leaf_lands(seed: int) -> None:
         assert found[value], (name, value)
 
 
-def test_generated_documents_equal_the_second_opinion() -> None:
+def test_generated_documents_match_the_independent_implementation() -> None:
     plant = Plant(60)
     for header in plant.headers():
         document = plant.document(header["uuid"])
@@ -173,7 +173,7 @@ def test_any_split_into_groups_gives_the_same_rows() -> None:
             assert pa.Table.from_batches(parts[table]).combine_chunks().to_batches() == [batch]
 
 
-def test_real_documents_equal_the_second_opinion(samples: dict[str, dict[str, Any]]) -> None:
+def test_real_documents_match_the_independent_implementation(samples: dict[str, dict[str, Any]]) -> None:
     for name, document in samples.items():
         tables = shredded(document)
         for table, rows in expected.report_rows(document, 7).items():
@@ -182,7 +182,7 @@ def test_real_documents_equal_the_second_opinion(samples: dict[str, dict[str, An
             assert got == rows, (name, table)
 
 
-def test_paths_double_the_slash_within_a_name() -> None:
+def test_paths_double_slashes_within_names() -> None:
     inner = {"name": "c", "steps": []}
     root = {"name": "a/b", "steps": [inner, {"name": None}, {"name": ""}]}
     tables = shredded({"id": "x", "type": "T", "root": root})
@@ -190,7 +190,7 @@ def test_paths_double_the_slash_within_a_name() -> None:
     assert [row["parent_step_index"] for row in tables["steps"]] == [None, 0, 0, 0]
 
 
-def test_loops_say_their_role() -> None:
+def test_loop_roles() -> None:
     steps = [
         {"name": "L", "loop": {"idx": None, "num": 2, "endingIndex": 2, "passed": 1, "failed": 1}},
         {"name": "L", "loop": {"idx": 0, "num": None, "endingIndex": None, "passed": None, "failed": None}},
@@ -218,7 +218,7 @@ def test_loops_say_their_role() -> None:
         (None, None),
     ],
 )
-def test_values_that_arrive_as_text_are_numbers(value: Any, number: Any) -> None:
+def test_values_that_arrive_as_strings_are_numbers(value: Any, number: Any) -> None:
     measured = {"id": "x", "root": {"numericMeas": [{"value": value, "compOp": "LOG"}]}}
     (row,) = shredded(measured)["numeric_measurements"]
     assert repr(row["value"]) == repr(float(number) if isinstance(number, str) else number)
@@ -231,9 +231,9 @@ def test_a_limit_that_is_not_set_is_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "says"),
+    ("document", "message"),
     [
-        ({"id": "y"}, "asked for report x, got 'y'"),
+        ({"id": "y"}, "requested report x, received 'y'"),
         ({"id": "x", "root": {"numericMeas": [{"value": "12,5"}]}}, "value: expected a number, found '12,5'"),
         ({"id": "x", "root": {"start": "2026-02-30T00:00:00Z"}}, "impossible date"),
         ({"id": "x", "root": {"id": 2**40}}, "step_id"),
@@ -246,11 +246,11 @@ def test_a_limit_that_is_not_set_is_null() -> None:
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_a_record_error(document: dict[str, Any], says: str) -> None:
+def test_values_that_do_not_fit_are_a_record_error(document: dict[str, Any], message: str) -> None:
     raw = json.dumps(document).encode("utf-8")
     with pytest.raises(RecordError) as caught:
         shred([decode("x", 1, raw)], EVERYTHING)
-    assert says in caught.value.message
+    assert message in caught.value.message
 
 
 @pytest.mark.parametrize(

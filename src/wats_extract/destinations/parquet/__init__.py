@@ -1,0 +1,3 @@
+"""Loads tables into a folder of Parquet files."""
+
+from wats_extract.destinations.parquet.folder import Parquet as Parquet

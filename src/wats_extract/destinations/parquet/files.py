@@ -1,12 +1,13 @@
-"""Parquet files that somebody may be reading: how they are named, encoded, written and replaced.
+"""Parquet files that readers may be scanning: how they are named, encoded, written and replaced.
 
-A scan (Polars, Spark) lists files and reads their footers when it is planned, and their pages when it runs.
-In between a file must neither go nor change, or the scan fails. So a file only ever *grows*:
+A scan (Polars, Spark) lists the files and reads their footers when it is planned, and reads the pages when it
+runs. A file that is deleted or changed in between would break the scan. So files only ever *grow*:
 
-- What is to be rewritten moves to the other of two *slots*, ``LABEL.parquet`` and ``LABEL~.parquet``.
-- The old one is *retired*: it keeps its bytes, and a footer behind them says that it has no rows. Whoever
-  planned before still finds every page in its place; whoever plans now finds nothing in it.
-- After :data:`GRACE` it is deleted.
+- Each label has two *slots*, ``LABEL.parquet`` and ``LABEL~.parquet``. A rewritten file moves to the other
+  slot.
+- The old file is *retired*: its bytes stay, and a new footer behind them says that it has no rows. A scan
+  planned earlier still finds every page in its place, and a scan planned later finds no rows.
+- Retired files are deleted after :data:`GRACE` seconds.
 """
 
 from __future__ import annotations
@@ -25,58 +26,63 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 GRACE = 600.0
-"""Seconds for which a retired file stays, for scans that are under way."""
+"""Seconds for which a retired file is kept, for scans in progress."""
 
 SCHEMA_FILE = "+schema.parquet"
-"""A file without rows in every table's folder, so that a table can be scanned before it has any. It sorts
-before all labels, because readers take the schema from the first file."""
+"""A file without rows in every table's folder, so that a table can be scanned before it has rows. Its name
+sorts before all labels, because readers take the schema from the first file."""
 
 _MAGIC = 4
-"""Length of ``PAR1``, with which a file begins."""
+"""Length of ``PAR1``, the first bytes of a file."""
 
-_DEAD = 1 << 18
-"""So many bytes of earlier versions are kept in a slot that is filled again while readers may be at it."""
+_MAX_DEAD_BYTES = 1 << 18
+"""A slot that is filled again keeps at most this many bytes of earlier versions for scans in progress."""
 
 _ROW_GROUP = 131_072
 _SAMPLE = 4_096
-"""Rows that are looked at to choose how a column is written."""
-_TELLING = 200
-"""Rows that are enough to choose once for all."""
-_SYNCED_AT_ONCE = 8
-_PATIENCE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds between attempts to replace a file that a reader has open; only Windows minds."""
+"""Number of rows that the encoding of a column is chosen by."""
+_CONCLUSIVE = 200
+"""Number of rows from which on that choice is final."""
+_PARALLEL_SYNCS = 8
+_RETRY_WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between attempts to replace a file that a reader has open, which fails on Windows."""
 
 
 # ── names ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def safe_label(label: str) -> str:
-    """The label as a file name on every system; letters, digits, ``_``, ``-`` and ``.`` stay as they are."""
+    """Encode a label as a file name for every system; letters, digits, ``_``, ``-`` and ``.`` are kept."""
     return quote(label, safe="").replace("~", "%7E")
 
 
 def slots(folder: Path, label: str) -> tuple[Path, Path]:
-    """The two files of which at most one has the label's rows."""
+    """The two files of a label, of which at most one has rows."""
     return folder / f"{label}.parquet", folder / f"{label}~.parquet"
 
 
 def label_of(path: Path) -> str:
-    """The label whose slot this file is."""
+    """The label that a file belongs to."""
     return path.stem.removesuffix("~")
 
 
 def live(folder: Path, label: str) -> Path | None:
-    """The file that has the label's rows, if there are any."""
+    """The file with the label's rows, or ``None``."""
     return next((path for path in slots(folder, label) if path.exists() and row_count(path)), None)
 
 
 def data_files(folder: Path) -> list[Path]:
-    """All of a table's files, in order of their names, without the schema file."""
+    """All files of a table but the schema file, ordered by name."""
     return [path for path in sorted(folder.glob("*.parquet")) if path.name != SCHEMA_FILE]
 
 
+def labels(folder: Path) -> set[str]:
+    """The labels of all files of a table."""
+    return {label_of(path) for path in data_files(folder)}
+
+
 def staged_path(target: Path, token: str) -> Path:
-    """Where a file is written before it is published: hidden, and never two commits to the same place."""
+    """The hidden path at which a file is written before it is published, different for each commit."""
     return target.with_name(f".{target.name}.{token}.tmp")
 
 
@@ -84,18 +90,18 @@ def staged_path(target: Path, token: str) -> Path:
 
 
 def row_count(path: Path) -> int:
-    """The rows of a file, by its footer."""
+    """The number of rows of a file, from its footer."""
     return int(pq.read_metadata(path).num_rows)
 
 
 def read(path: Path) -> pa.Table:
-    """All rows of a file; it is closed again, which Windows wants before it is replaced."""
+    """Read all rows of a file and close it; Windows cannot replace an open file."""
     with pq.ParquetFile(path) as file:
         return file.read()
 
 
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows with exactly these columns; those that they lack are null."""
+    """Return the rows with exactly the columns of a schema; missing columns are null."""
     present = dict(zip(rows.schema.names, rows.columns, strict=True))
     return pa.table(
         [
@@ -107,50 +113,45 @@ def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 class Encodings:
-    """How the columns of each table are written; found out once, where there are rows enough to tell."""
+    """Chooses how the columns of each table are encoded: once per table, as soon as it has enough rows."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Path, pa.Schema], dict[str, Any]] = {}
 
     def of(self, folder: Path, rows: pa.Table) -> dict[str, Any]:
-        """What a writer of such rows is told."""
+        """Options of ``ParquetWriter`` for such rows."""
         place = folder, rows.schema
         encoding = self._known.get(place) or _encoding(rows)
-        if rows.num_rows >= _TELLING:
+        if rows.num_rows >= _CONCLUSIVE:
             self._known[place] = encoding
         return encoding
 
 
 def write(path: Path, rows: pa.Table, encodings: Encodings, *, behind: Path | None = None) -> None:
-    """Write a file; it is not durable yet.
+    """Write a file, without syncing it to disk.
 
     Args:
         path: The (staged) file.
-        rows: Its contents.
-        encodings: Those of the folder.
-        behind: A file whose bytes come first, each at its old place, before those of ``rows``.
+        rows: Its rows.
+        encodings: The encodings of the destination.
+        behind: A file whose bytes are copied to the front, so that its pages keep their positions.
     """
     encoding = encodings.of(path.parent, rows)
     with pa.OSFile(str(path), "wb") as sink, pq.ParquetWriter(sink, rows.schema, **encoding) as writer:
         if behind is not None:
             with behind.open("rb") as earlier:
-                earlier.seek(_MAGIC)  # the writer has written its own already
+                earlier.seek(_MAGIC)  # the writer has already written its own
                 shutil.copyfileobj(earlier, sink, 1 << 20)
-        write_rows(writer, rows)
-
-
-def write_rows(writer: pq.ParquetWriter, rows: pa.Table) -> None:
-    """Add rows to a file, in parts of a size that readers like."""
-    writer.write_table(rows, _ROW_GROUP)
+        writer.write_table(rows, _ROW_GROUP)
 
 
 def room_behind(slot: Path) -> Path | None:
-    """What to write behind when a slot is filled: its last version, unless so much is dead in it already."""
-    return slot if slot.exists() and slot.stat().st_size <= _DEAD else None
+    """The last version of a slot, to be kept in front of new rows; ``None`` if it is too large."""
+    return slot if slot.exists() and slot.stat().st_size <= _MAX_DEAD_BYTES else None
 
 
 def _encoding(rows: pa.Table) -> dict[str, Any]:
-    """Dictionaries where a column has few values, else what suits the type: a third less than the default."""
+    """Dictionaries for columns with few distinct values, else by type: a third smaller than the default."""
     few = [name for name in rows.schema.names if _has_few_values(rows[name])]
     by_type = {
         path: encoding
@@ -182,24 +183,24 @@ def _plain_encoding(field: pa.Field) -> Iterator[tuple[str, str]]:
         yield field.name, "DELTA_BINARY_PACKED"
 
 
-# ── durable steps ───────────────────────────────────────────────────────────────────────────────
+# ── durability ──────────────────────────────────────────────────────────────────────────────────
 
 
-def at_once(sync: Callable[[Path], None], paths: Sequence[Path]) -> None:
-    """Sync several files or folders: a disk that is asked for all of them together waits little longer."""
-    with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+def sync_all(sync: Callable[[Path], None], paths: Sequence[Path]) -> None:
+    """Sync several files or folders in parallel, which takes little longer than one."""
+    with ThreadPoolExecutor(_PARALLEL_SYNCS) as pool:
         for _ in pool.map(sync, paths):
             pass
 
 
 def sync_file(path: Path) -> None:
-    """Wait until a file's contents are on the disk."""
+    """Wait until the contents of a file are on disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until a folder's names are on the disk; Windows does that by itself, and has no call for it."""
+    """Wait until the names in a folder are on disk; Windows does this by itself and has no call for it."""
     if os.name != "nt":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -209,16 +210,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(staged: Path, target: Path) -> None:
-    """Publish a file under its name; on Windows wait for readers to let go of it.
+    """Publish a staged file under its name; on Windows, wait until readers close the old one.
 
     Raises:
-        PermissionError: a program keeps the file open.
+        PermissionError: A program keeps the old file open.
     """
-    for pause in _PATIENCE:
+    for wait in _RETRY_WAITS:
         try:
             staged.replace(target)
         except PermissionError:
-            time.sleep(pause)
+            time.sleep(wait)
         else:
             return
     staged.replace(target)

@@ -1,15 +1,15 @@
-"""The journal of the Parquet destination: the file whose appearance is the commit.
+"""The write-ahead journal of the Parquet destination: its appearance decides a commit.
 
 ::
 
-    stage   every file of the commit, hidden, fsync
-    write   _wats/journal.json, by rename           ← from here on the commit has happened
-    apply   rename the staged files to their names
-    index   tell _wats/keys.sqlite                  ← with the journal's id: this one is done
+    stage    write and fsync every file of the commit, under hidden names
+    journal  write _wats/journal.json, by rename     ← from here on the commit is decided
+    apply    rename the staged files to their names
+    index    update _wats/keys.sqlite                ← records the journal's id: the commit is complete
 
-A crash before the second line leaves hidden files that nobody reads; a crash after it leaves a journal that
-the next one to open or commit applies. The journal stays after that, and applying it again does nothing,
-since its staged files are gone and no other commit stages under the same names.
+A crash before the journal is renamed leaves hidden files that nobody reads. After a later crash, the next
+process that opens the folder or commits applies the journal. The journal is then kept, and applying it again
+changes nothing: its staged files are gone, and no other commit stages files under the same names.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _NAME = "journal.json"
 
 
 class KeyChange(msgspec.Struct, frozen=True):
-    """What a commit changes in the key index.
+    """The changes of a commit in the key index.
 
     Attributes:
-        table: The parent table of the resource.
+        table: The main table of the resource.
         owner: Its key column.
         version: Its version column, or empty.
-        dropped: Keys that are in no file any more, unless in one of ``labels``.
-        labels: The labels whose files are to be read for their keys.
-        swept: Whether the earlier entries of ``labels`` go first.
+        dropped: Keys to remove from the index, unless a file of ``labels`` has them.
+        labels: Labels whose files are read to get their keys.
+        swept: Whether the earlier entries of ``labels`` are removed first.
     """
 
     table: str
@@ -51,14 +51,14 @@ class KeyChange(msgspec.Struct, frozen=True):
 
 
 class Journal(msgspec.Struct, frozen=True):
-    """One commit, decided.
+    """The journal entry of one commit.
 
     Attributes:
-        id: Its name, also part of the names of its staged files.
+        id: Identifies the commit; part of the names of its staged files.
         previous: The id of the journal before it.
-        files: What is published, in this order; paths within the destination.
-        retired: Those of ``files`` that are without rows and can be deleted after a while.
-        change: What changes in the key index.
+        files: The files to publish, in order, as paths within the destination.
+        retired: Those of ``files`` that have no rows and can be deleted after the grace period.
+        change: The changes in the key index.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Journal(msgspec.Struct, frozen=True):
     change: KeyChange | None = None
 
     def publish(self, root: Path) -> None:
-        """Write the journal; when this returns the commit is decided, whatever comes."""
+        """Write the journal. When this returns, the commit is decided."""
         target = root / HOME / _NAME
         staged = files.staged_path(target, self.id)
         staged.write_bytes(msgspec.json.encode(self))
@@ -76,8 +76,8 @@ class Journal(msgspec.Struct, frozen=True):
         files.replace(staged, target)
 
     def apply(self, root: Path, on_step: Callable[[str], None]) -> None:
-        """Give the staged files their names; again does no harm."""
-        files.sync_folder(root / HOME)  # the journal first: without it half of the names would be a lie
+        """Rename the staged files to their names. May be repeated."""
+        files.sync_folder(root / HOME)  # the journal must be durable before the first file is renamed
         for number, name in enumerate(self.files, 1):
             target = root / name
             staged = files.staged_path(target, self.id)
@@ -86,25 +86,27 @@ class Journal(msgspec.Struct, frozen=True):
             on_step(f"renamed {number}")
         _sync_folders(root, self.files)
 
+    def is_unfinished(self, root: Path) -> bool:
+        """Whether a staged file has not been renamed yet."""
+        return any(files.staged_path(root / name, self.id).exists() for name in self.files)
+
 
 class Staging:
-    """The files of one commit, until a journal names them.
+    """Collects the staged files of one commit for its journal entry.
 
     Attributes:
-        change: What the commit changes in the key index.
-        previous: The id of the journal before it.
+        change: The changes in the key index.
     """
 
     def __init__(self, root: Path, encodings: files.Encodings, *, previous: str) -> None:
         self.change: KeyChange | None = None
-        self.previous = previous
-        self._root, self._encodings = root, encodings
+        self._root, self._encodings, self._previous = root, encodings, previous
         self._id = uuid.uuid4().hex
         self._files: list[str] = []
         self._retired: list[str] = []
 
     def move(self, folder: Path, label: str, rows: pa.Table) -> None:
-        """Let these be the label's rows, in the slot that is free."""
+        """Stage new rows for a label, in its free slot, and retire the file that has the old ones."""
         first, second = files.slots(folder, label)
         current = files.live(folder, label)
         if rows.num_rows:
@@ -119,22 +121,16 @@ class Staging:
         self._files.append(target.relative_to(self._root).as_posix())
         files.write(files.staged_path(target, self._id), rows, self._encodings, behind=behind)
 
-    def put(self, target: Path, encoded: pa.Buffer) -> None:
-        """Stage one file whose bytes are there."""
-        self._files.append(target.relative_to(self._root).as_posix())
-        with pa.OSFile(str(files.staged_path(target, self._id)), "wb") as sink:
-            sink.write(encoded)
-
     def sealed(self) -> Journal | None:
-        """Wait for the disk; the journal to be published then, or ``None`` if nothing was staged."""
+        """Sync the staged files to disk and return the journal entry; ``None`` if there are no files."""
         if not self._files:
             return None
-        files.at_once(files.sync_file, self._paths())
+        files.sync_all(files.sync_file, self._paths())
         _sync_folders(self._root, self._files)
-        return Journal(self._id, self.previous, self._files, self._retired, self.change)
+        return Journal(self._id, self._previous, self._files, self._retired, self.change)
 
     def discard(self) -> None:
-        """Remove what was staged."""
+        """Delete the staged files."""
         for path in self._paths():
             path.unlink(missing_ok=True)
 
@@ -143,14 +139,14 @@ class Staging:
 
 
 def _sync_folders(root: Path, names: Sequence[str]) -> None:
-    files.at_once(files.sync_folder, [root, *sorted({(root / name).parent for name in names})])
+    files.sync_all(files.sync_folder, [root, *sorted({(root / name).parent for name in names})])
 
 
 def last_journal(root: Path) -> Journal | None:
-    """The journal of the last commit, or ``None`` before the first.
+    """Read the journal of the last commit; ``None`` before the first commit.
 
     Raises:
-        DestinationError: the journal is not readable, so nobody can tell what was committed.
+        DestinationError: The journal is damaged.
     """
     path = root / HOME / _NAME
     if not path.exists():

@@ -1,13 +1,13 @@
-"""Which item lies in which file: an index in SQLite, so that a merge need not read all files.
+"""The key index: an SQLite database that knows which file holds which item, so that a merge reads few files.
 
-It is a cache of the data files and can be deleted at any time; what is missing is read again. It is current
-when it knows the id of the last journal.
+It is a cache of the data files and can be deleted at any time; it is then rebuilt from them. It is up to date
+if it has the id of the last journal.
 
-Keys are kept as numbers of 64 bits that follow from them, which takes a third of the room. That any two
-of ten million keys share one has a probability of three in a million.
+Keys are stored as 64-bit hashes, which takes a third of the space. The probability that any two of ten
+million keys collide is three in a million.
 
-New keys are appended, and taken into the sorted rest some ten thousand at a time. They are in no order, so
-each commit by itself would change nearly every page of a large index.
+New keys are appended to a second table, and merged into the sorted one some ten thousand at a time. Keys are
+random, so each commit by itself would change nearly every page of a large index.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ T = TypeVar("T")
 Entry: TypeAlias = tuple[str, str, int | None]
 """Key, label and version."""
 
-_PATIENCE = 60.0
-"""Seconds to wait for another process that is writing the index."""
+_LOCK_SECONDS = 60.0
+"""Maximum wait for another process that writes the index."""
 
 _LAYOUT = 2
-"""Of the tables below; an index with another one is begun anew."""
+"""Version of the tables below. An index with another version is rebuilt."""
 
 _SCHEMA = f"""
 CREATE TABLE journal (id TEXT NOT NULL);
@@ -49,35 +49,35 @@ PRAGMA user_version = {_LAYOUT};
 """
 
 _MOST_APPENDED = 50_000
-"""Keys that are looked through one by one."""
+"""Maximum size of the table that is searched row by row."""
 
 
 class KeyIndex:
-    """An open index; a table is *covered* when every key in its files is known."""
+    """An open key index. It *covers* a table if it has every key in the table's files."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    # ── what it knows ───────────────────────────────────────────────────────────────────────────
+    # ── queries ─────────────────────────────────────────────────────────────────────────────────
 
     @property
     def journal(self) -> str:
-        """The id of the last journal that this index has followed, or empty."""
+        """The id of the last journal that this index includes, or empty."""
         row = self._connection.execute("SELECT id FROM journal").fetchone()
         return str(row[0]) if row else ""
 
     def covers(self, table: str) -> bool:
-        """Whether every key of this table is known."""
+        """Whether the index has every key of this table."""
         return self._id_of(table) is not None
 
     def versions(self, table: str, keys: Sequence[str]) -> dict[str, int | None]:
-        """The versions of those keys that are there."""
+        """The latest versions of the keys that exist."""
         texts = {_number(key): key for key in keys}
         found = self._select("key, max(version)", table, texts, "GROUP BY key")
         return {texts[number]: version for number, version in found}
 
     def labels(self, table: str, keys: Sequence[str]) -> set[str]:
-        """The labels of the files that have these keys."""
+        """The labels of the files that hold these keys."""
         found = self._select("DISTINCT labels.name", table, map(_number, keys))
         return {name for (name,) in found}
 
@@ -96,53 +96,54 @@ class KeyIndex:
         row = self._connection.execute("SELECT id FROM tables WHERE name = ?", (table,)).fetchone()
         return row[0] if row else None
 
-    # ── what changes ────────────────────────────────────────────────────────────────────────────
+    # ── changes ─────────────────────────────────────────────────────────────────────────────────
 
     def cover(self, table: str, entries: Iterable[Entry]) -> None:
-        """Take in all keys of a table."""
+        """Add all keys of a table."""
         self._connection.execute("INSERT INTO tables (name) VALUES (?)", (table,))
         self._append(table, entries)
 
     def forget(self, *, journal: str) -> None:
-        """Forget everything, and be current as of this journal."""
+        """Delete all entries, and be up to date as of this journal."""
         for name in ("tables", "labels", "sorted", "appended", "retired"):
             self._connection.execute(f"DELETE FROM {name}")  # noqa: S608
-        self._become(journal)
+        self._set_journal(journal)
 
     def follow(
         self, journal: Journal, *, entries: Callable[[KeyChange], Iterable[Entry]], now: float
     ) -> None:
-        """Take in what a journal changed, once its files have their names.
+        """Apply the changes of a journal, after its files were published.
 
         Args:
-            journal: The journal after the one that the index has followed; else all is forgotten.
+            journal: The journal after the last one that the index includes. After any other journal all
+                entries are deleted.
             entries: Reads the keys of the changed files.
-            now: Seconds since 1970, from when on retired files wait to be deleted.
+            now: Seconds since 1970, at which the grace period of retired files begins.
         """
         change = journal.change
         if self.journal != journal.previous:
             self.forget(journal=journal.id)
         elif change and self.covers(change.table):
             self._drop(change)
-            if any(self._label(name) for name in change.labels):  # a commit that is made once more
-                self._sort()  # so that no key is there twice under a label
+            if any(self._label(name) for name in change.labels):  # a repeated commit
+                self._sort()  # merge, so that no key is duplicated within a label
                 self._append(change.table, entries(change), into="sorted")
             else:
                 self._append(change.table, entries(change))
         self.deleted(journal.files)
         self._connection.executemany("INSERT INTO retired VALUES (?, ?)", ((p, now) for p in journal.retired))
-        self._become(journal.id)
+        self._set_journal(journal.id)
 
     def retired_before(self, instant: float) -> list[str]:
-        """The files that were retired before this instant."""
+        """The paths of files that were retired before this instant."""
         rows = self._connection.execute("SELECT path FROM retired WHERE since < ?", (instant,))
         return [path for (path,) in rows]
 
     def deleted(self, paths: Iterable[str]) -> None:
-        """Take note that these files are not retired any more."""
+        """Remove these files from the list of retired files."""
         self._connection.executemany("DELETE FROM retired WHERE path = ?", ((path,) for path in paths))
 
-    def _become(self, journal: str) -> None:
+    def _set_journal(self, journal: str) -> None:
         self._connection.execute("DELETE FROM journal")
         self._connection.execute("INSERT INTO journal VALUES (?)", (journal,))
 
@@ -180,7 +181,7 @@ class KeyIndex:
             self._sort()
 
     def _sort(self) -> None:
-        """Take in what was appended."""
+        """Merge the appended keys into the sorted table."""
         self._connection.execute(
             'INSERT OR REPLACE INTO sorted SELECT * FROM appended ORDER BY "table", key, label'
         )
@@ -201,16 +202,16 @@ def _number(key: str) -> int:
 
 
 def with_index(path: Path, use: Callable[[KeyIndex], T]) -> T:
-    """Use the index in one transaction; a damaged one is thrown away first.
+    """Use the index in one transaction. A damaged index is deleted and rebuilt.
 
     Args:
-        path: The index; it is created when it is missing.
+        path: The index. It is created if it is missing.
         use: May be called a second time, with an empty index.
     """
     try:
         return _use(path, use)
     except sqlite3.OperationalError:
-        raise  # locked, disk full: not damaged
+        raise  # locked or disk full, not damaged
     except sqlite3.DatabaseError:
         for name in (path.name, f"{path.name}-journal"):
             path.with_name(name).unlink(missing_ok=True)
@@ -219,7 +220,7 @@ def with_index(path: Path, use: Callable[[KeyIndex], T]) -> T:
 
 def _use(path: Path, use: Callable[[KeyIndex], T]) -> T:
     # closing without COMMIT rolls back
-    with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         [(layout,)] = connection.execute("PRAGMA user_version")
         if layout != _LAYOUT:

@@ -1,4 +1,4 @@
-"""Generated reports as JSON text: header row and WSJF document, in the key order of the server's export."""
+"""Generated reports as JSON text: header rows and WSJF documents, with keys in the order of real exports."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from functools import lru_cache
 
 from wats_extract.fake.plant import clock
 from wats_extract.fake.plant.programs import FUNCTION, ICT, REPAIR_CODES, Process
+from wats_extract.fake.plant.scenario import Report, Scenario, measures_deleted, outcome, trouble
 from wats_extract.fake.plant.steps import number, quoted
-from wats_extract.fake.plant.story import Report, Story, measures_deleted, outcome, trouble
 
 WORDS = {"P": "Passed", "F": "Failed", "E": "Error", "T": "Terminated"}
 EXPANSIONS = ("subUnits", "miscInfo", "assets", "attachments", "uurSubUnits", "uurMiscInfo", "uurAttachments")
-"""What a header row shows only on request, in the order of the row."""
+"""The collections that `$expand` adds to a header row, in the order of the row."""
 
 OPERATORS = ("kari", "ola", "bjørn", "agnieszka", "operator-2", "åse")
 REPAIRERS = ("tor", "ewa")
@@ -34,23 +34,23 @@ _text = lru_cache(8192)(quoted)
 
 
 def start(report: Report) -> int:
-    """The tick at which the report starts, before its turn; a few come hours or days late."""
-    dice, event = report.dice, report.event
-    tick = clock.turn(report.number) - int(execution_time(report) * clock.SECOND)
-    tick -= int.from_bytes(dice[9:13], "big") % (170 * clock.SECOND)
-    if dice[13] < 4 and event.run == 1 and event.result == "P":
-        tick -= (1 + dice[14] * 69 // 255) * clock.HOUR
+    """The tick at which a report starts, before its arrival. A few reports arrive hours or days late."""
+    entropy, event = report.entropy, report.event
+    tick = clock.arrival(report.number) - int(execution_time(report) * clock.SECOND)
+    tick -= int.from_bytes(entropy[9:13], "big") % (170 * clock.SECOND)
+    if entropy[13] < 4 and event.run == 1 and event.result == "P":
+        tick -= (1 + entropy[14] * 69 // 255) * clock.HOUR
     return tick - tick % clock.SECOND if _has_malformed_utc(report) else tick
 
 
 def execution_time(report: Report) -> float:
-    """Seconds."""
+    """The execution time in seconds."""
     base = {10: 41.0, 20: 118.5, 30: 540.0, 500: 0.0}[report.event.process.code]
-    return round(base * (0.9 + (report.dice[16] << 8 | report.dice[17]) / 400_000), 3)
+    return round(base * (0.9 + (report.entropy[16] << 8 | report.entropy[17]) / 400_000), 3)
 
 
 def size(report: Report) -> int:
-    """About how many bytes the document has; rendering it only to know would be too dear for a header row."""
+    """The approximate size of the document in bytes, without rendering it for each header row."""
     if report.is_repair:
         return 1300 + _picture_count(report) * 4 * len(_picture(0)) // 3
     attached = _log_file(report)
@@ -58,30 +58,30 @@ def size(report: Report) -> int:
 
 
 def _has_malformed_utc(report: Report) -> bool:
-    return report.dice[25] < 3
+    return report.entropy[25] < 3
 
 
 def _user(report: Report) -> str:
     names = REPAIRERS if report.is_repair else OPERATORS
-    return names[report.dice[15] % len(names)]
+    return names[report.entropy[15] % len(names)]
 
 
 def _comment(report: Report) -> str | None:
     if report.is_repair:
         return f"Repaired after {report.tested.process.name}"
-    return _COMMENTS[report.dice[18] % len(_COMMENTS)] if report.dice[18] < 24 else None
+    return _COMMENTS[report.entropy[18] % len(_COMMENTS)] if report.entropy[18] < 24 else None
 
 
 def _socket(report: Report) -> int | None:
-    return report.dice[24] % 4 if report.event.process == ICT else None
+    return report.entropy[24] % 4 if report.event.process == ICT else None
 
 
 def _fixture(report: Report) -> str | None:
-    return None if report.event.process != ICT else f"FIX-{report.dice[23] % 3 + 1:02d}"
+    return None if report.event.process != ICT else f"FIX-{report.entropy[23] % 3 + 1:02d}"
 
 
 def _sub_units(report: Report) -> list[tuple[str, str, str, str]]:
-    """Type, part number, revision and serial number of what is built in."""
+    """Type, part number, revision and serial number of the sub units."""
     lot, unit = report.lot, report.event.unit
     if not lot.product.has_sub_units:
         return []
@@ -92,15 +92,15 @@ def _sub_units(report: Report) -> list[tuple[str, str, str, str]]:
 def _misc(report: Report) -> list[tuple[str, str | None, int | None]]:
     """Description, text and number of the misc infos."""
     if report.is_repair:
-        return [("Ticket", f"T-{report.number % 9000 + 1000}", None)] if report.dice[19] < 128 else []
-    infos: list[tuple[str, str | None, int | None]] = [("Humidity", None, 30 + report.dice[19] % 25)]
+        return [("Ticket", f"T-{report.number % 9000 + 1000}", None)] if report.entropy[19] < 128 else []
+    infos: list[tuple[str, str | None, int | None]] = [("Humidity", None, 30 + report.entropy[19] % 25)]
     if report.event.process == FUNCTION:
         infos.append(("Firmware", f"FW-{report.lot.software}", None))
-    return [*infos, ("Merknad", "æøå < & >", None)] if report.dice[19] < 20 else infos
+    return [*infos, ("Merknad", "æøå < & >", None)] if report.entropy[19] < 20 else infos
 
 
 def _instruments(report: Report) -> list[tuple[str, int]]:
-    """Serial number and use so far of the assets that took part."""
+    """Serial number and usage count of the assets used."""
     if report.is_repair or report.event.process != FUNCTION:
         return []
     return [
@@ -110,18 +110,18 @@ def _instruments(report: Report) -> list[tuple[str, int]]:
 
 
 def _log_file(report: Report) -> tuple[str, str, bytes] | None:
-    """Name, content type and bytes of the attached file, if there is one."""
-    if report.is_repair or report.dice[22] >= 12 or report.event.result == "T":
+    """Name, content type and bytes of a test's attachment; None if it has none."""
+    if report.is_repair or report.entropy[22] >= 12 or report.event.result == "T":
         return None
     serial = report.lot.serial(report.event.unit)
-    if report.dice[22] < 3:
+    if report.entropy[22] < 3:
         return f"{serial}.png", "image/png", _picture(report.number)
-    lines = (f"{n};{report.dice[n % 40]};ok" for n in range(20 + 4 * report.dice[22]))
+    lines = (f"{n};{report.entropy[n % 40]};ok" for n in range(20 + 4 * report.entropy[22]))
     return f"log-{serial}.csv", "text/csv", "\r\n".join(("n;value;note", *lines)).encode()
 
 
 def _pictures(report: Report) -> list[tuple[str, str, str, bytes]]:
-    """Id, name, content type, bytes of a repair's files: first the failure's, second the unit's."""
+    """Id, name, content type and bytes of a repair's files: first the failure's, then the unit's."""
     names = ("before.png", "rework.png")[: _picture_count(report)]
     return [
         (_file_id(report, n), name, "image/png", _picture(report.number + n)) for n, name in enumerate(names)
@@ -129,17 +129,17 @@ def _pictures(report: Report) -> list[tuple[str, str, str, bytes]]:
 
 
 def _picture_count(report: Report) -> int:
-    return (report.dice[22] < 64) + (report.dice[22] < 24)
+    return (report.entropy[22] < 64) + (report.entropy[22] < 24)
 
 
 def _file_id(report: Report, ordinal: int) -> str:
-    drawn = report.dice[24:39].hex()
+    drawn = report.entropy[24:39].hex()
     return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[12:15]}-8{drawn[15:18]}-{drawn[18:30]}"[:-1] + str(ordinal)
 
 
 @lru_cache(64)
 def _picture(salt: int) -> bytes:
-    """A valid PNG of 24 by 24 grey pixels."""
+    """A valid PNG image of 24 by 24 grey pixels."""
     rows = b"".join(b"\0" + bytes((x * y * (salt % 7 + 1)) % 256 for x in range(24)) for y in range(24))
     parts = (
         (b"IHDR", struct.pack(">IIBBBBB", 24, 24, 8, 0, 0, 0, 0)),
@@ -156,26 +156,27 @@ def _picture(salt: int) -> bytes:
 # ------------------------------------------------------------ the header row
 
 
-def header(story: Story, report: Report, time_stamp: int) -> str:
-    """The header row, without its closing brace, so that expansions may follow."""
+def header(scenario: Scenario, report: Report, time_stamp: int) -> str:
+    """The header row without its closing brace, so that expansions can follow."""
     lot, event, process = report.lot, report.event, report.event.process
+    uuid = scenario.uuid(report.number, report.entropy)
     return (
-        f'{{"uuid":"{story.uuid(report.number, report.dice)}","serialNumber":"{lot.serial(event.unit)}",'
+        f'{{"uuid":"{uuid}","serialNumber":"{lot.serial(event.unit)}",'
         f'"partNumber":{_text(lot.part_number)},"reportType":"{"R" if report.is_repair else "T"}",'
         f'"start":"{clock.local(start(report))}","revision":{_text(lot.revision)},"result":"{WORDS[event.result]}",'
         f'"batchNumber":{"null" if report.is_repair else _text(lot.batch)},"userName":{_text(_user(report))},'
         f'"stationName":"{event.station}","location":{_text(lot.place)},"purpose":"{_purpose(process)}",'
         f'"measuresDeleted":{"true" if measures_deleted(report) else "false"},"timeStamp":{time_stamp},'
         f'"processCode":{process.code},"processName":"{process.name}","comment":{_text(_comment(report))},'
-        f'"executionTime":{execution_time(report)},{_header_tail(story, report)}'
+        f'"executionTime":{execution_time(report)},{_header_tail(scenario, report)}'
     )
 
 
-def _header_tail(story: Story, report: Report) -> str:
-    """What differs between the types: rows of repairs leave out what is null, those of tests don't."""
+def _header_tail(scenario: Scenario, report: Report) -> str:
+    """The fields that differ by type. Rows of repairs leave out null fields, rows of tests include them."""
     size_kb = size(report) // 1024 + 1
     if report.is_repair:
-        reference = story.uuid(story.repaired(report))
+        reference = scenario.uuid(scenario.repaired(report))
         return f'"receiveCount":1,"reportSize":{size_kb},"referencedUut":"{reference}"'
     lot, event, process = report.lot, report.event, report.event.process
     code, message = trouble(report) if event.result == "E" else (None, None)
@@ -191,7 +192,7 @@ def _header_tail(story: Story, report: Report) -> str:
 
 
 def expansions(report: Report, names: Collection[str]) -> str:
-    """The members that `$expand` adds to a header row, with a comma before each."""
+    """The expanded collections of a header row, each with a comma before it."""
     return "".join(f',"{name}":{quoted(_EXPANDED[name](report))}' for name in EXPANSIONS if name in names)
 
 
@@ -247,24 +248,25 @@ _EXPANDED: Mapping[str, Callable[[Report], Sequence[Mapping[str, object]]]] = {
 # ------------------------------------------------------------ the WSJF document
 
 
-def document(story: Story, report: Report) -> bytes:
-    """The whole document, as `GET /api/Report/Wsjf/{id}` answers."""
-    body = _repair(story, report) if report.is_repair else _test(report)
-    return f"{_top(story, report)}{body}{_shared(report)}}}".encode()
+def document(scenario: Scenario, report: Report) -> bytes:
+    """The WSJF document, as `GET /api/Report/Wsjf/{id}` returns it."""
+    body = _repair(scenario, report) if report.is_repair else _test(report)
+    return f"{_top(scenario, report)}{body}{_shared(report)}}}".encode()
 
 
-def _top(story: Story, report: Report) -> str:
+def _top(scenario: Scenario, report: Report) -> str:
     lot, event, process = report.lot, report.event, report.event.process
     tick = start(report)
     utc = clock.malformed_utc(tick) if _has_malformed_utc(report) else clock.utc(tick)
-    unset = (
+    product_name = (
         ""
-        if report.dice[25] in (7, 8, 9) and lot.product.name is None
+        if report.entropy[25] in (7, 8, 9) and lot.product.name is None
         else f'"productName":{_text(lot.product.name)},'
     )
+    uuid = scenario.uuid(report.number, report.entropy)
     return (
-        f'{{"type":"{"R" if report.is_repair else "T"}","id":"{story.uuid(report.number, report.dice)}",'
-        f'"pn":{_text(lot.part_number)},"sn":"{lot.serial(event.unit)}","rev":{_text(lot.revision)},{unset}'
+        f'{{"type":"{"R" if report.is_repair else "T"}","id":"{uuid}",'
+        f'"pn":{_text(lot.part_number)},"sn":"{lot.serial(event.unit)}","rev":{_text(lot.revision)},{product_name}'
         f'"processCode":{process.code},"processCodeFormat":null,"processName":"{process.name}",'
         f'"result":"{event.result}","machineName":"{event.station}","location":{_text(lot.place)},'
         f'"purpose":"{_purpose(process)}","origin":"{_ORIGIN[lot.line]}","start":"{clock.local(tick)}","startUTC":"{utc}",'
@@ -279,7 +281,7 @@ def _test(report: Report) -> str:
     lot, event = report.lot, report.event
     socket = (
         f"{_socket(report)}.0"
-        if report.dice[25] in (3, 4, 5) and _socket(report) is not None
+        if report.entropy[25] in (3, 4, 5) and _socket(report) is not None
         else _text(_socket(report))
     )
     code, message = trouble(report) if event.result == "E" else (None, None)
@@ -299,20 +301,20 @@ def _root(report: Report) -> str:
         name, kind, data = attached
         block = quoted({"name": name, "contentType": kind, "data": base64.b64encode(data).decode()})
     drift = report.lot.drift if report.lot.product.drift else 0.0
-    noise, odd = int.from_bytes(report.dice[26:30], "big"), report.dice[25] == 11
+    noise, odd = int.from_bytes(report.entropy[26:30], "big"), report.entropy[25] == 11
     return report.program.render(outcome(report), noise=noise, drift=drift, odd=odd, attached=block)
 
 
-def _repair(story: Story, report: Report) -> str:
-    tested, referenced = report.tested, story.repaired(report)
+def _repair(scenario: Scenario, report: Report) -> str:
+    tested, referenced = report.tested, scenario.repaired(report)
     confirmed = start(report) - 7 * 60 * clock.SECOND
     facts = {
         "comment": _comment(report),
         "user": _user(report),
         "processCode": tested.process.code,
         "processName": tested.process.name,
-        "refUUT": story.uuid(referenced),
-        "confirmDate": clock.utc(confirmed)[:19] if report.dice[19] < 60 else clock.utc(confirmed),
+        "refUUT": scenario.uuid(referenced),
+        "confirmDate": clock.utc(confirmed)[:19] if report.entropy[19] < 60 else clock.utc(confirmed),
         "finalizeDate": clock.utc(start(report))[:-1] + "+00:00",
         "execTime": 0.0,
         "parent": None,
@@ -322,7 +324,7 @@ def _repair(story: Story, report: Report) -> str:
 
 
 def _shared(report: Report) -> str:
-    """The lists after the type's own part."""
+    """The lists that tests and repairs share."""
     infos = [{"description": name, "text": text, "numeric": value} for name, text, value in _misc(report)]
     assets = [{"assetSN": serial, "usageCount": 1} for serial, _ in _instruments(report)]
     stats = [
@@ -359,7 +361,7 @@ def _asset_extras() -> dict[str, object]:
 
 
 def _additional(report: Report) -> str:
-    if report.dice[19] < 240:
+    if report.entropy[19] < 240:
         return "[]"
     speed = {"name": "Speed", "type": "Number", "flags": 0, "value": "1200", "numFormat": "%.2f"}
     feeder = {"name": "Feeder", "type": "Obj", "flags": 0, "props": [speed]}
@@ -367,7 +369,7 @@ def _additional(report: Report) -> str:
 
 
 def _repaired_units(report: Report) -> list[dict[str, object]]:
-    """The unit itself, and what was replaced in it: index 2 is missing, as gaps are usual."""
+    """The unit and its replaced sub units. Index 2 is missing, because real reports have gaps too."""
     lot = report.lot
     main: dict[str, object] = {
         "partType": "Main",
@@ -383,27 +385,27 @@ def _repaired_units(report: Report) -> list[dict[str, object]]:
         units.append(
             {"partType": kind, "pn": part, "rev": revision, "sn": serial, "idx": index, "parentIdx": 0}
         )
-    if len(units) > 1 and report.dice[20] < 128:
+    if len(units) > 1 and report.entropy[20] < 128:
         units[1]["replacedIdx"] = 3
     return units
 
 
 def _failure(report: Report) -> dict[str, object]:
-    cause, dice = report.event.cause, report.dice
+    cause, entropy = report.event.cause, report.entropy
     assert cause is not None
-    category, codes = list(REPAIR_CODES.items())[min(dice[30] % 6, len(REPAIR_CODES) - 1)]
+    category, codes = list(REPAIR_CODES.items())[min(entropy[30] % 6, len(REPAIR_CODES) - 1)]
     component = {"Component": "U", "Solder process": "R", "Assembly process": "J"}.get(category)
-    root = dice[31] < 16
+    root = entropy[31] < 16
     failure: dict[str, object] = {
-        "artNumber": f"ART-{dice[32]:04d}" if category == "Component" else None,
+        "artNumber": f"ART-{entropy[32]:04d}" if category == "Component" else None,
         "artRev": None,
         "artVendor": "Nordic Parts" if category == "Component" else None,
         "artDescription": None,
         "category": category,
-        "code": codes[dice[33] % len(codes)],
+        "code": codes[entropy[33] % len(codes)],
         "comment": _comment(report),
         "comRef": f"{component}{cause.id % 40 + 1}" if component else None,
-        "funcBlock": cause.path.split("¶")[-2] if dice[34] < 128 else None,
+        "funcBlock": cause.path.split("¶")[-2] if entropy[34] < 128 else None,
         "refStepId": 0 if root else cause.id,
         "refStepName": "MainSequence Callback" if root else cause.name,
     }

@@ -1,4 +1,4 @@
-"""The plant's products and processes, and the test programs written down with the words of `steps`."""
+"""Products, processes, and the test programs, defined with the functions of `steps`."""
 
 from __future__ import annotations
 
@@ -40,13 +40,18 @@ REPAIR_CODES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Product:
-    """A product, how it fares and how it is tested.
+    """A product, its failure rate and its tests.
 
     Attributes:
-        failing: share of first runs that fail.
-        stops: whether the test stops at the first failure.
-        drift: how far the drifting measurement moves until it is recalibrated, in its unit.
-        programs: the compiled test program by process code.
+        part_number: The part number.
+        name: The product name; None if it has none.
+        revisions: The revisions in production.
+        failing: The share of first runs that fail, from 0 to 1.
+        route: The processes of a unit, in order.
+        stops: The test stops at the first failure.
+        drift: The drift of one measurement between recalibrations, in its unit.
+        has_sub_units: The units contain sub units.
+        programs: The compiled test program by process code.
     """
 
     part_number: str
@@ -80,7 +85,7 @@ def _cleanup() -> Step:
         action("Outputs off", "Action"),
         action("Archive log", "CallExecutable", callExe={"exitCode": 0.0}),
         action("Open fixture", "Statement", status="P"),
-        Step("Attach log file", "WATS_AttachFile", status="D", mark="attach"),
+        Step("Attach log file", "WATS_AttachFile", status="D", role="attach"),
     )
     return sequence("Cleanup", *steps, path="Common.seq", version=None)
 
@@ -97,7 +102,7 @@ def _supplies(prefix: str = "", *, weak: bool = False) -> Step:
     inrush = check(
         f"{prefix}Inrush current",
         numeric(None, "A", 1.35, 0.06, ("LE", 1.75, None)),
-        mark="weak" if weak else "",
+        role="weak" if weak else "",
     )
     leakage = check(f"{prefix}Leakage", numeric(None, "A", 4.55e-05, 2e-06, ("LT", 9e-05, None)))
     return sequence(f"{prefix}Power supplies", *steps, inrush, leakage)
@@ -146,7 +151,7 @@ def _identity() -> Step:
 
 
 def _reference() -> Step:
-    """One step for each operator that the rest of the programs has no use for."""
+    """One step for each operator that no other step uses."""
     rows = (
         ("EQ", 500.0, 0.0, 500.0, None), ("NE", 3.0, 0.05, 0.0, None),
         ("GTLE", 20.0, 0.3, 18.0, 22.0), ("GELT", 21.0, 0.3, 19.0, 23.0),
@@ -156,7 +161,7 @@ def _reference() -> Step:
     steps = (
         check(f"Reference {op}", numeric(None, "mV", v, s, (op, low, high))) for op, v, s, low, high in rows
     )
-    odd = check("Offset", numeric(None, "mV", -0.788997, 0.000052), mark="odd")
+    odd = check("Offset", numeric(None, "mV", -0.788997, 0.000052), role="odd")
     return sequence("Reference", *steps, odd, path="Reference.seq")
 
 
@@ -173,7 +178,7 @@ def _radio(*, weak: bool) -> Step:
         sequence(
             f"Channel {n}",
             check("Output power", numeric(None, "dBm", 14.0 + n / 10, 0.2, ("GELE", 12.5, 17.5)),
-                 mark="weak" if weak and n == 1 else ""),
+                 role="weak" if weak and n == 1 else ""),
             check("Frequency error", numeric(None, "ppm", 0.4, 0.5, ("GELE", -5.0, 5.0))),
             check("Spectrum", numeric("H2", "dBc", -42.0, 1.0, ("LE", -30.0, None)),
                  numeric("H3", "dBc", -51.0, 1.0, ("LE", -35.0, None)), numeric("ACP", "dBc", -47.0, 1.0)),
@@ -211,7 +216,7 @@ def _property(kind: str, value: str | None, name: str = "") -> dict[str, object]
 
 def _calibration(*, drifts: bool) -> Step:
     gain = check(
-        "Gain", numeric(None, "V/V", 0.985, 0.002, ("GELE", 0.95, 1.05)), mark="drift" if drifts else ""
+        "Gain", numeric(None, "V/V", 0.985, 0.002, ("GELE", 0.95, 1.05)), role="drift" if drifts else ""
     )
     points = [{"text": f"[{n}]", "indexes": [n], "value": _property("Number", f"{n / 8}")} for n in range(3)]
     table = [

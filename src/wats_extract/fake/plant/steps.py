@@ -1,8 +1,7 @@
-"""Step trees as templates: what is constant is JSON text already, what varies are slots.
+"""Step trees as templates, compiled to JSON text with slots for times and values.
 
-A program is written down once with the functions of this module (`numeric`, `sequence`, `loop` …) and then
-compiled. To render the report of a passed run only means to fill the slots and join; a run that went wrong is
-put together step by step.
+The functions of this module (`numeric`, `sequence`, `loop`, …) define a program, and `Program` compiles it. A
+passed run is rendered by filling the slots. Any other run is rendered step by step, which is slower.
 """
 
 from __future__ import annotations
@@ -24,24 +23,25 @@ _TIMES = [f"{0.0201 + 3.1 * _source.random() ** 4:.7f}".rstrip("0") for _ in ran
 
 
 def quoted(value: object) -> str:
-    """`value` as compact JSON text."""
+    """A value as compact JSON text."""
     return msgspec.json.encode(value).decode()
 
 
 def number(value: float) -> str:
-    """A double as WATS writes it: at most 15 significant digits, `500.0`, `4.55E-05`."""
+    """A double as WATS formats it: at most 15 significant digits, as in `500.0` and `4.55E-05`."""
     text = f"{value:.15G}"
     return text if "." in text or "E" in text else text + ".0"
 
 
-# ------------------------------------------------------------ writing a program
+# ------------------------------------------------------------ defining a program
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement, numeric, string or boolean: its JSON in three parts, with status and value between.
+    """A numeric, string or boolean measurement, as three parts of JSON with status and value between them.
 
-    A good number is `mean` plus up to 2.2 `sigma`, a bad one is `bad`; others have `good` and `wrong` text.
+    A passed number is `mean` plus or minus up to 2.2 `sigma`, a failed one is `bad`. Strings are `good` or
+    `wrong`, as JSON.
     """
 
     block: Literal["numericMeas", "stringMeas", "booleanMeas"]
@@ -61,9 +61,9 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a program; one with `steps` is a sequence call.
+    """A step of a program. A step with `steps` is a sequence call.
 
-    `loop` and `tail` are JSON members, `mark` names a role in the story.
+    `loop` and `tail` are JSON members. `role` marks a step that the scenario refers to.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Step:
     status: Literal["P", "D", "S"] = "P"
     loop: str = ""
     group: Literal["S", "M", "C"] = "M"
-    mark: str = ""
+    role: str = ""
 
 
 def numeric(
@@ -84,7 +84,7 @@ def numeric(
     sigma: float,
     limits: tuple[str, float | None, float | None] | None = None,
 ) -> Measurement:
-    """A numeric measurement; `limits` are operator, low, high. `LT` and `LE` use the low one too, alone."""
+    """A numeric measurement. `limits` are operator, low and high. A single limit is always the low one."""
     op, low, high = limits or ("LOG", None, None)
     written = ",".join(
         f'"{k}":{"null" if v is None else number(v)}' for k, v in (("highLimit", high), ("lowLimit", low))
@@ -96,7 +96,7 @@ def numeric(
 
 
 def string(name: str | None, op: str, good: str, limit: str | None) -> Measurement:
-    """A string measurement; `op` in any casing, as real clients send it."""
+    """A string measurement. `op` may have any case, as real clients send it."""
     parts = (
         f'{{"compOp":"{op}","name":{quoted(name)},"status":"',
         '","value":',
@@ -106,18 +106,18 @@ def string(name: str | None, op: str, good: str, limit: str | None) -> Measureme
 
 
 def boolean(name: str | None = None) -> Measurement:
-    """A boolean measurement: its status is its value."""
+    """A boolean measurement. Its status is its value."""
     return Measurement("booleanMeas", (f'{{"name":{quoted(name)},"status":"', '"', "}"))
 
 
-def check(name: str, *measurements: Measurement, mark: str = "") -> Step:
-    """A test step; its type follows from what it measures and how often."""
+def check(name: str, *measurements: Measurement, role: str = "") -> Step:
+    """A test step. Its type depends on the kind and the number of its measurements."""
     kind = {"numericMeas": "NLT", "stringMeas": "SVT", "booleanMeas": "PFT"}[measurements[0].block]
-    return Step(name, f"ET_M{kind}" if len(measurements) > 1 else f"ET_{kind}", measurements, mark=mark)
+    return Step(name, f"ET_M{kind}" if len(measurements) > 1 else f"ET_{kind}", measurements, role=role)
 
 
 def action(name: str, kind: str = "ET_A", *, status: Literal["P", "D", "S"] = "D", **blocks: object) -> Step:
-    """A step without measurements; `blocks` is what it has beside, such as `callExe={"exitCode": 0.0}`."""
+    """A step without measurements. `blocks` are further JSON members, such as `callExe={"exitCode": 0.0}`."""
     tail = "".join(f',"{key}":{quoted(value)}' for key, value in blocks.items())
     return Step(name, kind, tail=tail, status=status)
 
@@ -129,13 +129,13 @@ def sequence(name: str, *steps: Step, path: str = "Main.seq", version: str | Non
 
 
 def loop(step: Step, count: int, *, summary: bool) -> tuple[Step, ...]:
-    """A loop header and `count` iterations, its siblings; with `summary` the header has measurements too."""
+    """A loop header and `count` iterations, as siblings. With `summary` the header has measurements."""
     ends = f'"num":{count},"endingIndex":{count},"passed":{count},"failed":0'
     nulls = '"num":null,"endingIndex":null,"passed":null,"failed":null'
-    header = replace(step, loop=f'"loop":{{"idx":null,{ends}}},', mark="loop")
+    header = replace(step, loop=f'"loop":{{"idx":null,{ends}}},', role="loop")
     return (
         header if summary else replace(header, measurements=()),
-        *(replace(step, loop=f'"loop":{{"idx":{i},{nulls}}},', mark="loop") for i in range(count)),
+        *(replace(step, loop=f'"loop":{{"idx":{i},{nulls}}},', role="loop") for i in range(count)),
     )
 
 
@@ -145,7 +145,7 @@ def grouped(group: Literal["S", "M", "C"], *steps: Step) -> tuple[Step, ...]:
 
 
 def _violation(op: str, low: float, high: float | None) -> float:
-    """A value that fails `op`: on the wrong side of a limit, for the outside operators between the limits."""
+    """A value that fails `op`: beyond a limit, or for "outside" operators between the limits."""
     if high is None:
         span = max(abs(low) * 0.1, 0.001)
         return {"GE": low - span, "GT": low - span, "NE": low}.get(op, low + span)
@@ -157,7 +157,7 @@ def _violation(op: str, low: float, high: float | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A compiled step without children; its numeric values begin at slot `first` of the program."""
+    """A compiled step without children. Its numeric values start at slot `first` of the program."""
 
     id: int
     step: Step
@@ -171,7 +171,7 @@ class Leaf:
         return self.step.name
 
     def values(self, slots: Sequence[str], *, failed: bool = False) -> Iterator[tuple[str, str]]:
-        """Status and value text of each measurement; if the step failed, the first that can fail did."""
+        """Status and value text of each measurement. In a failed step, the first that can fail fails."""
         slot, failing = self.first, failed
         for each in self.step.measurements:
             bad = failing and each.can_fail
@@ -184,7 +184,7 @@ class Leaf:
     def text(
         self, status: str, time: str, values: Iterator[tuple[str, str]] | None, *, extra: str = ""
     ) -> str:
-        """The step as JSON, without `values` bare. `F`, `E` and `T` caused what became of the UUT."""
+        """The step as JSON, without measurements if `values` is None. `F`, `E`, `T` caused the failure."""
         caused = "true" if status in "FET" else "false"
         text = f'{self.head}"{status}",{extra}"totTime":{time},"causedUUTFailure":{caused}'
         if values is not None and self.step.measurements:
@@ -197,7 +197,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A compiled sequence call; the ids below it are `id + 1` to `last`."""
+    """A compiled sequence call. The ids of its descendants are `id + 1` to `last`."""
 
     id: int
     last: int
@@ -214,7 +214,15 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run went: its result, the leaf where that was decided, and what is odd about it."""
+    """The outcome of a run.
+
+    Attributes:
+        result: The result.
+        cause: The step that caused the failure; None if the run passed.
+        stops: The run skips the remaining tests after the first failure.
+        error: Error code and message of the failed step, as JSON members.
+        measured: The measurements are present; data retention may have deleted them.
+    """
 
     result: Result = "P"
     cause: Leaf | None = None
@@ -230,9 +238,9 @@ class Program:
     """A compiled step tree.
 
     Attributes:
-        root: the tree.
-        leaves: the steps without children, in the order of the document.
-        causes: those at which a run may fail.
+        root: The tree.
+        leaves: The steps without children, in document order.
+        causes: The leaves at which a run may fail.
     """
 
     def __init__(self, root: Step) -> None:
@@ -245,24 +253,24 @@ class Program:
         self._sizes: dict[tuple[Result, int, bool, bool], int] = {}
 
     def __len__(self) -> int:
-        """How many steps there are."""
+        """The number of steps."""
         return self._ids
 
-    def marked(self, mark: str) -> Leaf | None:
-        """The leaf with a role in the story: `weak`, `drift`, `odd`, `attach`."""
-        return next((leaf for leaf in self.leaves if leaf.step.mark == mark), None)
+    def leaf_with_role(self, role: str) -> Leaf | None:
+        """The first leaf with the role `weak`, `drift`, `odd` or `attach`."""
+        return next((leaf for leaf in self.leaves if leaf.step.role == role), None)
 
     def render(
         self, outcome: Outcome, *, noise: int, drift: float = 0.0, odd: bool = False, attached: str = ""
     ) -> str:
-        """The tree's JSON text.
+        """The tree as JSON.
 
         Args:
-            outcome: how the run went.
-            noise: picks the random part of values and times; the same number gives the same text.
-            drift: added to the value of the step marked `drift`, in its own unit.
-            odd: the value of the step marked `odd` is the string `"NaN"`.
-            attached: the JSON of the attachment in the step marked `attach`, which isn't there without.
+            outcome: The outcome of the run.
+            noise: Selects the random part of values and times. The same number gives the same text.
+            drift: Added to the value of the step with the role `drift`, in its unit.
+            odd: The value of the step with the role `odd` is the string `"NaN"`.
+            attached: The attachment, as JSON, of the step with the role `attach`. Empty leaves the step out.
         """
         values = self._values(noise, drift, odd=odd)
         times = _TIMES[noise % _NOISE :][: self._ids]
@@ -272,7 +280,7 @@ class Program:
         return _Run(outcome, times, values, step).branch(self.root)
 
     def size(self, outcome: Outcome) -> int:
-        """How many bytes such a run's tree has, within some tens; runs alike are measured once."""
+        """The approximate size of the tree in bytes, cached per kind of outcome."""
         cause = outcome.cause.id if outcome.cause else 0
         kind = (outcome.result, cause, outcome.stops, outcome.measured)
         if kind not in self._sizes:
@@ -296,18 +304,18 @@ class Program:
 
     @cached_property
     def drifting(self) -> Leaf | None:
-        """The leaf whose measurement drifts."""
-        return self.marked("drift")
+        """The leaf with the drifting measurement."""
+        return self.leaf_with_role("drift")
 
     @cached_property
     def _odd(self) -> Leaf | None:
-        return self.marked("odd")
+        return self.leaf_with_role("odd")
 
     def _attaching(self, times: Sequence[str], attached: str) -> str:
         leaf = self.leaves[-1]
         return leaf.text("D", times[leaf.id - 1], None)[:-1] + f',"attachment":{attached}}}'
 
-    # -------------------------------------------------------- the quick way
+    # -------------------------------------------------------- passed runs
 
     def _passed(self, slots: list[str]) -> str:
         constants, order = self._skeleton
@@ -317,15 +325,15 @@ class Program:
 
     @cached_property
     def _skeleton(self) -> tuple[list[str], list[int]]:
-        """The text of a passed run with a place for each slot, and which slot goes to which place.
+        """The text of a passed run, split at its slots, and the slot at each split.
 
-        It is rendered once with marks for times and values, then cut at the marks. The comma before the
-        attaching step belongs to that step, as it isn't always there.
+        The tree is rendered once with placeholders and split at them. The comma before the attachment step
+        belongs to its slot, because the step may be absent.
         """
-        marks = [f"\x00{slot}\x00" for slot in range(self._ids + len(self._scales) + 1)]
-        run = _Run(PASSED, marks[: self._ids], marks[self._ids : -1], marks[-1])
-        text = run.branch(self.root).replace("," + marks[-1], marks[-1]).split("\x00")
-        return text, [int(mark) for mark in text[1::2]]
+        placeholders = [f"\x00{slot}\x00" for slot in range(self._ids + len(self._scales) + 1)]
+        run = _Run(PASSED, placeholders[: self._ids], placeholders[self._ids : -1], placeholders[-1])
+        text = run.branch(self.root).replace("," + placeholders[-1], placeholders[-1]).split("\x00")
+        return text, [int(slot) for slot in text[1::2]]
 
     # -------------------------------------------------------- compiling
 
@@ -351,18 +359,18 @@ class Program:
 
 
 def _can_cause(step: Step) -> bool:
-    return step.group == "M" and step.mark != "loop" and any(each.can_fail for each in step.measurements)
+    return step.group == "M" and step.role != "loop" and any(each.can_fail for each in step.measurements)
 
 
 class _Run:
-    """Puts the tree together as the run went: what failed, what was skipped, where it broke off."""
+    """Renders the tree of a run step by step: failed, skipped and unreached steps."""
 
     def __init__(self, outcome: Outcome, times: Sequence[str], values: Sequence[str], attaching: str) -> None:
         self._outcome, self._times, self._slots, self._attaching = outcome, times, values, attaching
         self._cause = outcome.cause.id if outcome.cause else 0
 
     def branch(self, branch: Branch) -> str:
-        """The sequence with all that was reached of it."""
+        """The sequence as JSON, up to the step at which the run was terminated."""
         inside = branch.id < self._cause <= branch.last
         children = (each for each in branch.children if self._outcome.result != "T" or each.id <= self._cause)
         texts = (self.branch(each) if isinstance(each, Branch) else self._leaf(each) for each in children)
@@ -371,7 +379,7 @@ class _Run:
 
     def _leaf(self, leaf: Leaf) -> str:
         result, time = self._outcome.result, self._times[leaf.id - 1]
-        if leaf.step.mark == "attach":
+        if leaf.step.role == "attach":
             return self._attaching
         if leaf.id == self._cause:
             values = (

@@ -1,4 +1,4 @@
-"""What a server holds beside its reports: tables, built when first looked at, which tests may change."""
+"""All tables of a server other than its reports. They are built at first use, and tests may change them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ S = TypeVar("S", bound="Store")
 
 
 class Table:
-    """The rows of one entity, in the order of their creation. Safe to use from several threads.
+    """The rows of one entity, in the order of creation. Thread-safe.
 
-    Nothing is built before the first look. Rows are replaced, never changed in place, so that one that was
-    given out stays as it was.
+    The rows are built at the first access. A row is replaced and never changed in place, so a row that a
+    caller holds stays as it was.
 
     Args:
-        key: the property that tells rows apart; strings do so without regard to case.
-        blank: a row's properties, with what they are unless said otherwise.
-        build: the rows to begin with; each may leave out what is as in `blank`.
+        key: The property that identifies a row. Strings identify it without regard to case.
+        blank: The properties of a row, with their default values.
+        build: Makes the initial rows, which may leave out default values.
     """
 
     def __init__(self, key: str, blank: Mapping[str, Any], build: Callable[[], Iterable[Json]]) -> None:
@@ -33,7 +33,7 @@ class Table:
         self._built: dict[Any, Json] | None = None
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         with self._lock:
             return len(self._rows())
 
@@ -43,15 +43,15 @@ class Table:
             return list(self._rows().values())
 
     def get(self, key: Any) -> Json | None:
-        """The row of this key."""
+        """The row with this key; None if there is none."""
         with self._lock:
             return self._rows().get(collated(key))
 
     def add(self, **fields: Any) -> Json:
-        """Add a row, or replace the one of the same key, which keeps its place.
+        """Add a row, or replace the row with the same key, at its old place.
 
         Raises:
-            KeyError: the key is missing.
+            KeyError: The key is missing.
         """
         with self._lock:
             row = {**self._blank, **fields}
@@ -62,7 +62,7 @@ class Table:
         """Change some properties of a row.
 
         Raises:
-            KeyError: there is no such row.
+            KeyError: There is no such row.
         """
         with self._lock:
             rows, place = self._rows(), collated(key)
@@ -73,7 +73,7 @@ class Table:
         """Remove a row.
 
         Raises:
-            KeyError: there is no such row.
+            KeyError: There is no such row.
         """
         with self._lock:
             del self._rows()[collated(key)]
@@ -85,30 +85,30 @@ class Table:
 
 
 class Store:
-    """The tables of one domain; a subclass says how large they are by keyword.
+    """The tables of one domain. Subclasses take their sizes by keyword.
 
     Attributes:
-        plant: the reports that the tables agree with.
+        plant: The reports, which the tables agree with.
     """
 
     def __init__(self, plant: Plant) -> None:
         self.plant = plant
 
     def guid(self, *names: object) -> str:
-        """An id that follows from the plant's seed and these names."""
+        """An id that depends only on the plant's seed and these names."""
         return str(uuid5(NAMESPACE_URL, "/".join(("wats", str(self.plant.seed), *map(str, names)))))
 
-    def dice(self, *names: object) -> random.Random:
-        """Chance that follows from the plant's seed and these names."""
+    def rng(self, *names: object) -> random.Random:
+        """A random number generator that depends only on the plant's seed and these names."""
         return random.Random("/".join((str(self.plant.seed), *map(str, names))))
 
 
 class Stores:
-    """One store of each kind: those given, the others made when first asked for.
+    """One store per class. Stores that are not given are created at first use.
 
     Args:
-        plant: the reports.
-        given: stores with other sizes than usual.
+        plant: The reports.
+        given: Stores of another size than the default.
     """
 
     def __init__(self, plant: Plant, given: Iterable[Store] = ()) -> None:
@@ -117,7 +117,7 @@ class Stores:
         self._lock = threading.Lock()
 
     def of(self, kind: type[S]) -> S:
-        """The store of this kind."""
+        """The store of this class."""
         with self._lock:
             if kind not in self._stores:
                 self._stores[kind] = kind(self._plant)

@@ -1,4 +1,4 @@
-"""A report's document as WSXF, the XML form of WATS: attributes for members, words for letters."""
+"""Converts WSJF documents to WSXF, the XML format of WATS: members to attributes, status letters to words."""
 
 from __future__ import annotations
 
@@ -47,13 +47,11 @@ _MEASURED = {
 
 
 def rendered(document: Json, *, indexes: bool) -> bytes:
-    """The document as XML.
-
-    What the vendor's format has and this leaves out: chart data, additional data, formats.
+    """A document as XML, without the chart data, additional data and formats of the vendor's format.
 
     Args:
-        document: as WSJF has it, cut down to what is wanted.
-        indexes: whether steps and measurements have `StepIndex`, `MeasIndex` and `MeasOrderNumber`.
+        document: A WSJF document, already reduced to the requested detail.
+        indexes: Add `StepIndex`, `MeasIndex` and `MeasOrderNumber`.
     """
     root = Element("Reports", xmlns=NAMESPACE)
     kind = "UUR" if document.get("type") == "R" else "UUT"
@@ -86,13 +84,13 @@ def _lists(report: Element, document: Json) -> None:
 
 
 class _Steps:
-    """Adds the tree of steps, and counts the measurements of the whole report if they are to be numbered."""
+    """Adds the tree of steps, and numbers the measurements of the whole report."""
 
     def __init__(self, *, indexes: bool) -> None:
         self._indexes, self._order = indexes, count()
 
     def add(self, above: Element, step: Json, index: int) -> None:
-        """Add a step with all below it; `index` is its place among its siblings."""
+        """Add a step and its descendants. `index` is its position among its siblings."""
         element = SubElement(above, "Step", Status=_STATUSES.get(str(step.get("status")), "Unknown"))
         element.set("StepOrderNumber", _text(step.get("id")))
         if self._indexes:

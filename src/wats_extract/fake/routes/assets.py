@@ -1,4 +1,4 @@
-"""Routes below `/api/Asset`: what is used for testing, its types, its log."""
+"""Routes below `/api/Asset`: assets, asset types and the asset log."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _TYPE_ROWS: tuple[tuple[str, int | None, float | None, float | None], ...] = (
     ("Rack", None, None, None),
     ("adapter", 10_000, None, -2.0),
 )
-"""Name, limit of the running count, maintenance and calibration interval in days."""
+"""Name, limit of the running count, maintenance interval and calibration interval in days."""
 _TIMES = ("Maintenance", "Calibration")
 _USERS = ("kari", "tor", "ewa", "åse")
 _ENTRIES = (
@@ -57,26 +57,26 @@ _ENTRIES = (
     (5, "", None),
     (3, "runningCount", None),
 )
-"""Type, property and comment of an asset's first log entries; they recur."""
+"""Type, property and comment of an asset's log entries, which repeat in this order."""
 
 
 class Assets(Store):
     """The assets.
 
-    One rack for each line, with a multimeter and a power supply in it, as the reports mention them; three
-    fixtures; then adapters, every third within a fixture. The ids are numbers, some with a letter before:
-    the server orders them as strings.
+    They are one rack per line, a multimeter and a power supply in each rack, three fixtures, and adapters,
+    every third in a fixture. The reports name the same instruments and fixtures. The ids are numbers, some
+    with a letter before them; the server sorts them as strings.
 
     Args:
-        plant: the reports.
-        count: how many assets.
-        types: how many types.
-        logs: how many log entries, dealt to the assets in turn.
+        plant: The reports.
+        count: The number of assets.
+        types: The number of types.
+        logs: The number of log entries, assigned to the assets in turn.
 
     Attributes:
-        assets: by `assetId`, with the columns of the list and `ClientId`.
-        types: by `typeId`.
-        log: by `logId`.
+        assets: The assets by `assetId`, with the columns of the list and `ClientId`.
+        types: The types by `typeId`.
+        log: The log entries by `logId`.
     """
 
     def __init__(self, plant: Plant, *, count: int = 40, types: int = 5, logs: int = 150) -> None:
@@ -87,10 +87,10 @@ class Assets(Store):
         self.log = Table("logId", dict.fromkeys(_LOG_FIELDS), self._log_rows)
 
     def delete(self, asset_id: str) -> None:
-        """Delete an asset and, as the server does, its log.
+        """Delete an asset and its log, as the server does.
 
         Raises:
-            KeyError: there is no such asset.
+            KeyError: There is no such asset.
         """
         entries = [row["logId"] for row in self.log.rows() if row["assetId"] == asset_id]
         self.assets.delete(asset_id)
@@ -98,14 +98,14 @@ class Assets(Store):
             self.log.delete(each)
 
     def find(self, name: str | None) -> Json | None:
-        """The asset with this id, or else this serial number."""
+        """The asset with this id, or else with this serial number; None if there is none."""
         if name is None:
             return None
         by_serial = (row for row in self.assets.rows() if collated(row["serialNumber"]) == collated(name))
         return self.assets.get(name) or next(by_serial, None)
 
     def below(self, asset: Json, levels: int = 0) -> list[Json]:
-        """The assets within an asset, down so many levels; 0 for all."""
+        """The assets within an asset, down to this number of levels; 0 for all."""
         children: dict[str | None, list[Json]] = {}
         for row in self.assets.rows():
             children.setdefault(row["parentAssetId"], []).append(row)
@@ -118,7 +118,7 @@ class Assets(Store):
             found.append(level)
         return list(chain.from_iterable(found))
 
-    # -------------------------------------------------------- building
+    # -------------------------------------------------------- rows
 
     def _type_rows(self) -> Iterator[Json]:
         for number in range(self._type_count):
@@ -143,10 +143,10 @@ class Assets(Store):
 
     def _asset(self, number: int) -> Json:
         kind, serial, parent = _place(number)
-        chance = self.dice("asset", number)
-        first = clock.OPENING - chance.randrange(300) * clock.DAY
-        last = self.plant.now - chance.randrange(40 * 24) * clock.HOUR // 7
-        used = chance.randrange(4000)
+        rng = self.rng("asset", number)
+        first = clock.OPENING - rng.randrange(300) * clock.DAY
+        last = self.plant.now - rng.randrange(40 * 24) * clock.HOUR // 7
+        used = rng.randrange(4000)
         return {
             "assetId": _id(number),
             "parentAssetId": None if parent is None else _id(parent),
@@ -156,13 +156,13 @@ class Assets(Store):
             "partNumber": f"EQ-{_TYPE_ROWS[kind][0].upper()}" if number % 5 else None,
             "revision": "B" if number % 5 == 1 else None,
             "typeId": self.guid("asset type", kind % self._type_count) if self._type_count else None,
-            "state": 1 if number < 12 else chance.choice((0, 1, 1, 1, 2, 3, 4, 5, 6)),
+            "state": 1 if number < 12 else rng.choice((0, 1, 1, 1, 2, 3, 4, 5, 6)),
             "description": "Målerom, hylle 3" if number % 13 == 4 else None,
             "location": ("Horten, Norway", "Trondheim, Norway", "Gdańsk, Poland")[number % 3],
             "firstSeenDate": clock.utc(first),
             "lastSeenDate": clock.utc(max(first, last)),
-            **_due(kind, clock.OPENING - chance.randrange(200) * clock.DAY),
-            "totalCount": used + chance.randrange(20_000),
+            **_due(kind, clock.OPENING - rng.randrange(200) * clock.DAY),
+            "totalCount": used + rng.randrange(20_000),
             "runningCount": used,
             "xmlData": tagged({"Owner": "Test dept."} if number % 4 == 0 else {})["xmlData"],
             "ClientId": number % 3 + 2 if kind == 3 else None,
@@ -171,15 +171,15 @@ class Assets(Store):
     def _log_rows(self) -> Iterator[Json]:
         assets = self.assets.rows()
         for number in range(self._log_count if assets else 0):
-            asset, turn = assets[number % len(assets)], number // len(assets)
-            kind, name, comment = _ENTRIES[turn % len(_ENTRIES)]
-            chance = self.dice("asset log", number)
+            asset, repetition = assets[number % len(assets)], number // len(assets)
+            kind, name, comment = _ENTRIES[repetition % len(_ENTRIES)]
+            rng = self.rng("asset log", number)
             yield {
                 "logId": number + 1,
                 "assetId": asset["assetId"],
                 "serialNumber": asset["serialNumber"],
-                "date": clock.utc(clock.OPENING + number * clock.HOUR - chance.randrange(5) * clock.DAY),
-                "user": chance.choice(_USERS),
+                "date": clock.utc(clock.OPENING + number * clock.HOUR - rng.randrange(5) * clock.DAY),
+                "user": rng.choice(_USERS),
                 "type": kind,
                 "property": name or None,
                 "value": {"location": asset["location"], "runningCount": "0"}.get(name),
@@ -193,7 +193,7 @@ def _id(number: int) -> str:
 
 
 def _place(number: int) -> tuple[int, str, int | None]:
-    """Type, serial number and number of the parent of an asset."""
+    """The type, the serial number and the number of the parent of an asset."""
     line = number % 3
     if number < 3:
         return 3, f"RACK-{line + 1}", None
@@ -207,7 +207,7 @@ def _place(number: int) -> tuple[int, str, int | None]:
 
 
 def _due(kind: int, last: int) -> Json:
-    """The last and next dates of what an asset of this type needs."""
+    """The last and next dates of maintenance and calibration, as far as the type has intervals."""
     intervals = dict(zip(_TIMES, _TYPE_ROWS[kind][2:], strict=True))
     return {
         name: value
@@ -224,49 +224,49 @@ def _due(kind: int, last: int) -> Json:
 
 
 def assets(call: Call) -> Response:
-    """`GET /api/Asset`: by `assetId` as a string; 1,000 unless `$top` says otherwise."""
+    """`GET /api/Asset`: sorted by `assetId` as a string, by default 1,000 rows."""
     rows = call.store(Assets).assets.rows()
-    return _ASSETS.answer(call, ({name: row[name] for name in _ASSET_FIELDS} for row in rows))
+    return _ASSETS.response(call, ({name: row[name] for name in _ASSET_FIELDS} for row in rows))
 
 
 def log(call: Call) -> Response:
-    """`GET /api/Asset/Log`: the newest first; 1,000 unless `$top` says otherwise. Ids don't follow dates."""
-    return _LOGS.answer(call, call.store(Assets).log.rows())
+    """`GET /api/Asset/Log`: newest first, by default 1,000 rows. Ids are not in the order of dates."""
+    return _LOGS.response(call, call.store(Assets).log.rows())
 
 
 def types(call: Call) -> Response:
-    """`GET /api/Asset/Types`: by name; 1,000 unless `$top` says otherwise."""
-    return _TYPES.answer(call, call.store(Assets).types.rows())
+    """`GET /api/Asset/Types`: sorted by name, by default 1,000 rows."""
+    return _TYPES.response(call, call.store(Assets).types.rows())
 
 
 def asset(call: Call) -> Response:
-    """`GET /api/Asset/{assetId}` and `/{serialNumber}`, which share a path: the id goes first."""
+    """`GET /api/Asset/{assetId}` and `/{serialNumber}`, which share a path. The id takes precedence."""
     store, (name,) = call.store(Assets), call.names()
     row = store.find(name)
     return call.item(row and _detail(store, row), f"Asset '{name}'")
 
 
 def status(call: Call) -> Response:
-    """`GET /api/Asset/Status?id=…` or `serialNumber=…`; an unknown asset has status 1, which is no error."""
+    """`GET /api/Asset/Status?id=…` or `serialNumber=…`. An unknown asset has status 1, not an error."""
     store = call.store(Assets)
-    row = store.find(_asked(call))
+    row = store.find(_name(call))
     return call.json(_status(store, row) if row else _STATUS | {"Status": 1, "Message": "Not registered."})
 
 
 def sub_assets(call: Call) -> Response:
-    """`GET /api/Asset/SubAssets?id=…` or `serialNumber=…`: in full, all levels (`level=0`) or so many."""
+    """`GET /api/Asset/SubAssets?id=…` or `serialNumber=…`: full assets, down to `level` (0 for all)."""
     store = call.store(Assets)
-    row = store.find(_asked(call))
+    row = store.find(_name(call))
     found = store.below(row, call.number("level", default=0) or 0) if row else []
     return call.json([_detail(store, each) for each in found])
 
 
-def _asked(call: Call) -> str:
+def _name(call: Call) -> str:
     return call.query.get("id") or call.required("serialNumber")
 
 
 def _detail(store: Assets, row: Json) -> Json:
-    """An asset in full; its children have the same shape, but nothing below them."""
+    """A full asset. Its children have the same shape, without children of their own."""
     children = [_part(store, each) for each in store.below(row, 1)]
     return _part(store, row) | {"assetChildren": children}
 

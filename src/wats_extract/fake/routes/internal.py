@@ -1,4 +1,4 @@
-"""Routes below `/api/internal`, which nobody supports: processes, manual inspection, the log of alarms."""
+"""Routes below `/api/internal`, which the vendor does not support: processes, inspections, alarms."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from itertools import islice
 from urllib.parse import urlsplit
 
 from wats_extract.fake.exchange import (
+    NOT_FOUND_PAGE,
     Call,
     RefusedError,
     Response,
     Route,
-    invalid,
     json_response,
     page_response,
+    parse_tick,
 )
 from wats_extract.fake.plant import clock
 from wats_extract.fake.plant.data import EVER, Json, Plant
@@ -38,16 +39,17 @@ _ALARM: Json = {
 
 
 class Inspections(Store):
-    """Definitions of manual inspections, and the alarms.
+    """Definitions of manual inspections, and the alarm log.
 
     Args:
-        plant: the reports.
-        count: how many definitions; every third is global.
-        alarms: how many alarms, an hour and a bit apart, the last one now.
+        plant: The reports.
+        count: The number of definitions. Every third is global.
+        alarms: The number of alarms, somewhat more than an hour apart. The last one is at the plant's
+            present.
 
     Attributes:
-        definitions: by `TestSequenceDefinitionId`.
-        alarms: by `logId`.
+        definitions: The definitions by `TestSequenceDefinitionId`.
+        alarms: The alarms by `logId`.
     """
 
     def __init__(self, plant: Plant, *, count: int = 6, alarms: int = 40) -> None:
@@ -85,11 +87,11 @@ class Inspections(Store):
                 "triggerId": number % 3 + 1,
                 "type": kind,
                 "clientGroupIds": [number % 3 + 2],
-                **_OF_KIND[kind](number),
+                **_ALARM_FIELDS[kind](number),
             }
 
 
-_OF_KIND: dict[int, Callable[[int], Json]] = {
+_ALARM_FIELDS: dict[int, Callable[[int], Json]] = {
     1: lambda n: {"partNumber": "MODULE-320", "stationName": "TRONDHEIM-FCT-1"},
     2: lambda n: {"partNumber": "MODULE-320", "fpy": 0.8 + n % 10 / 100, "unitCount": n % 50},
     5: lambda n: {"assetname": f"DMM {n % 3}", "serialnumber": f"DMM-{n % 3 + 1}042", "assetstate": 1,
@@ -102,57 +104,54 @@ _OF_KIND: dict[int, Callable[[int], Json]] = {
 
 def processes(call: Call) -> Response:
     """`GET /api/internal/Process/GetProcesses`: all processes, in PascalCase."""
-    _admit(call)
+    _require_referer(call)
     return json_response([_process(row) for row in process_rows()])
 
 
 def definitions(call: Call) -> Response:
-    """`GET /api/internal/ManualInspection/GetTestSequenceDefinitions`: global ones, others, or both."""
-    _admit(call)
+    """`GET /api/internal/ManualInspection/GetTestSequenceDefinitions`: all, or only global or local ones."""
+    _require_referer(call)
     rows = call.store(Inspections).definitions.rows()
     if "isglobaldefinitions" in call.query:
-        wanted = call.flag("isGlobalDefinitions", default=False)
-        rows = [row for row in rows if row["IsGlobal"] == wanted]
+        is_global = call.flag("isGlobalDefinitions", default=False)
+        rows = [row for row in rows if row["IsGlobal"] == is_global]
     return json_response(rows)
 
 
 def alarms(call: Call) -> Response:
-    """`POST` (and `GET`) `/api/internal/Trigger/GetAlarmAndNotificationLogs`: the newest first.
+    """`POST` (and `GET`) `/api/internal/Trigger/GetAlarmAndNotificationLogs`: alarms, newest first.
 
-    `dateFrom`, `dateTo` and `topCount` are in the body or, with GET, in the query; `includeTypes` is in the
-    query. Level and product group are not looked at.
+    `dateFrom`, `dateTo` and `topCount` are in the body or, with GET, in the query. `includeTypes` is in the
+    query. Level and product group are ignored.
     """
-    _admit(call)
-    asked = {**call.query, **call.body()}
-    first, last = _tick(asked.get("datefrom"), EVER[0]), _tick(asked.get("dateto"), EVER[1])
-    kinds = {text for text in str(asked.get("includetypes", "")).split(";") if text}
+    _require_referer(call)
+    given = {**call.query, **call.body()}
+    first, last = _tick(given.get("datefrom"), EVER[0]), _tick(given.get("dateto"), EVER[1])
+    kinds = {text for text in str(given.get("includetypes", "")).split(";") if text}
     rows = [
         row
         for row in call.store(Inspections).alarms.rows()
         if first <= clock.parse(row["logDate"]) < last and (not kinds or str(row["type"]) in kinds)
     ]
     rows.sort(key=lambda row: clock.parse(row["logDate"]), reverse=True)
-    return json_response(list(islice(rows, int(asked.get("topcount") or len(rows)))))
+    return json_response(list(islice(rows, int(given.get("topcount") or len(rows)))))
 
 
-def _admit(call: Call) -> None:
-    """Let pass what seems to come from the server's own pages.
+def _require_referer(call: Call) -> None:
+    """Refuse requests that do not come from the server's own pages.
 
     Raises:
-        RefusedError: `Referer` isn't the server's address, or this server has no such routes.
+        RefusedError: `Referer` is not the server's address, or this server has no internal routes.
     """
     if call.quirks.no_internal:
-        raise RefusedError(404, "", page_response(404, "404 - File or directory not found."))
+        raise RefusedError(404, "", NOT_FOUND_PAGE)
     headers = call.request.headers
     if urlsplit(headers.get("referer", "")).netloc != headers.get("host", "?"):
         raise RefusedError(401, "", page_response(401, "Unauthorized"))
 
 
-def _tick(text: object, otherwise: int) -> int:
-    try:
-        return clock.parse(str(text)) if text else otherwise
-    except ValueError:
-        raise invalid("dateFrom or dateTo", str(text)) from None
+def _tick(value: object, default: int) -> int:
+    return parse_tick("dateFrom or dateTo", str(value) if value else None, default=default)
 
 
 def _process(row: Json) -> Json:

@@ -8,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 
 import msgspec
 
-from wats_extract.fake.exchange import Call, RefusedError, Response, Route, invalid
+from wats_extract.fake.exchange import Call, RefusedError, Response, Route, invalid, parse_tick
 from wats_extract.fake.odata import collated
 from wats_extract.fake.plant import clock, programs
 from wats_extract.fake.plant.data import EVER, Json, Plant, Row
@@ -38,17 +38,17 @@ _NUMBER = dict.fromkeys(("key", "type", "address", "serialNumber", "date", "refS
 
 
 class Production(Store):
-    """What production knows beside the reports. Units themselves follow from the reports.
+    """Unit changes and serial numbers. The units themselves are derived from the reports.
 
     Args:
-        plant: the reports.
-        changes: how many changes of units wait in the queue.
-        serials: how many serial numbers each type has; every other one is taken.
+        plant: The reports.
+        changes: The number of unit changes in the queue.
+        serials: The number of serial numbers per type. Every other one is taken.
 
     Attributes:
-        changes: by `id`.
-        types: of serial numbers, by `name`.
-        serials: the serial numbers, by type and number (`key`).
+        changes: The unit changes by `id`.
+        types: The types of serial numbers by `name`.
+        serials: The serial numbers by type and number (`key`).
     """
 
     def __init__(self, plant: Plant, *, changes: int = 25, serials: int = 200) -> None:
@@ -71,17 +71,17 @@ class Production(Store):
         }
 
     def _serial_rows(self) -> Iterator[Json]:
-        for kind, write in zip(SERIAL_TYPES, _WRITTEN, strict=True):
+        for kind, formatted in zip(SERIAL_TYPES, _FORMATS, strict=True):
             for number in range(self._serial_count):
                 unit = f"SN1{number // 40:05d}{number % 40:02d}"
                 taken = (
                     {"refSN": unit, "refPN": "PCBA-100", "stationName": "HORTEN-ICT-1"} if number % 2 else {}
                 )
                 yield {
-                    "key": f"{kind['name']}/{write(number)}",
+                    "key": f"{kind['name']}/{formatted(number)}",
                     "type": kind["name"],
                     "address": number,
-                    "serialNumber": write(number),
+                    "serialNumber": formatted(number),
                     "date": clock.utc(clock.OPENING + number * clock.HOUR),
                     **taken,
                 }
@@ -92,30 +92,30 @@ def _mac(number: int) -> str:
     return "-".join(text[place : place + 2] for place in range(0, 12, 2))
 
 
-_WRITTEN: tuple[Callable[[int], str], ...] = (lambda n: f"SN{n:08d}", _mac, lambda n: f"35{n:013d}")
-"""How the numbers of each type are written."""
+_FORMATS: tuple[Callable[[int], str], ...] = (lambda n: f"SN{n:08d}", _mac, lambda n: f"35{n:013d}")
+"""The format of each type of serial number."""
 
 
 # ------------------------------------------------------------ units
 
 
 def unit(call: Call) -> Response:
-    """`GET /api/Production/Unit/{serialNumber}/{partNumber}`: one that has a report under this part number.
+    """`GET /api/Production/Unit/{serialNumber}/{partNumber}`: a unit with a report of this part number.
 
-    Units that are only known as part of another one aren't found. Servers differ on whether `processCode`
-    is text.
+    A unit that occurs only as a sub unit of another unit is not found. Servers differ on whether
+    `processCode` is a string.
     """
     serial, part = call.names()
-    rows = _tests(call, serial, part)
+    rows = _reports_of(call, serial, part)
     return call.item(_unit(call, rows) if rows else None, f"Unit '{serial}' of '{part}'")
 
 
 def verification(call: Call) -> Response:
-    """`GET /api/Production/UnitVerification?serialNumber=…`: each process of the product's route, graded.
+    """`GET /api/Production/UnitVerification?serialNumber=…`: the results per process, and a grade.
 
-    The words of `status` and `grade` are a guess. A unit that nobody knows is `Unknown`, which is no error.
+    The values of `status` and `grade` are assumed. An unknown unit has the status `Unknown`, not an error.
     """
-    rows = _tests(call, call.required("serialNumber"), call.query.get("partnumber"))
+    rows = _reports_of(call, call.required("serialNumber"), call.query.get("partnumber"))
     tests = [row.fields for row in rows if row.fields["reportType"] == "T"]
     repairs = [row.fields for row in rows if row.fields["reportType"] == "R"]
     results = [_verified(process, tests, repairs) for process in _route(tests)]
@@ -139,16 +139,16 @@ def verification(call: Call) -> Response:
 
 
 def check_child_units(call: Call) -> Response:
-    """`GET /api/Production/CheckChildUnits`: the units within, in a shape that is a guess."""
+    """`GET /api/Production/CheckChildUnits`: the sub units of a unit, in an assumed shape."""
     serial, part = call.required("parentSerialNumber"), call.required("parentPartNumber")
-    rows = _tests(call, serial, part)
+    rows = _reports_of(call, serial, part)
     children = [{**each, "status": _last_result(call, each["serialNumber"])} for each in _children(rows)]
     valid = bool(rows) and all(each["status"] == "Passed" for each in children)
     return call.json({"isValid": valid, "serialNumber": serial, "partNumber": part, "childUnits": children})
 
 
-def _tests(call: Call, serial: str, part: str | None) -> list[Row]:
-    rows = (row for row in call.plant.about(serial) if in_scope(row, call.scope))
+def _reports_of(call: Call, serial: str, part: str | None) -> list[Row]:
+    rows = (row for row in call.plant.of_unit(serial) if in_scope(row, call.scope))
     return [row for row in rows if part is None or collated(row.fields["partNumber"]) == collated(part)]
 
 
@@ -185,7 +185,7 @@ def _blank_unit(serial: str, part: str, revision: str | None, parent: str | None
 
 
 def _children(rows: Iterable[Row]) -> list[Json]:
-    """What the latest test that names any sub units says is built in."""
+    """The sub units in the latest report with any."""
     found: list[Json] = []
     for row in rows:
         found = msgspec.json.decode(row.text(("subUnits",)))["subUnits"] or found
@@ -209,17 +209,17 @@ def _processes(part: str) -> tuple[programs.Process, ...]:
 
 
 def _code(call: Call, last: Json) -> str | int:
-    """As text or as a number, as this server does; mixed, units with an odd last digit have text."""
+    """The process code as a string or number. `mixed` gives strings to units with an odd last digit."""
     code, how = int(last["processCode"]), call.quirks.unit_process_code
     odd = str(last["serialNumber"])[-1:] in tuple("13579")
     return str(code) if how == "text" or (how == "mixed" and odd) else code
 
 
 def _route(tests: list[Json]) -> list[tuple[int, str]]:
-    """Code and name of the processes that the unit has to pass; for unknown products those that it met."""
+    """Code and name of the processes of the product's route, or for unknown products of the unit's tests."""
     planned = _processes(tests[-1]["partNumber"]) if tests else ()
-    met = {row["processCode"]: row.get("processName") or "" for row in tests}
-    return [*planned] or sorted(met.items())
+    tested = {row["processCode"]: row.get("processName") or "" for row in tests}
+    return [*planned] or sorted(tested.items())
 
 
 def _verified(process: tuple[int, str], tests: list[Json], repairs: list[Json]) -> Json:
@@ -244,7 +244,7 @@ def _ascending(codes: list[int]) -> bool:
 
 
 def _last_result(call: Call, serial: str) -> str:
-    rows = [row for row in _tests(call, serial, None) if row.fields["reportType"] == "T"]
+    rows = [row for row in _reports_of(call, serial, None) if row.fields["reportType"] == "T"]
     return str(rows[-1].fields["result"]) if rows else "Unknown"
 
 
@@ -252,7 +252,7 @@ def _last_result(call: Call, serial: str) -> str:
 
 
 def changes(call: Call) -> Response:
-    """`GET /api/Production/Units/Changes?maxCount=…`: the oldest first; they stay until deleted."""
+    """`GET /api/Production/Units/Changes?maxCount=…`: oldest first. Changes stay until they are deleted."""
     call.required("maxCount")
     most = call.number("maxCount") or 0
     rows = sorted(call.store(Production).changes.rows(), key=lambda row: int(row["id"]))
@@ -260,7 +260,7 @@ def changes(call: Call) -> Response:
 
 
 def delete_change(call: Call) -> Response:
-    """`DELETE /api/Production/Units/Changes/{id}`: nobody sees the change again."""
+    """`DELETE /api/Production/Units/Changes/{id}`: acknowledge a change, which deletes it."""
     (text,) = call.names()
     if not text.isdecimal():
         raise invalid("id", text)
@@ -274,15 +274,15 @@ def delete_change(call: Call) -> Response:
 # ------------------------------------------------------------ serial numbers
 
 
-class Asked(NamedTuple):
-    """Which serial numbers are wanted: addresses and ticks, from the first to the last."""
+class SerialNumberQuery(NamedTuple):
+    """A type of serial numbers, and inclusive ranges of addresses and ticks."""
 
     kind: str
     addresses: tuple[str, str]
     dates: tuple[int, int]
 
-    def covers(self, row: Json) -> bool:
-        """Whether a number is among them."""
+    def matches(self, row: Json) -> bool:
+        """Whether the query selects a serial number."""
         first, last = self.addresses
         number = str(row["serialNumber"])
         return (
@@ -299,57 +299,55 @@ def types(call: Call) -> Response:
 
 
 def serial_numbers(call: Call) -> Response:
-    """`GET /api/Production/SerialNumbers?serialNumberType=…&format=…`: a file, `XML` or `CSV`; never JSON."""
-    asked, wanted = _asked(call), call.required("format").upper()
-    if wanted not in _FILES:
-        raise invalid("format", wanted)
-    content_type, write = _FILES[wanted]
-    text = write(row for row in call.store(Production).serials.rows() if asked.covers(row))
-    disposition = {"Content-Disposition": f'attachment; filename="{asked.kind}.{wanted.lower()}"'}
+    """`GET /api/Production/SerialNumbers?serialNumberType=…&format=…`: an `XML` or `CSV` file, never JSON."""
+    query, file_format = _query(call), call.required("format").upper()
+    if file_format not in _FILES:
+        raise invalid("format", file_format)
+    content_type, write = _FILES[file_format]
+    text = write(_selected(call, query))
+    disposition = {"Content-Disposition": f'attachment; filename="{query.kind}.{file_format.lower()}"'}
     return Response(200, text.encode(), content_type, disposition)
 
 
 def serial_numbers_by_range(call: Call) -> Response:
-    """`GET /api/Production/SerialNumbers/ByRange`: both ends are part of it."""
+    """`GET /api/Production/SerialNumbers/ByRange`: the numbers between two addresses, both inclusive."""
     for name in ("startAddress", "endAddress"):
         call.required(name)
-    asked = _asked(call)
-    return _as_texts(call, (row for row in call.store(Production).serials.rows() if asked.covers(row)))
+    return _as_texts(call, _selected(call, _query(call)))
 
 
 def serial_numbers_by_reference(call: Call) -> Response:
-    """`GET /api/Production/SerialNumbers/ByReference`: the taken ones of a unit, a part number, or both."""
-    asked = _asked(call)
-    wanted = {name: call.query[name.lower()] for name in ("refSN", "refPN") if name.lower() in call.query}
-    if not wanted:
+    """`GET /api/Production/SerialNumbers/ByReference`: the numbers of a unit, a part number, or both."""
+    query = _query(call)
+    references = {name: call.query[name.lower()] for name in ("refSN", "refPN") if name.lower() in call.query}
+    if not references:
         raise RefusedError(400, "Either refSN or refPN is required.")
-    rows = (row for row in call.store(Production).serials.rows() if asked.covers(row))
+    rows = _selected(call, query)
     return _as_texts(
-        call, (row for row in rows if all(collated(row[n]) == collated(each) for n, each in wanted.items()))
+        call,
+        (row for row in rows if all(collated(row[n]) == collated(each) for n, each in references.items())),
     )
 
 
-def _asked(call: Call) -> Asked:
+def _query(call: Call) -> SerialNumberQuery:
     name = call.required("serialNumberType")
     found = call.store(Production).types.get(name)
     if found is None:
         raise invalid("serialNumberType", name)
     addresses = call.query.get("startaddress", ""), call.query.get("endaddress", "")
-    return Asked(
-        found["name"], addresses, (_tick(call, "startDate", EVER[0]), _tick(call, "endDate", EVER[1]))
+    dates = (
+        parse_tick("startDate", call.query.get("startdate"), default=EVER[0]),
+        parse_tick("endDate", call.query.get("enddate"), default=EVER[1]),
     )
+    return SerialNumberQuery(found["name"], addresses, dates)
 
 
-def _tick(call: Call, name: str, otherwise: int) -> int:
-    text = call.query.get(name.lower())
-    try:
-        return clock.parse(text) if text else otherwise
-    except ValueError:
-        raise invalid(name, str(text)) from None
+def _selected(call: Call, query: SerialNumberQuery) -> Iterator[Json]:
+    return (row for row in call.store(Production).serials.rows() if query.matches(row))
 
 
 def _as_texts(call: Call, rows: Iterable[Json]) -> Response:
-    """The numbers as objects of text; what has no value is left out."""
+    """The numbers as objects of strings. Keys without a value are left out."""
     names = ("serialNumber", "refSN", "refPN", "stationName", "date")
     return call.json([{name: str(row[name]) for name in names if row[name] is not None} for row in rows])
 
@@ -373,7 +371,7 @@ ROUTES = (
     Route("GET", "/api/Production/UnitVerification", verification),
     Route("GET", "/api/Production/CheckChildUnits", check_child_units),
     Route("GET", "/api/Production/Units/Changes", changes),
-    Route("DELETE", "/api/Production/Units/Changes/{}", delete_change, changes=True),
+    Route("DELETE", "/api/Production/Units/Changes/{}", delete_change, changes_state=True),
     Route("GET", "/api/Production/SerialNumbers", serial_numbers),
     Route("GET", "/api/Production/SerialNumbers/Types", types),
     Route("GET", "/api/Production/SerialNumbers/ByRange", serial_numbers_by_range),

@@ -1,4 +1,4 @@
-"""Routes below `/api/Product`: the product records, their revisions, groups and vendors."""
+"""Routes below `/api/Product`: products, revisions, product groups and vendors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """The part numbers of each product group, with wildcards."""
 
-_LISTING = Listing(VIEW, usual=1000, filter_lifts=True)
+_LISTING = Listing(VIEW, default_top=1000, filter_lifts=True)
 _PRODUCT: Json = {
     "productId": None, "nonSerial": False, "partNumber": None, "name": None, "description": None, "state": 1,
     "xmlData": None, "productCategoryId": None, "productCategoryName": None, "revisions": [], "tags": [],
@@ -38,7 +38,11 @@ _REVISION: Json = {
     "productRevisionId": None, "productId": None, "revision": None, "name": None, "description": None,
     "state": 1, "xmlData": None, "PartNumber": None, "tags": [],
 }  # fmt: skip
-_ODD = {"PCBA-100/X": "Sensor board, variant X", "MODULE'310": None, "PCBA_2%;0": "Power board, trial"}
+_UNUSUAL_PART_NUMBERS = {
+    "PCBA-100/X": "Sensor board, variant X",
+    "MODULE'310": None,
+    "PCBA_2%;0": "Power board, trial",
+}
 _CATEGORIES = {"PCBA": "PCB", "MODULE": "Module", "UNIT": "Unit"}
 _STEMS = ("RES-{:05d}", "cap-{:05d}", "Ind_{:05d}", "CONN-{:05d}/T", "kabel æ {:05d}", "{:05d}-ic")
 _VENDORS = ("Nordic Parts", "Fjord Components AS", "Østlandet Elektro", "Gdańsk PCB Sp. z o.o.")
@@ -47,16 +51,16 @@ _VENDORS = ("Nordic Parts", "Fjord Components AS", "Østlandet Elektro", "Gdańs
 class Products(Store):
     """The product records.
 
-    The plant's products come first, then those odd part numbers of the reports that have a record (one,
-    `UNIT¶400`, hasn't), then components.
+    They are the plant's products, then the unusual part numbers of the reports, then components. One part
+    number of the reports, `UNIT¶400`, has no record.
 
     Args:
-        plant: the reports.
-        count: how many records; fewer than nine leave some of the plant's products without one.
+        plant: The reports.
+        count: The number of records. With fewer than nine, some part numbers of the reports have no record.
 
     Attributes:
-        products: the records in full, by `partNumber`, in the order of their creation.
-        vendors: by `VendorName`.
+        products: The full records by `partNumber`, in the order of creation.
+        vendors: The vendors by `VendorName`.
     """
 
     def __init__(self, plant: Plant, *, count: int = 60) -> None:
@@ -66,25 +70,25 @@ class Products(Store):
 
     def _product(self, number: int) -> Json:
         known = [(each.part_number, each.name, each.revisions) for line in programs.PRODUCTS for each in line]
-        known += [(part, name, ("A",)) for part, name in _ODD.items()]
+        known += [(part, name, ("A",)) for part, name in _UNUSUAL_PART_NUMBERS.items()]
         if number < len(known):
             part, name, revisions = known[number]
-            return self._described(part, name, revisions, serial=True)
+            return self._record(part, name, revisions, serial=True)
         part = _STEMS[number % len(_STEMS)].format(number)
-        revisions = tuple("ABC"[: self.dice("revisions", part).randrange(3)])
-        return self._described(part, f"Component {number}", revisions, serial=False)
+        revisions = tuple("ABC"[: self.rng("revisions", part).randrange(3)])
+        return self._record(part, f"Component {number}", revisions, serial=False)
 
-    def _described(self, part: str, name: str | None, revisions: tuple[str, ...], *, serial: bool) -> Json:
+    def _record(self, part: str, name: str | None, revisions: tuple[str, ...], *, serial: bool) -> Json:
         category = next((word for stem, word in _CATEGORIES.items() if part.startswith(stem)), None)
-        chance = self.dice("product", part)
-        tags = {"ERP no": f"{chance.randrange(10**6):06d}"} if serial or chance.random() < 0.3 else {}
+        rng = self.rng("product", part)
+        tags = {"ERP no": f"{rng.randrange(10**6):06d}"} if serial or rng.random() < 0.3 else {}
         return {
             "productId": self.guid("product", part),
             "nonSerial": not serial,
             "partNumber": part,
             "name": name,
             "description": f"«{name}» & more" if name and serial else None,
-            "state": int(serial or chance.random() < 0.9),
+            "state": int(serial or rng.random() < 0.9),
             **tagged(tags),
             "productCategoryId": self.guid("category", category) if category else None,
             "productCategoryName": category,
@@ -103,7 +107,7 @@ class Products(Store):
 
 
 def tagged(tags: Mapping[str, str]) -> Json:
-    """The properties `xmlData` and `tags` of things that have tags: the second is the first, parsed."""
+    """The tags of an item in both forms of the API: `xmlData`, and `tags`, which is the same XML, parsed."""
     elements = "".join(f"<{name.replace(' ', '_x0020_')} Value={quoteattr(v)}/>" for name, v in tags.items())
     return {
         "xmlData": f"<Root>{elements}</Root>" if tags else None,
@@ -112,7 +116,7 @@ def tagged(tags: Mapping[str, str]) -> Json:
 
 
 def groups_of(part_number: str) -> list[str]:
-    """The product groups that a part number belongs to."""
+    """The product groups of a part number."""
     part = part_number.casefold()
     return [
         group for group, globs in GROUPS.items() if any(fnmatchcase(part, each.casefold()) for each in globs)
@@ -120,7 +124,7 @@ def groups_of(part_number: str) -> list[str]:
 
 
 def group_rows() -> Iterator[Json]:
-    """The product groups, under the names that clients of WATS expect; nothing documents them."""
+    """The product groups, with the keys that clients of WATS read. The specification names none."""
     for number, name in enumerate(GROUPS, 1):
         yield {"productGroupId": number, "productGroupName": name}
 
@@ -129,31 +133,31 @@ def group_rows() -> Iterator[Json]:
 
 
 def query(call: Call) -> Response:
-    """`GET /api/Product/Query`: five columns; never more than 1,000 rows without `$filter`, whatever `$top`.
+    """`GET /api/Product/Query`: five columns. Without a `$filter`, `$top` cannot exceed 1,000 rows.
 
-    Nothing documents an order. Without `$orderby` it is that of creation here, so that a client which leans
-    on another one finds out.
+    The specification documents no order. Without `$orderby` the rows come in the order of creation, so that a
+    client cannot rely on any other order.
     """
     rows = call.store(Products).products.rows()
-    return _LISTING.answer(call, (_view(row) for row in rows))
+    return _LISTING.response(call, (_view(row) for row in rows))
 
 
 def product(call: Call) -> Response:
-    """`GET /api/Product/{partNumber}`: the record with its revisions; a slash in the part is a 404."""
+    """`GET /api/Product/{partNumber}`: the record with its revisions. A part number with a slash is a 404."""
     part = call.names()[0]
     return call.item(call.store(Products).products.get(part), f"Product '{part}'")
 
 
 def revision(call: Call) -> Response:
     """`GET /api/Product/{partNumber}/{revision}`."""
-    part, wanted = call.names()
-    found = call.store(Products).products.get(part) or {"revisions": []}
-    rows = (row for row in found["revisions"] if collated(row["revision"]) == collated(wanted))
-    return call.item(next(rows, None), f"Revision '{wanted}' of product '{part}'")
+    part, name = call.names()
+    record = call.store(Products).products.get(part) or {"revisions": []}
+    rows = (row for row in record["revisions"] if collated(row["revision"]) == collated(name))
+    return call.item(next(rows, None), f"Revision '{name}' of product '{part}'")
 
 
 def groups_by_product(call: Call) -> Response:
-    """`GET /api/Product/ProductGroupsByProduct`: rows like those of `App/ProductGroups`, which is a guess."""
+    """`GET /api/Product/ProductGroupsByProduct`: rows as in `App/ProductGroups`, which is an assumption."""
     names = groups_of(call.required("partNumber"))
     return call.json([row for row in group_rows() if row["productGroupName"] in names])
 

@@ -1,4 +1,4 @@
-"""Routes below `/api/Report`: header rows by OData, whole documents, attachments."""
+"""Routes below `/api/Report`: header rows by OData, full reports, attachments."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from wats_extract.fake.exchange import (
     Response,
     Route,
     invalid,
+    json_response,
     message_response,
-    renamed,
+    pascal_case,
 )
-from wats_extract.fake.odata import Comparison, Entity, Filter, Kind, ODataError, Order
+from wats_extract.fake.odata import UNLIMITED, Comparison, Entity, Filter, Kind, ODataError, Order
 from wats_extract.fake.plant import wsxf
 from wats_extract.fake.plant.data import EVER, Json, Plant, Range, Row
 from wats_extract.fake.plant.documents import EXPANSIONS
@@ -107,7 +108,6 @@ HEADER = Entity(
 
 _OPTIONS = {"$filter", "$top", "$skip", "$orderby", "$select", "$expand"}
 _GUID = re.compile(r"\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?", re.IGNORECASE)
-_MOST = 1 << 40
 
 
 # ------------------------------------------------------------ header rows
@@ -115,7 +115,7 @@ _MOST = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The query options, checked."""
+    """The checked query options."""
 
     filter: Filter
     top: int
@@ -126,37 +126,35 @@ class Query:
 
 
 def headers(call: Call) -> Response:
-    """`GET /api/Report/Query/Header`: a plain array of rows."""
+    """`GET /api/Report/Query/Header`: a JSON array of rows, without an envelope."""
     try:
         query = _query(call)
     except ODataError as error:
-        return message_response(400, f"The query specified in the URI is not valid. {error}")
-    rows = islice(_found(call.plant, query, call.scope), query.skip, query.skip + query.top)
+        return message_response(400, odata.invalid_query(error))
+    rows = islice(_matching(call.plant, query, call.scope), query.skip, query.skip + query.top)
     if not query.select and not call.quirks.pascal_case:
         return Response(200, f"[{','.join(row.text(query.expand) for row in rows)}]".encode())
-    shown = (_selected(msgspec.json.decode(row.text(query.expand)), query) for row in rows)
-    return Response(
-        200, msgspec.json.encode([renamed(row) if call.quirks.pascal_case else row for row in shown])
-    )
+    selected = [_selected(msgspec.json.decode(row.text(query.expand)), query) for row in rows]
+    return json_response(pascal_case(selected) if call.quirks.pascal_case else selected)
 
 
 def _query(call: Call) -> Query:
-    given, quirks = call.query, call.quirks
-    unknown = [name for name in given if name.startswith("$") and name not in _OPTIONS]
-    if unknown:
-        raise ODataError(f"Query option '{unknown[0]}' is not allowed.")
-    found = odata.parse_filter(given["$filter"], HEADER) if given.get("$filter", "").strip() else Filter()
-    if quirks.refuse_keyset and "timeStamp" in found.compared:
+    options, quirks = call.query, call.quirks
+    odata.check_options(options, allowed=_OPTIONS)
+    parsed = (
+        odata.parse_filter(options["$filter"], HEADER) if options.get("$filter", "").strip() else Filter()
+    )
+    if quirks.refuse_keyset and "timeStamp" in parsed.compared:
         raise ODataError("The property 'timeStamp' cannot be used in the $filter query option.")
     return Query(
-        filter=found,
-        top=_top(given.get("$top"), quirks),
-        skip=odata.parse_count(given["$skip"], "$skip") if "$skip" in given else 0,
-        order=odata.parse_order(given["$orderby"], HEADER)
-        if given.get("$orderby")
+        filter=parsed,
+        top=_top(options.get("$top"), quirks),
+        skip=odata.parse_count("$skip", options.get("$skip"), default=0),
+        order=odata.parse_order(options["$orderby"], HEADER)
+        if options.get("$orderby")
         else (Order("start", descending=True),),
-        select=_names(given.get("$select"), (*HEADER.fields, *EXPANSIONS)),
-        expand=_names(given.get("$expand"), EXPANSIONS),
+        select=_names(options.get("$select"), (*HEADER.fields, *EXPANSIONS)),
+        expand=_names(options.get("$expand"), EXPANSIONS),
     )
 
 
@@ -165,7 +163,7 @@ def _names(text: str | None, among: Sequence[str]) -> tuple[str, ...]:
 
 
 def _top(text: str | None, quirks: Quirks) -> int:
-    top = DEFAULT_TOP if text is None else odata.parse_count(text, "$top")
+    top = odata.parse_count("$top", text, default=DEFAULT_TOP)
     if top > MAX_TOP and quirks.over_top == "refuse":
         raise ODataError(
             f"The limit of '{MAX_TOP}' for Top query has been exceeded. "
@@ -179,8 +177,8 @@ def _selected(row: Json, query: Query) -> Json:
     return {name: value for name, value in row.items() if name in wanted}
 
 
-def _found(plant: Plant, query: Query, scope: Filter | None) -> Iterator[Row]:
-    """The rows that pass, in the order asked for; what is a bound doesn't cost a look at every report."""
+def _matching(plant: Plant, query: Query, scope: Filter | None) -> Iterator[Row]:
+    """The matching rows in the requested order. Bounds on id, `timeStamp` and `start` need no full scan."""
     ids = _ids(query.filter)
     rows = _candidates(plant, query) if ids is None else _looked_up(plant, ids)
     rest = query.filter.without({"timeStamp", "start"} if ids is None else ())
@@ -190,7 +188,7 @@ def _found(plant: Plant, query: Query, scope: Filter | None) -> Iterator[Row]:
         rows = _passing(rows, scope.matches, scope.compared)
     first, *others = query.order
     if ids is None and first.field in ("timeStamp", "start"):
-        return _settled(rows, first, others)
+        return _ties_ordered(rows, first, others)
     return iter(odata.smallest(query.skip + query.top, rows, query.order, _sort_key))
 
 
@@ -200,7 +198,7 @@ def _looked_up(plant: Plant, ids: Sequence[str]) -> Iterator[Row]:
 
 
 def _candidates(plant: Plant, query: Query) -> Iterator[Row]:
-    """The rows within the bounds, in the order of the first key if that is `timeStamp` or `start`."""
+    """The rows within the bounds. They are sorted by the first key if it is `timeStamp` or `start`."""
     first = query.order[0]
     positions, starts = plant.positions(_range(query.filter, "timeStamp")), _range(query.filter, "start")
     if first.field == "start":
@@ -218,12 +216,12 @@ def _comparable(row: Row, expand: Collection[str]) -> Json:
     return fields | {"start": row.start}
 
 
-def _settled(rows: Iterator[Row], first: Order, others: Sequence[Order]) -> Iterator[Row]:
-    """The rows, with those that are equal in the first key put in order by the others."""
+def _ties_ordered(rows: Iterator[Row], first: Order, others: Sequence[Order]) -> Iterator[Row]:
+    """The rows, already sorted by the first key, with ties sorted by the other keys."""
     if not others:
         return rows
     groups = (group for _, group in groupby(rows, lambda row: _sort_key(row, first.field)))
-    return (row for group in groups for row in odata.smallest(_MOST, group, others, _sort_key))
+    return (row for group in groups for row in odata.smallest(UNLIMITED, group, others, _sort_key))
 
 
 def _sort_key(row: Row, field: str) -> Any:
@@ -235,7 +233,7 @@ def _sort_key(row: Row, field: str) -> Any:
 
 
 def _ids(found: Filter) -> tuple[str, ...] | None:
-    """The ids that the filter limits the answer to, if it does."""
+    """The ids that the filter names; None if it names none."""
     for bound in found.bounds:
         if bound.field == "uuid" and bound.op in ("eq", "in"):
             return (bound.literal,) if bound.op == "eq" else bound.literal
@@ -243,7 +241,7 @@ def _ids(found: Filter) -> tuple[str, ...] | None:
 
 
 def _range(found: Filter, field: str) -> Range:
-    """What the filter's bounds leave of a whole-number field."""
+    """The range of a whole-number field that the filter selects."""
     low, high = EVER
     for bound in found.bounds:
         if bound.field == field and bound.op in odata.RANGES:
@@ -253,7 +251,7 @@ def _range(found: Filter, field: str) -> Range:
 
 
 def _limits(bound: Comparison) -> Range:
-    """From the first whole number that passes to the first that doesn't any more."""
+    """The half-open range of whole numbers that a bound selects."""
     above, at_least = math.floor(bound.literal) + 1, math.ceil(bound.literal)
     return {
         "gt": (above, EVER[1]),
@@ -265,10 +263,10 @@ def _limits(bound: Comparison) -> Range:
 
 
 def headers_by_misc_info(call: Call) -> Response:
-    """`GET /api/Report/Query/HeaderByMiscInfo`: reports with such a misc info, newest first, at most 1,000.
+    """`GET /api/Report/Query/HeaderByMiscInfo`: reports with a given misc info, newest first, at most 1,000.
 
-    All parameters may be left out; they are compared whole, without regard to case. Order and number are a
-    guess.
+    All parameters are optional and match whole texts without regard to case. The order and the limit are not
+    documented; both are assumed.
     """
     code = call.number("processCode")
     serial, name, text = (call.query.get(each) for each in ("serialnumber", "description", "data"))
@@ -277,8 +275,8 @@ def headers_by_misc_info(call: Call) -> Response:
         row
         for row in rows
         if code in (None, row["processCode"])
-        and _alike(serial, row["serialNumber"])
-        and any(_alike(name, info["description"]) and _alike(text, info["data"]) for info in row["miscData"])
+        and _equal(serial, row["serialNumber"])
+        and any(_equal(name, info["description"]) and _equal(text, info["data"]) for info in row["miscData"])
     )
     return call.json(list(islice(found, 1000)))
 
@@ -293,7 +291,7 @@ def _misc_row(row: Row) -> Json:
     return {name: found.get(name) for name in names} | {"miscData": infos}
 
 
-def _alike(wanted: str | None, value: str) -> bool:
+def _equal(wanted: str | None, value: str) -> bool:
     return wanted is None or odata.collated(wanted) == odata.collated(value)
 
 
@@ -301,16 +299,16 @@ def _alike(wanted: str | None, value: str) -> bool:
 
 
 def document(call: Call) -> Response:
-    """`GET /api/Report/Wsjf/{id}`: the document, cut down to `detailLevel`."""
+    """`GET /api/Report/Wsjf/{id}`: the document, reduced to `detailLevel`."""
     body, detail = _report(call, call.parts[0]).document(), _detail(call)
     if call.quirks.pascal_case or _needs_cutting(body, detail):
         cut = _cut(msgspec.json.decode(body), detail)
-        return Response(200, msgspec.json.encode(renamed(cut) if call.quirks.pascal_case else cut))
+        return json_response(pascal_case(cut) if call.quirks.pascal_case else cut)
     return Response(200, body)
 
 
 def document_as_xml(call: Call) -> Response:
-    """`GET /api/Report/Wsxf/{id}`: the same in XML, with `includeIndexes` if wanted."""
+    """`GET /api/Report/Wsxf/{id}`: the same as XML, by default with indexes (`includeIndexes`)."""
     body, detail = _report(call, call.parts[0]).document(), _detail(call)
     try:
         cut = _cut(msgspec.json.decode(body, type=Json), detail)
@@ -321,7 +319,7 @@ def document_as_xml(call: Call) -> Response:
 
 
 class Detail(NamedTuple):
-    """How much of a document is wanted: a level from 0 to 7, charts, the bytes of files."""
+    """The requested detail of a document: a level from 0 to 7, with charts or not, with files or not."""
 
     level: int
     charts: bool
@@ -347,21 +345,21 @@ def _report(call: Call, text: str) -> Row:
 
 
 def in_scope(row: Row, scope: Filter | None) -> bool:
-    """Whether the token may see a report."""
+    """Whether the token may read a report."""
     return scope is None or scope.matches(
         _comparable(row, [name for name in EXPANSIONS if name in scope.compared])
     )
 
 
 def _needs_cutting(body: bytes, detail: Detail) -> bool:
-    """Whether the document has what isn't wanted; a look at the bytes spares the usual case the decoding."""
+    """Whether parts must be removed. Searching the bytes avoids decoding in the common case."""
     has_files = b'"attachment' in body or b'"binaryData"' in body
     level, charts, files = detail
     return level < 7 or (not charts and b'"chart"' in body) or (not files and has_files)
 
 
 class Cut(NamedTuple):
-    """The level from which on keys of an object are shown."""
+    """Keys of an object, and the lowest level that includes them."""
 
     level: int
     keys: frozenset[str]
@@ -382,33 +380,33 @@ _STEP_CUTS = (
 
 
 def _cut(report: Json, detail: Detail) -> Json:
-    """The document at a level: 0 identifies, 3 has the steps, 5 the measurements, 6 charts, 7 everything."""
+    """The document at a level: 0 the identity, 3 adds steps, 5 measurements, 6 charts, 7 everything."""
     level, charts, files = detail
-    gone = {key for cut in _REPORT_CUTS if level < cut.level for key in cut.keys}
-    gone_in_steps = {key for cut in _STEP_CUTS if level < cut.level for key in cut.keys}
+    removed = {key for cut in _REPORT_CUTS if level < cut.level for key in cut.keys}
+    removed_in_steps = {key for cut in _STEP_CUTS if level < cut.level for key in cut.keys}
     if not charts:
-        gone_in_steps.add("chart")
+        removed_in_steps.add("chart")
     if not files:
-        gone.add("binaryData")
-        gone_in_steps |= {"attachment", "attachments"}
-    shown = {key: value for key, value in report.items() if key not in gone}
+        removed.add("binaryData")
+        removed_in_steps |= {"attachment", "attachments"}
+    kept = {key: value for key, value in report.items() if key not in removed}
     return {
-        key: _without(value, gone_in_steps) if key in ("root", "subUnits") else value
-        for key, value in shown.items()
+        key: _without(value, removed_in_steps) if key in ("root", "subUnits") else value
+        for key, value in kept.items()
     }
 
 
-def _without(value: Any, gone: Collection[str]) -> Any:
+def _without(value: Any, removed: Collection[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _without(each, gone) for key, each in value.items() if key not in gone}
-    return [_without(each, gone) for each in value] if isinstance(value, list) else value
+        return {key: _without(each, removed) for key, each in value.items() if key not in removed}
+    return [_without(each, removed) for each in value] if isinstance(value, list) else value
 
 
 # ------------------------------------------------------------ attachments
 
 
 class File(NamedTuple):
-    """An attachment within a document; `key` is the step's id in a test, the file's own in a repair."""
+    """An attachment in a document. `key` is the step's id in a test, and the file's id in a repair."""
 
     key: str
     name: str
@@ -417,7 +415,7 @@ class File(NamedTuple):
 
 
 def attachment(call: Call) -> Response:
-    """`GET /api/Report/Attachment?reportId=…` and `stepId` (tests) or `attachmentId` (repairs): the bytes."""
+    """`GET /api/Report/Attachment?reportId=…`: one file, by `stepId` (tests) or `attachmentId` (repairs)."""
     report_id = call.required("reportId")
     key = call.query.get("attachmentid") or call.query.get("stepid")
     if key is None:
@@ -432,30 +430,30 @@ def attachment(call: Call) -> Response:
 
 
 def attachments(call: Call) -> Response:
-    """`GET /api/Report/Attachments/{id}`: all of a report's files in a zip archive."""
+    """`GET /api/Report/Attachments/{id}`: all files of a report as a zip archive."""
     files = list(_files(msgspec.json.decode(_report(call, call.parts[0]).document())))
     if not files:
         raise RefusedError(404, "The report has no attachments.")
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    archived = io.BytesIO()
+    with zipfile.ZipFile(archived, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.writestr(f"{file.key}/{file.name}", file.data)
     return Response(
         200,
-        packed.getvalue(),
+        archived.getvalue(),
         "application/zip",
         {"Content-Disposition": "attachment; filename=attachments.zip"},
     )
 
 
 def certificate(call: Call) -> Response:
-    """`GET /api/Report/Certificate/{id}`: no report of the plant has one."""
+    """`GET /api/Report/Certificate/{id}`: always 404, because no report of the plant has a certificate."""
     _report(call, call.parts[0])
     raise RefusedError(404, "The report has no certificate.")
 
 
 def _files(part: Any) -> Iterator[File]:
-    """All files below a part of a document."""
+    """All files within a part of a document."""
     if isinstance(part, list):
         for each in part:
             yield from _files(each)

@@ -1,4 +1,4 @@
-"""Routes below `/api/RootCause`: tickets about what keeps failing."""
+"""Routes below `/api/RootCause`: tickets about repeated failures."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _TICKET: Json = {
     "priority": 0, "reportUuid": None, "createdUtc": None, "updatedUtc": None, "team": None, "origin": None,
     "tags": [], "history": [],
 }  # fmt: skip
-_MANUAL = 20_000
-"""Tickets that no report mentions are numbered from here."""
+_FIRST_MANUAL = 20_000
+"""The number of the first ticket that no report mentions."""
 
 
 class Tickets(Store):
     """The tickets.
 
-    The repair reports that mention a ticket have one of that number, about the test that failed; the others
-    were written by hand and have no report.
+    Each ticket number in a repair report has a ticket about the failed test. The other tickets were written
+    by hand and have no report.
 
     Args:
-        plant: the reports.
-        count: how many.
-        user: whose token it is: the tickets assigned are those of this owner, those followed the urgent ones.
+        plant: The reports.
+        count: The number of tickets.
+        user: The token's user. The user's tickets are assigned to the user, and the user follows urgent ones.
 
     Attributes:
-        tickets: by `ticketId`, with their history.
+        tickets: The tickets by `ticketId`, with their history.
     """
 
     def __init__(self, plant: Plant, *, count: int = 30, user: str = "tor") -> None:
@@ -47,10 +47,10 @@ class Tickets(Store):
         self.tickets = Table("ticketId", _TICKET, self._rows)
 
     def update(self, ticket_id: str, content: str, **fields: object) -> None:
-        """Let a ticket be updated: an entry of its history more, a later `updatedUtc`, and other `fields`.
+        """Add an entry to a ticket's history, set a later `updatedUtc`, and change other `fields`.
 
         Raises:
-            KeyError: there is no such ticket.
+            KeyError: There is no such ticket.
         """
         row = self.tickets.get(ticket_id)
         if row is None:
@@ -61,7 +61,7 @@ class Tickets(Store):
         self.tickets.change(ticket_id, history=history, updatedUtc=clock.utc(tick), **fields)
 
     def attached(self, attachment_id: str) -> tuple[str, bytes] | None:
-        """Name and content of a file."""
+        """The name and content of a file; None if there is no such file."""
         files = (
             each
             for row in self.tickets.rows()
@@ -72,15 +72,15 @@ class Tickets(Store):
         found = next(files, None)
         return found and (found["filename"], f"{found['attachmentId']}: måledata ✓".encode())
 
-    # -------------------------------------------------------- building
+    # -------------------------------------------------------- rows
 
     def _rows(self) -> Iterator[Json]:
         mentioned = dict(islice(self._mentioned(), self._count))
         yield from (self._ticket(number, row) for number, row in mentioned.items())
-        yield from (self._ticket(_MANUAL + n, None) for n in range(self._count - len(mentioned)))
+        yield from (self._ticket(_FIRST_MANUAL + n, None) for n in range(self._count - len(mentioned)))
 
     def _mentioned(self) -> Iterator[tuple[int, Row]]:
-        """The number of each ticket that a repair mentions, and the repair."""
+        """The number of each ticket in a repair report, and the first such report."""
         seen = set()
         for row in self.plant.arrived():
             if row.fields["reportType"] != "R":
@@ -92,7 +92,7 @@ class Tickets(Store):
                     yield int(digits), row
 
     def _ticket(self, number: int, repair: Row | None) -> Json:
-        chance = self.dice("ticket", number)
+        rng = self.rng("ticket", number)
         created = (
             (repair.start if repair else clock.OPENING + number * clock.HOUR) // clock.SECOND * clock.SECOND
         )
@@ -109,7 +109,7 @@ class Tickets(Store):
             "progress": ("Waiting for parts", None, "50 %")[number % 3],
             "owner": ("tor", "ewa")[number % 2],
             "subject": f"{repair.fields['partNumber']} fails again" if repair else f"Rutine {number}",
-            "status": chance.choice(list(STATUSES)),
+            "status": rng.choice(list(STATUSES)),
             "priority": number % 3,
             "reportUuid": repair.fields.get("referencedUut") if repair else None,
             "createdUtc": clock.utc(created),
@@ -136,25 +136,27 @@ class Tickets(Store):
 
 
 def tickets(call: Call) -> Response:
-    """`GET /api/RootCause/Tickets?status=…&view=…`: those of any of the statuses, summed; without history.
+    """`GET /api/RootCause/Tickets?status=…&view=…`: tickets without history. `status` is a sum of flags.
 
-    A server may refuse sums, as the specification names single values only. All tickets (`view=2`) are those
-    of the token's user, and nothing says so, unless the user may manage all.
+    The specification names single flags only, so a server may refuse sums. `view=2` returns all tickets, or
+    silently only the user's own, unless the user may manage all tickets.
     """
-    store, wanted, view = call.store(Tickets), _statuses(call), _view(call)
+    store, statuses, view = call.store(Tickets), _statuses(call), _view(call)
     text = call.query.get("searchstring", "").casefold()
-    rows = (row for row in store.tickets.rows() if row["status"] & wanted and _visible(row, view, store.user))
+    rows = (
+        row for row in store.tickets.rows() if row["status"] & statuses and _visible(row, view, store.user)
+    )
     return call.json([_listed(row) for row in rows if _mentions(row, text)])
 
 
 def ticket(call: Call) -> Response:
-    """`GET /api/RootCause/Ticket?ticketId=…`: with its history; `assignee` is never told."""
+    """`GET /api/RootCause/Ticket?ticketId=…`: one ticket with its history, without `assignee`."""
     key = call.required("ticketId")
     return call.item(call.store(Tickets).tickets.get(key), f"Ticket '{key}'")
 
 
 def attachment(call: Call) -> Response:
-    """`GET /api/RootCause/Attachment?attachmentId=…`: the bytes, under the `fileName` asked for."""
+    """`GET /api/RootCause/Attachment?attachmentId=…`: one file, under the requested `fileName`."""
     found = call.store(Tickets).attached(call.required("attachmentId"))
     if found is None:
         raise RefusedError(404, "Attachment was not found.")

@@ -1,4 +1,4 @@
-"""Routes below `/api/SCIM/v2`: the users, in the only lists of WATS that have an envelope."""
+"""Routes below `/api/SCIM/v2`: the users, in the only list of WATS with an envelope."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FILTER = re.compile(r"\s*(userName|externalId|id)\s+eq\s+\"([^\"]*)\"\s*", re.I
 
 
 class Users(Store):
-    """The users: those of the reports first, then others.
+    """The users of the reports, then further users.
 
     Args:
-        plant: the reports.
-        count: how many.
+        plant: The reports.
+        count: The number of users.
 
     Attributes:
-        users: by `id`.
+        users: The users by `id`.
     """
 
     def __init__(self, plant: Plant, *, count: int = 25) -> None:
@@ -39,31 +39,29 @@ class Users(Store):
         self.users = Table("id", _USER, lambda: (self._user(number) for number in range(count)))
 
     def named(self, name: str) -> Json | None:
-        """The user of this `userName`."""
+        """The user with this `userName`; None if there is none."""
         wanted = collated(name)
         return next((row for row in self.users.rows() if collated(row["userName"]) == wanted), None)
 
     def _user(self, number: int) -> Json:
         known = (*OPERATORS, *REPAIRERS)
         name = known[number] if number < len(known) else f"user-{number:04d}"
-        chance = self.dice("user", name)
-        created = clock.OPENING - chance.randrange(900) * clock.DAY
-        given, family = name.capitalize(), chance.choice(("Åsheim", "Nowak", "O'Hara", "Hansen"))
+        rng = self.rng("user", name)
+        created = clock.OPENING - rng.randrange(900) * clock.DAY
+        given, family = name.capitalize(), rng.choice(("Åsheim", "Nowak", "O'Hara", "Hansen"))
         address = {"value": f"{name}@fjordtest.example", "type": "work", "primary": True}
         return {
             "id": self.guid("user", name),
             "externalId": f"ext-{number}" if number % 3 else None,
             "userName": name,
             "displayName": f"{given} {family}",
-            "active": number < len(known) or chance.random() < 0.8,
+            "active": number < len(known) or rng.random() < 0.8,
             "name": {"formatted": f"{given} {family}", "givenName": given, "familyName": family},
             "emails": [address] if number % 4 else [],
             "meta": {
                 "resourceType": "User",
                 "created": clock.utc(created),
-                "lastModified": clock.utc(
-                    created + chance.randrange(400) * clock.DAY + chance.randrange(10**7)
-                ),
+                "lastModified": clock.utc(created + rng.randrange(400) * clock.DAY + rng.randrange(10**7)),
             },
         }
 
@@ -72,10 +70,10 @@ class Users(Store):
 
 
 def users(call: Call) -> Response:
-    """`GET /api/SCIM/v2/Users`: from `startIndex` (1-based) up to `count`, 100 by default, never above a cap.
+    """`GET /api/SCIM/v2/Users`: `count` users (100 by default, up to a cap) from `startIndex` (1-based).
 
-    As RFC 7644 has it, an index below 1 counts as 1 and a count below 0 as 0. Of filters only
-    `name eq "value"` is spoken. A server that ignores paging answers with all.
+    As RFC 7644 requires, an index below 1 means 1, and a count below 0 means 0. The only supported filter is
+    `name eq "value"`. A server with the quirk `ignore_paging` returns all users.
     """
     found = list(_passing(call.query.get("filter"), call.store(Users).users.rows()))
     first = max(1, call.number("startIndex", default=1) or 1)
@@ -94,7 +92,7 @@ def user(call: Call) -> Response:
 
 
 def user_by_name(call: Call) -> Response:
-    """`GET /api/SCIM/v2/Users/userName={userName}`, literally in the path."""
+    """`GET /api/SCIM/v2/Users/userName={userName}`, with `userName=` in the path."""
     (name,) = call.names()
     return _scim(call.item(call.store(Users).named(name), f"User '{name}'"))
 
@@ -119,8 +117,8 @@ def _envelope(page: list[Json], first: int, total: int) -> Json:
     }
 
 
-def _scim(answer: Response) -> Response:
-    return replace(answer, content_type=SCIM_TYPE)
+def _scim(response: Response) -> Response:
+    return replace(response, content_type=SCIM_TYPE)
 
 
 ROUTES = (

@@ -1,4 +1,4 @@
-"""Routes below `/api/Software`: packages, one row for each version, their files and folders."""
+"""Routes below `/api/Software`: packages, one row per version, their files and folders."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _PROGRAMS = ("ICT", "Functional test", "Burn in", "Repair", "Driver DMM", "Drive
 class Software(Store):
     """The packages.
 
-    Of each program there are up to four versions, the newest in work, the oldest revoked. The folders are a
-    tree whose root has no parent.
+    Each program has up to four versions: revoked, released, pending, and a draft. The folders form a tree,
+    and the root has no parent.
 
     Args:
-        plant: the reports.
-        count: how many packages.
-        files: how many files in each package at most; every fifth package is empty.
+        plant: The reports.
+        count: The number of packages.
+        files: The most files per package. Every fifth package is empty.
 
     Attributes:
-        packages: by `packageId`.
-        files: by `packageFileId`, with the `packageId` that the server doesn't show.
-        folders: by `id`.
+        packages: The packages by `packageId`.
+        files: The files by `packageFileId`, with the `packageId`, which the server does not return.
+        folders: The folders by `id`.
     """
 
     def __init__(self, plant: Plant, *, count: int = 18, files: int = 3) -> None:
@@ -54,11 +54,9 @@ class Software(Store):
     def _package(self, number: int) -> Json:
         program, step = divmod(number, 4)
         name = _PROGRAMS[program] if program < len(_PROGRAMS) else f"Program {program:04d}"
-        chance = self.dice("package", number)
-        created = clock.OPENING - (400 - 90 * step + chance.randrange(60)) * clock.DAY
-        moments = [
-            clock.utc(created + days * clock.DAY + chance.randrange(10**11)) for days in (0, 3, 80, 90)
-        ]
+        rng = self.rng("package", number)
+        created = clock.OPENING - (400 - 90 * step + rng.randrange(60)) * clock.DAY
+        moments = [clock.utc(created + days * clock.DAY + rng.randrange(10**11)) for days in (0, 3, 80, 90)]
         status = ("Revoked", "Released", "Pending", "Draft")[step]
         return {
             "packageId": self.guid("package", number),
@@ -103,7 +101,7 @@ class Software(Store):
 
 
 def packages(call: Call) -> Response:
-    """`GET /api/Software/Packages`: all versions of all packages; a server may answer with only the first."""
+    """`GET /api/Software/Packages`: all versions of all packages, or with a quirk only the first one."""
     rows = call.store(Software).packages.rows()
     return call.json(next(iter(rows), None) if call.quirks.single_package else rows)
 
@@ -115,21 +113,21 @@ def package(call: Call) -> Response:
 
 
 def package_by_name(call: Call) -> Response:
-    """`GET /api/Software/PackageByName?name=…&status=…`: the given `version`, or else the newest."""
+    """`GET /api/Software/PackageByName?name=…&status=…`: the given `version`, by default the newest."""
     name, status, version = call.required("name"), _status(call), call.number("version")
-    rows = [row for row in _of(status, call) if collated(row["name"]) == collated(name)]
+    rows = [row for row in _with_status(status, call) if collated(row["name"]) == collated(name)]
     found = [row for row in rows if version is None or row["version"] == version]
     return call.item(max(found, key=lambda row: int(row["version"]), default=None), f"Package '{name}'")
 
 
 def packages_by_tag(call: Call) -> Response:
-    """`GET /api/Software/PackagesByTag?tag=name=value&status=…`: only the value is read in any case."""
+    """`GET /api/Software/PackagesByTag?tag=name=value&status=…`. Only the name is case-sensitive."""
     key, _, value = call.required("tag").partition("=")
-    return call.json([row for row in _of(_status(call), call) if _has(row["tags"], key, value)])
+    return call.json([row for row in _with_status(_status(call), call) if _has_tag(row["tags"], key, value)])
 
 
 def package_files(call: Call) -> Response:
-    """`GET /api/Software/PackageFiles/{id}`: what is in a package; an empty list if there is no package."""
+    """`GET /api/Software/PackageFiles/{id}`: the files of a package; an empty list for an unknown package."""
     (key,) = call.names()
     rows = (row for row in call.store(Software).files.rows() if row["packageId"] == key.lower())
     return call.json([{name: each for name, each in row.items() if name != "packageId"} for row in rows])
@@ -147,11 +145,11 @@ def _status(call: Call) -> str:
     return text.capitalize()
 
 
-def _of(status: str, call: Call) -> Iterator[Json]:
+def _with_status(status: str, call: Call) -> Iterator[Json]:
     return (row for row in call.store(Software).packages.rows() if row["status"] == status)
 
 
-def _has(tags: Iterable[Json], key: str, value: str) -> bool:
+def _has_tag(tags: Iterable[Json], key: str, value: str) -> bool:
     return any(tag["key"] == key and collated(tag["value"]) == collated(value) for tag in tags)
 
 

@@ -1,4 +1,4 @@
-"""Routes that tell how the server is set up: processes, levels, groups, clients, barcodes, settings."""
+"""Routes for the configuration of the server: processes, levels, groups, clients, barcodes, settings."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from wats_extract.fake.odata import collated
 from wats_extract.fake.plant import clock
 from wats_extract.fake.plant.data import Json, Plant
 from wats_extract.fake.plant.programs import BURN_IN, FUNCTION, ICT, REPAIR, REPAIR_CODES, Process
+from wats_extract.fake.plant.scenario import BENCHES, PLACES, TESTERS
 from wats_extract.fake.plant.stores import Store, Table
-from wats_extract.fake.plant.story import BENCHES, PLACES, TESTERS
 from wats_extract.fake.routes.products import GROUPS, group_rows
 from wats_extract.fake.routes.scim import Users
 
 TOP_LEVEL = "Fjordtest"
 LEVELS: Mapping[str, str] = {place.split(",")[0]: place for place in PLACES}
-"""The levels below the top, and the location of their reports."""
+"""The levels below the top level, and the location of their reports."""
 
 FAILURE_TYPES = {"Component": 4, "Solder process": 6, "Assembly process": 6, "No failure found": 3}
-"""By category of repair: 3 no failure found, 4 component, 6 manual process."""
+"""The failure type per repair category: 3 no failure found, 4 component, 6 manual process."""
 
 _CLIENT = dict.fromkeys((
     "id", "parentId", "clientGroupId", "clientId", "name", "displayName", "siteCode", "regDateUtc",
@@ -42,19 +42,19 @@ _TEST, _REPAIR, _WIP = "includeTestOperations", "includeRepairOperations", "incl
 
 
 class System(Store):
-    """How the server is set up.
+    """The configuration of the server.
 
     Args:
-        plant: the reports.
-        clients: how many nodes the system has: the levels, the server, the stations of the reports, others.
-        barcodes: how many barcode patterns.
-        exports: how many exports the token's user has made.
+        plant: The reports.
+        clients: The number of nodes: levels, the server, the stations of the reports, further clients.
+        barcodes: The number of barcode patterns.
+        exports: The number of exports of the token's user.
 
     Attributes:
-        levels: by `levelId`, with the `parentId` that `App/Levels` doesn't show.
-        clients: by `id`.
-        barcodes: by `id`.
-        exports: by `name`.
+        levels: The levels by `levelId`, with the `parentId`, which `App/Levels` does not return.
+        clients: The nodes by `id`.
+        barcodes: The barcode patterns by `id`.
+        exports: The exports by `name`.
     """
 
     def __init__(self, plant: Plant, *, clients: int = 20, barcodes: int = 6, exports: int = 3) -> None:
@@ -78,9 +78,9 @@ class System(Store):
             )
 
     def _station(self, name: str) -> Json:
-        chance = self.dice("client", name)
+        rng = self.rng("client", name)
         level = next((n for n, city in enumerate(LEVELS, 2) if name.startswith(_ascii(city))), 1)
-        seen = self.plant.now - chance.randrange(90 * 24) * clock.HOUR // 13
+        seen = self.plant.now - rng.randrange(90 * 24) * clock.HOUR // 13
         return {
             "name": name,
             "parentId": level,
@@ -89,17 +89,17 @@ class System(Store):
             **_kind(_CLIENT_KIND),
             "location": (None, *PLACES)[level - 1],
             "purpose": "Repair" if "REPAIR" in name else "Production",
-            "regDateUtc": clock.utc(clock.OPENING - chance.randrange(2000) * clock.DAY),
+            "regDateUtc": clock.utc(clock.OPENING - rng.randrange(2000) * clock.DAY),
             "lastPingUtc": clock.utc(seen),
             "lastReportUtc": clock.utc(seen) if level > 1 else None,
-            "recentReportCount": chance.randrange(500),
-            "pendingCount": chance.choice((0, 0, 0, 4)),
+            "recentReportCount": rng.randrange(500),
+            "pendingCount": rng.choice((0, 0, 0, 4)),
             "utcOffset": 1.0,
             "status": 1,
             "statusString": "Online",
             "version": "7.0.312.0",
             "osVersion": "Microsoft Windows 11 Pro",
-            "disks": [{"name": "C:", "size": 512 << 30, "free": chance.randrange(400 << 30)}],
+            "disks": [{"name": "C:", "size": 512 << 30, "free": rng.randrange(400 << 30)}],
             "converters": [],
             "deployments": [],
             "softwarePackages": [],
@@ -112,30 +112,30 @@ def version(call: Call) -> Response:
 
 
 def processes(call: Call) -> Response:
-    """`GET /api/App/Processes`: all active ones, or the kinds asked for. Keys without value are left out."""
-    wanted = {flag for flag in (_TEST, _REPAIR, _WIP) if call.flag(flag, default=False)}
+    """`GET /api/App/Processes`: active processes, or only some kinds. Keys without a value are left out."""
+    kinds = {flag for flag in (_TEST, _REPAIR, _WIP) if call.flag(flag, default=False)}
     inactive = call.flag("includeInactiveProcesses", default=False)
     found = [
         each
         for kind, each in _processes()
-        if (not wanted or kind in wanted) and (inactive or each["state"] == 1)
+        if (not kinds or kind in kinds) and (inactive or each["state"] == 1)
     ]
     return json_response({"processes": found})
 
 
 def process_rows() -> list[Json]:
-    """All processes, each with an `id` beside what `App/Processes` shows."""
+    """All processes as in `App/Processes`, each with an `id`."""
     return [{**row, "id": _id("process", row["name"])} for _, row in _processes()]
 
 
 def levels(call: Call) -> Response:
-    """`GET /api/App/Levels`: under the names that clients of WATS expect; nothing documents them."""
+    """`GET /api/App/Levels`, with the keys that clients of WATS read. The specification names none."""
     rows = call.store(System).levels.rows()
     return call.json([{name: row[name] for name in ("levelId", "levelName")} for row in rows])
 
 
 def product_groups(call: Call) -> Response:
-    """`GET /api/App/ProductGroups`: with `includeFilters` their part numbers as `details`."""
+    """`GET /api/App/ProductGroups`: with `includeFilters` the part numbers of each group as `details`."""
     rows = list(group_rows())
     if call.flag("includeFilters", default=False):
         rows = [row | {"details": _filters(row["productGroupName"])} for row in rows]
@@ -143,7 +143,7 @@ def product_groups(call: Call) -> Response:
 
 
 def common_user_settings(call: Call) -> Response:
-    """`GET /api/App/CommonUserSettings?UserName=…`: every third user is limited to a level and a group."""
+    """`GET /api/App/CommonUserSettings?UserName=…`. Some users are limited to a level and a group."""
     name = call.required("UserName")
     user = call.store(Users).named(name)
     limited = user is not None and len(user["userName"]) % 3 == 0
@@ -167,20 +167,17 @@ def clients(call: Call) -> Response:
 
 
 def client(call: Call) -> Response:
-    """`GET /api/SystemManager/Client?name=…` or `identifier=…`, the latter the MAC in `machineAccountId`."""
+    """`GET /api/SystemManager/Client?name=…` or `identifier=…`, which is the MAC in `machineAccountId`."""
     name, mac = call.query.get("name"), call.query.get("identifier")
     if name is None and mac is None:
         raise RefusedError(400, "Either name or identifier is required.")
-    found = (row for row in call.store(System).clients.rows() if row["clientId"] and _is(row, name, mac))
-    return call.item(next(found, None), f"Client '{name or mac}'")
+    return call.item(_client(call, name, mac), f"Client '{name or mac}'")
 
 
 def client_log(call: Call) -> Response:
-    """`GET /api/SystemManager/ClientLog/{identifier}`: text."""
+    """`GET /api/SystemManager/ClientLog/{identifier}`: plain text."""
     (mac,) = call.names()
-    row = next(
-        (row for row in call.store(System).clients.rows() if row["clientId"] and _is(row, None, mac)), None
-    )
+    row = _client(call, None, mac)
     if row is None:
         raise RefusedError(404, f"Client '{mac}' was not found.")
     lines = (row["regDateUtc"], "Registered"), (row["lastPingUtc"], "Service is running ✓")
@@ -189,7 +186,7 @@ def client_log(call: Call) -> Response:
 
 
 def level(call: Call) -> Response:
-    """`GET /api/SystemManager/Level?hierarchy=a&hierarchy=b`: the id of the last level, or null."""
+    """`GET /api/SystemManager/Level?hierarchy=a&hierarchy=b`: the id of the level at this path, or null."""
     names = [value for name, value in parse_qsl(call.request.query) if name.lower() == "hierarchy"]
     if not names:
         call.required("hierarchy")
@@ -203,23 +200,23 @@ def level(call: Call) -> Response:
 
 
 def system_status(call: Call) -> Response:
-    """`GET /api/SystemStatus`: text by name."""
+    """`GET /api/SystemStatus`: texts by name."""
     return json_response(
         {"Version": call.quirks.version, "Database": "OK", "ReportQueue": "0", "License": "Valid"}
     )
 
 
 def barcode_identifiers(call: Call) -> Response:
-    """`GET /api/BarcodeIdentifiers/BarcodeIdentifiers`: by `order`."""
+    """`GET /api/BarcodeIdentifiers/BarcodeIdentifiers`: sorted by `order`."""
     return call.json(sorted(call.store(System).barcodes.rows(), key=lambda row: int(row["order"])))
 
 
 def exports(call: Call) -> Response:
-    """`GET /api/Export/List`: names of files."""
+    """`GET /api/Export/List`: file names."""
     return json_response([row["name"] for row in call.store(System).exports.rows()])
 
 
-# ------------------------------------------------------------ what there is
+# ------------------------------------------------------------ data
 
 
 def _level_rows() -> Iterator[Json]:
@@ -235,10 +232,11 @@ def _ascii(city: str) -> str:
     return city.upper().replace("Ń", "N")
 
 
-def _is(row: Json, name: str | None, mac: str | None) -> bool:
-    if name is not None:
-        return bool(collated(row["name"]) == collated(name))
-    return bool(collated(row["machineAccountId"]) == collated(mac))
+def _client(call: Call, name: str | None, mac: str | None) -> Json | None:
+    """The client with this name, or without a name the client with this MAC. Levels are not clients."""
+    field, wanted = ("machineAccountId", mac) if name is None else ("name", name)
+    rows = (row for row in call.store(System).clients.rows() if row["clientId"])
+    return next((row for row in rows if collated(row[field]) == collated(wanted)), None)
 
 
 def _filters(group: str) -> list[Json]:

@@ -1,7 +1,7 @@
-"""GET routes that change what a server holds. They answer, and show up in `App.state_changes`.
+"""GET routes that change the server's data. They respond as usual and appear in `App.state_changes`.
 
-Requests other than GET that are no queries have no route here; they are found in `App.state_changes` all the
-same.
+Other changing requests, such as a POST that is not a query, need no route here: `App.state_changes` lists
+them by their method.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PATHS = (
 
 
 def trap(_: Call) -> Response:
-    """An answer that looks like any other."""
+    """An ordinary successful response."""
     return json_response("done")
 
 
-ROUTES = tuple(Route("GET", path, trap, changes=True) for path in PATHS)
+ROUTES = tuple(Route("GET", path, trap, changes_state=True) for path in PATHS)

@@ -1,4 +1,4 @@
-"""Routes below `/api/App` that count: yield and repairs by dimensions, the lists made of them."""
+"""Routes below `/api/App`: yield and repairs by dimensions, and the predefined yield lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wats_extract.fake.plant.data import EVER, Json
 from wats_extract.fake.plant.programs import PRODUCTS
 from wats_extract.fake.routes.products import groups_of
 from wats_extract.fake.routes.system import FAILURE_TYPES
-from wats_extract.fake.selection import Found, Selection, levels_of, period
+from wats_extract.fake.selection import SelectedReport, Selection, levels_of, period
 
 Values = tuple[Any, ...]
 Key = tuple[Any, Any, Any]
@@ -44,25 +44,25 @@ _NAMES = {each.part_number: each.name for line in PRODUCTS for each in line}
 
 
 class Event(NamedTuple):
-    """What is counted: a report; for repairs one of its failures, with the unit and the test before it."""
+    """A counted event: a test, or one failure of a repair with its unit and the failed test."""
 
-    found: Found
+    report: SelectedReport
     grouping: int
     failure: Json | None = None
     unit: Json | None = None
-    test: Found | None = None
+    test: SelectedReport | None = None
 
 
 Dimension = Callable[[Event], Iterable[Any]]
-"""The values of an event: one, or several where it belongs to several groups."""
+"""The values of an event; several if the event belongs to several groups."""
 
 
 def _field(name: str) -> Dimension:
-    return lambda event: [event.found.fields.get(name)]
+    return lambda event: [event.report.fields.get(name)]
 
 
 def _misc(name: str) -> Dimension:
-    return lambda event: [info[name] for info in event.found.expanded["misc"]] or [None]
+    return lambda event: [info[name] for info in event.report.expanded["misc"]] or [None]
 
 
 def _of_failure(name: str) -> Dimension:
@@ -74,15 +74,15 @@ def _of_test(name: str) -> Dimension:
 
 
 def _assets(event: Event) -> list[str | None]:
-    return [asset["serialNumber"] for asset in event.found.expanded["assets"]] or [None]
+    return [asset["serialNumber"] for asset in event.report.expanded["assets"]] or [None]
 
 
 _SHARED: Mapping[str, Dimension] = {
     **{name: _field(name) for name in ("partNumber", "revision", "stationName", "location", "purpose")},
-    "productName": lambda event: [_NAMES.get(event.found.fields["partNumber"])],
-    "productGroup": lambda event: groups_of(event.found.fields["partNumber"]),
-    "level": lambda event: levels_of(event.found.fields)[-1:],
-    "period": lambda event: [period(event.found.start, event.grouping)],
+    "productName": lambda event: [_NAMES.get(event.report.fields["partNumber"])],
+    "productGroup": lambda event: groups_of(event.report.fields["partNumber"]),
+    "level": lambda event: levels_of(event.report.fields)[-1:],
+    "period": lambda event: [period(event.report.start, event.grouping)],
     "operator": _field("userName"),
     "miscInfoDescription": _misc("description"),
     "miscInfoString": _misc("value"),
@@ -126,19 +126,19 @@ REPAIR_DIMENSIONS: Mapping[str, Dimension] = {
 }
 
 
-class Asked(NamedTuple):
-    """What a request wants: dimensions and KPIs, and by what the rows are ordered, descending or not."""
+class Columns(NamedTuple):
+    """The requested dimensions and KPIs, and the order: names, each descending or not."""
 
     dimensions: tuple[str, ...]
     kpis: tuple[str, ...]
     order: tuple[tuple[str, bool], ...]
 
 
-def read(text: str, dimensions: Iterable[str], kpis: Sequence[str]) -> Asked:
-    """Read names separated by semicolons, each with an optional `asc` or `desc`.
+def parse_columns(text: str, dimensions: Iterable[str], kpis: Sequence[str]) -> Columns:
+    """Parse names separated by semicolons, each with an optional `asc` or `desc`.
 
     Raises:
-        RefusedError: a name or direction that doesn't exist, or an order by what can't be ordered by.
+        RefusedError: A name or direction is unknown, or the rows cannot be ordered by a name.
     """
     known = {name.lower(): name for name in (*dimensions, *kpis)}
     order = []
@@ -150,21 +150,21 @@ def read(text: str, dimensions: Iterable[str], kpis: Sequence[str]) -> Asked:
             raise RefusedError(400, f"The result can't be ordered by '{name}'.")
         order.append((known[name], direction == "desc"))
     names = [name for name, _ in order]
-    wanted = tuple(name for name in names if name in kpis)
-    return Asked(tuple(name for name in names if name not in kpis), wanted or tuple(kpis), tuple(order))
+    requested_kpis = tuple(name for name in names if name in kpis) or tuple(kpis)
+    return Columns(tuple(name for name in names if name not in kpis), requested_kpis, tuple(order))
 
 
-def _shown(asked: Asked, groups: Mapping[Values, Json], top: int) -> list[Json]:
-    """The rows in the order asked for, with what was asked for."""
-    rows = [dict(zip(asked.dimensions, values, strict=True)) | kpis for values, kpis in groups.items()]
-    for name, descending in reversed(asked.order):
+def _rows(columns: Columns, groups: Mapping[Values, Json], top: int) -> list[Json]:
+    """The requested columns of the first `top` rows, in the requested order."""
+    rows = [dict(zip(columns.dimensions, values, strict=True)) | kpis for values, kpis in groups.items()]
+    for name, descending in reversed(columns.order):
         if name not in _UNORDERED:
-            rows.sort(key=partial(_place, name), reverse=descending)
-    names = (*asked.dimensions, *asked.kpis)
+            rows.sort(key=partial(_sort_key, name), reverse=descending)
+    names = (*columns.dimensions, *columns.kpis)
     return [{name: row[name] for name in names} for row in rows[:top]]
 
 
-def _place(name: str, row: Json) -> tuple[bool, Any]:
+def _sort_key(name: str, row: Json) -> tuple[bool, Any]:
     return (row[name] is not None, collated(row[name]))
 
 
@@ -179,17 +179,17 @@ class _Group:
         self.starts: list[int] = []
         self.passed = self.retests = 0
 
-    def add(self, found: Found) -> None:
-        """Count a report; a unit counts by its first run."""
-        self.starts.append(found.start)
-        self.passed += found.fields["result"] == "Passed"
-        if found.fields.get("run") == 1:
-            self.units.add(_unit(found))
+    def add(self, report: SelectedReport) -> None:
+        """Count a report. A unit counts in the group of its first run."""
+        self.starts.append(report.start)
+        self.passed += report.fields["result"] == "Passed"
+        if report.fields.get("run") == 1:
+            self.units.add(_unit(report))
         else:
             self.retests += 1
 
     def kpis(self, runs: Mapping[Key, Mapping[int, bool]], scale: float) -> Json:
-        """All KPIs; trends have no earlier period to look at and are 0."""
+        """All KPIs. Trends and previous counts are 0, because there is no earlier period."""
         units, reports = len(self.units), len(self.starts)
         passed = Counter(name for unit in self.units for name in _passes(runs[unit]))
         counts = {name: passed[name] for name in _PASSES}
@@ -213,13 +213,13 @@ class _Group:
         }  # fmt: skip
 
 
-def _unit(found: Found) -> Key:
-    fields = found.fields
+def _unit(report: SelectedReport) -> Key:
+    fields = report.fields
     return fields["serialNumber"], fields["partNumber"], fields["processCode"]
 
 
 def _passes(runs: Mapping[int, bool]) -> Iterator[str]:
-    """By which of first, second, third and last run a unit has passed."""
+    """The KPIs that a unit counts for: passed by its first, second, third or last run."""
     for number, name in enumerate(_PASSES[:3], 1):
         if any(passed for run, passed in runs.items() if run <= number):
             yield name
@@ -231,143 +231,118 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _yields(selection: Selection, asked: Asked) -> dict[Values, Json]:
-    """The KPIs by the dimensions' values; the later runs of a unit count whatever the filter says of them."""
-    first, last = selection.window(DEFAULT_DAYS)
+def _yields(selection: Selection, columns: Columns) -> dict[Values, Json]:
+    """The KPIs by dimension values. Later runs of a unit count even if the filter excludes them."""
+    first, last = selection.time_range(DEFAULT_DAYS)
     groups: dict[Values, _Group] = {}
     runs: dict[Key, dict[int, bool]] = {}
-    for found in selection.everything((first, EVER[1]), "T"):
-        runs.setdefault(_unit(found), {})[int(found.fields.get("run") or 1)] = (
-            found.fields["result"] == "Passed"
-        )
-        if found.start < last and selection.passes(found):
-            event = Event(found, selection.grouping)
-            for values in product(*(YIELD_DIMENSIONS[name](event) for name in asked.dimensions)):
-                groups.setdefault(values, _Group()).add(found)
+    for report in selection.everything((first, EVER[1]), "T"):
+        passed = report.fields["result"] == "Passed"
+        runs.setdefault(_unit(report), {})[int(report.fields.get("run") or 1)] = passed
+        if report.start < last and selection.matches(report):
+            event = Event(report, selection.grouping)
+            for values in product(*(YIELD_DIMENSIONS[name](event) for name in columns.dimensions)):
+                groups.setdefault(values, _Group()).add(report)
     scale = 1.0 if selection.call.quirks.yield_fractions else 100.0
     return {values: group.kpis(runs, scale) for values, group in groups.items()}
 
 
 def dynamic_yield(call: Call) -> Response:
-    """`POST /api/App/DynamicYield`: ten rows unless `topCount` says otherwise, of the last thirty days.
+    """`POST /api/App/DynamicYield`: yield of the last thirty days, by default ten rows (`topCount`).
 
-    A unit counts if its first run passes the filter. A server shows yields from 0 to 100, or to 1.
+    A unit counts if its first run matches the filter. Servers return yields from 0 to 100, or from 0 to 1.
     """
     selection = Selection.of(call)
     text = str(selection.given.get("dimensions") or "unitCount desc;partNumber;testOperation")
-    asked = read(text, YIELD_DIMENSIONS, YIELD_KPIS)
+    columns = parse_columns(text, YIELD_DIMENSIONS, YIELD_KPIS)
     if not selection.given.get("dimensions"):
-        asked = asked._replace(kpis=YIELD_KPIS)
-    return call.json(_shown(asked, _yields(selection, asked), selection.count("topCount", DEFAULT_TOP)))
+        columns = columns._replace(kpis=YIELD_KPIS)
+    return call.json(_rows(columns, _yields(selection, columns), selection.count("topCount", DEFAULT_TOP)))
 
 
 # ------------------------------------------------------------ yield lists
 
 _BY_PRODUCT = ("partNumber", "revision", "productName", "testOperation")
+_BY_GROUP = ("productGroup",)
 _LIST_KPIS = ("unitCount", *(f"{each}Count" for each in _PASSES), *_RATES[:4])
+_MOST_UNITS_FIRST = "unitCount desc"
+_LOWEST_YIELD_FIRST = "fpy"
 
 
-def _list(call: Call, by: tuple[str, ...], order: str) -> Response:
-    """Yield by these dimensions, and by period if dates are to be grouped."""
+def _yield_list(call: Call, *, by: tuple[str, ...], order: str) -> Response:
+    """Yield by these dimensions, and by period if the filter groups dates."""
     selection = Selection.of(call)
     if selection.grouping >= 0:
         by = (*by, "period")
-    asked = read(";".join((order, *by)), YIELD_DIMENSIONS, YIELD_KPIS)._replace(kpis=_LIST_KPIS)
+    columns = parse_columns(";".join((order, *by)), YIELD_DIMENSIONS, YIELD_KPIS)._replace(kpis=_LIST_KPIS)
     least = selection.count("minCount", 0)
-    groups = {key: kpis for key, kpis in _yields(selection, asked).items() if kpis["unitCount"] >= least}
-    return call.json(_shown(asked, groups, selection.count("topCount", DEFAULT_TOP)))
+    groups = {key: kpis for key, kpis in _yields(selection, columns).items() if kpis["unitCount"] >= least}
+    return call.json(_rows(columns, groups, selection.count("topCount", DEFAULT_TOP)))
 
 
-def _last_days(call: Call, by: tuple[str, ...], order: str) -> Response:
-    """The same of the last `days`, for a group and a level; all three have to be said, if only as nothing."""
+def _yield_list_of_days(call: Call, *, by: tuple[str, ...], order: str) -> Response:
+    """A yield list for the last `days`, a group and a level. All three are required, but may be empty."""
     for name in ("days", "productGroupId", "levelId"):
         call.required(name)
     days = call.number("days") or 0
     first = clock.utc(call.plant.now + 1 - days * clock.DAY)
-    return _list(_with(call, dateFrom=first), by, order)
+    return _yield_list(replace(call, query={**call.query, "datefrom": first}), by=by, order=order)
 
 
-def _with(call: Call, **query: str) -> Call:
-    return replace(call, query={**call.query, **{name.lower(): value for name, value in query.items()}})
-
-
-def volume_yield(call: Call) -> Response:
-    """`POST /api/App/VolumeYield`: the most tested first."""
-    return _list(call, _BY_PRODUCT, "unitCount desc")
-
-
-def volume_yield_of_days(call: Call) -> Response:
-    """`GET /api/App/VolumeYield`."""
-    return _last_days(call, _BY_PRODUCT, "unitCount desc")
-
-
-def high_volume(call: Call) -> Response:
-    """`POST /api/App/HighVolume`: the most tested first."""
-    return _list(call, _BY_PRODUCT, "unitCount desc")
-
-
-def high_volume_of_days(call: Call) -> Response:
-    """`GET /api/App/HighVolume`."""
-    return _last_days(call, _BY_PRODUCT, "unitCount desc")
-
-
-def worst_yield(call: Call) -> Response:
-    """`POST /api/App/WorstYield`: the lowest first-pass yield first."""
-    return _list(call, _BY_PRODUCT, "fpy")
-
-
-def worst_yield_of_days(call: Call) -> Response:
-    """`GET /api/App/WorstYield`."""
-    return _last_days(call, _BY_PRODUCT, "fpy")
+def _yield_list_routes(name: str, order: str) -> tuple[Route, Route]:
+    """The routes of a yield list by product: `GET` for the last days, `POST` for a filter."""
+    path = f"/api/App/{name}"
+    return (
+        Route("GET", path, partial(_yield_list_of_days, by=_BY_PRODUCT, order=order)),
+        Route("POST", path, partial(_yield_list, by=_BY_PRODUCT, order=order)),
+    )
 
 
 def high_volume_by_group(call: Call) -> Response:
-    """`POST /api/App/HighVolumeByProductGroup`: a unit counts in every group that its product is in."""
-    return _list(call, ("productGroup",), "unitCount desc")
+    """`POST /api/App/HighVolumeByProductGroup`: a unit counts in every group of its product."""
+    return _yield_list(call, by=_BY_GROUP, order=_MOST_UNITS_FIRST)
 
 
 def worst_yield_by_group(call: Call) -> Response:
-    """`POST /api/App/WorstYieldByProductGroup`."""
-    return _list(call, ("productGroup",), "fpy")
+    """`POST /api/App/WorstYieldByProductGroup`: the same, lowest first-pass yield first."""
+    return _yield_list(call, by=_BY_GROUP, order=_LOWEST_YIELD_FIRST)
 
 
 # ------------------------------------------------------------ repairs
 
 
 def dynamic_repair(call: Call) -> Response:
-    """`POST /api/App/DynamicRepair`: repairs are failures, of which a report may have several."""
+    """`POST /api/App/DynamicRepair`: repairs by dimensions. Each failure of a report counts as one repair."""
     selection = Selection.of(call)
     default = "repairCount desc;repairReportCount desc;partNumber;repairOperation"
-    asked = read(str(selection.given.get("dimensions") or default), REPAIR_DIMENSIONS, REPAIR_KPIS)
+    text = str(selection.given.get("dimensions") or default)
+    columns = parse_columns(text, REPAIR_DIMENSIONS, REPAIR_KPIS)
     groups: dict[Values, list[str]] = {}
     for event in _repairs(selection):
-        for values in product(*(REPAIR_DIMENSIONS[name](event) for name in asked.dimensions)):
-            groups.setdefault(values, []).append(event.found.uuid)
+        for values in product(*(REPAIR_DIMENSIONS[name](event) for name in columns.dimensions)):
+            groups.setdefault(values, []).append(event.report.uuid)
     counted = {
         values: {"repairCount": len(uuids), "repairReportCount": len(set(uuids))}
         for values, uuids in groups.items()
     }
-    return call.json(_shown(asked, counted, selection.count("topCount", DEFAULT_TOP)))
+    return call.json(_rows(columns, counted, selection.count("topCount", DEFAULT_TOP)))
 
 
 def _repairs(selection: Selection) -> Iterator[Event]:
-    for found in selection.reports(selection.window(DEFAULT_DAYS), "R"):
-        row = selection.call.plant.find(str(found.fields.get("referencedUut")))
-        test = Found(row) if row else None
-        for unit in found.document.get("subUnits") or ():
+    for report in selection.reports(selection.time_range(DEFAULT_DAYS), "R"):
+        row = selection.call.plant.find(str(report.fields.get("referencedUut")))
+        test = SelectedReport(row) if row else None
+        for unit in report.document.get("subUnits") or ():
             for failure in unit.get("failures") or ():
-                yield Event(found, selection.grouping, failure, unit, test)
+                yield Event(report, selection.grouping, failure, unit, test)
 
 
 ROUTES = (
     Route("POST", "/api/App/DynamicYield", dynamic_yield),
     Route("POST", "/api/App/DynamicRepair", dynamic_repair),
-    Route("GET", "/api/App/VolumeYield", volume_yield_of_days),
-    Route("POST", "/api/App/VolumeYield", volume_yield),
-    Route("GET", "/api/App/HighVolume", high_volume_of_days),
-    Route("POST", "/api/App/HighVolume", high_volume),
-    Route("GET", "/api/App/WorstYield", worst_yield_of_days),
-    Route("POST", "/api/App/WorstYield", worst_yield),
+    *_yield_list_routes("VolumeYield", _MOST_UNITS_FIRST),
+    *_yield_list_routes("HighVolume", _MOST_UNITS_FIRST),
+    *_yield_list_routes("WorstYield", _LOWEST_YIELD_FIRST),
     Route("POST", "/api/App/HighVolumeByProductGroup", high_volume_by_group),
     Route("POST", "/api/App/WorstYieldByProductGroup", worst_yield_by_group),
 )

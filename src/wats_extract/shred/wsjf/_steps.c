@@ -1,877 +1,630 @@
-/* The steps of a WSJF document: from JSON text to the columns of four tables.
+/* Shreds the steps of WSJF documents: from JSON text to the Arrow columns of four tables.
 
-   This is the quick road of wsjf.py for the part of a document where the time goes. It reads what servers
-   export and nothing else: whatever is unusual makes `parse` answer None, and the document goes the way
-   through Python, which reads it or says what is wrong with it. So there are no errors to report here, and
-   each rule below may be stricter than it has to be, but never laxer. No memory is "unusual", too.
+   This is the fast path of shredding.py for the part of a document that takes most of the time. It reads
+   what servers export and nothing else. For every other document, or if memory runs out, `parse` returns
+   None; Python then reads the document or reports the error.
 
-   `parse` works on one document and `merge` on a few, both without the interpreter's lock. A document is
-   kept as rows; its texts stay where they are in the document's bytes, which are kept alive. */
+   A Shredder is created with the declared columns of its tables (tables.py) and matches each of them to a
+   JSON field by its source, or to a computed value by its name. It raises ValueError for a column that
+   matches nothing, and for a field that no column takes.
 
-#define Py_LIMITED_API 0x030B0000
+   `parse` reads one document and `merge` joins a few of them, both without the GIL. A parsed document holds
+   rows of fixed size; its strings stay in the bytes of the document, which are kept alive. */
+
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <float.h>
 #include <math.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* JSON within JSON; the reader calls itself, and this bounds the stack that it takes. */
-#define MOST_LEVELS 200
+#include "_json.h"
 
-/* columns.LARGEST_LIMIT: a limit beyond it says that there is none. */
+/* columns.LARGEST_LIMIT: a larger limit means that none is set. */
 #define LARGEST_LIMIT 1.79e308
 
 /* ── rows ────────────────────────────────────────────────────────────────────────────────────────── */
 
-/* Cells; all bits zero is null. */
-
-typedef struct {
-    uint32_t at; /* the place in the document, or, with the bit UNESCAPED, in what is unescaped of it */
-    uint32_t size;
-} Text;
-
-#define UNESCAPED ((uint32_t)1 << 31)
+/* The cells of a row: JsonString and these. All bits zero is null. */
 
 typedef struct {
     double value;
-    bool there;
-} Number;
+    bool valid;
+} Double;
 
 typedef struct {
     int32_t value;
-    bool there;
-} Whole;
+    bool valid;
+} Int32;
 
 typedef struct {
-    bool value, there;
-} Truth;
+    bool value, valid;
+} Bool;
 
 typedef enum { NO_LOOP, LOOP_HEADER, LOOP_ITERATION } LoopRole;
 
-/* What most steps have comes first: that much of a row has to come into the processor's cache. */
+/* The fields that most steps have come first, so that they share cache lines. */
 typedef struct {
-    Whole index, parent, depth;
-    uint32_t path_size; /* the path itself is written when tables are */
+    Int32 index, parent, depth;
+    uint32_t path_size; /* the path itself is written by `merge` */
     uint8_t loop_role;
-    Truth caused_uut_failure, caused_sequence_failure;
-    Text name, group, type, status;
-    Number total_time;
-    Whole id;
-    Text start, error_message, report_text;
-    Text sequence_path, sequence_name, sequence_version, response;
-    Number exit_code;
-    Whole error_code, loop_index, loop_count, loop_ending_index, loop_passed, loop_failed, button;
+    Bool caused_uut_failure, caused_sequence_failure;
+    JsonString name, group, type, status;
+    Double total_time;
+    Int32 id;
+    JsonString start, error_message, report_text;
+    JsonString sequence_path, sequence_name, sequence_version, response;
+    Double exit_code;
+    Int32 error_code, loop_index, loop_count, loop_ending_index, loop_passed, loop_failed, button;
 } Step;
 
 typedef struct {
-    Whole step, index;
-} Place; /* every measurement begins with it */
+    Int32 step, index;
+} MeasurementKey; /* the first member of every measurement */
 
 typedef struct {
-    Place place;
-    Text name, unit, comp_op, status;
-    Number value, low_limit, high_limit;
+    MeasurementKey key;
+    JsonString name, unit, comp_op, status;
+    Double value, low_limit, high_limit;
 } NumericMeasurement;
 
 typedef struct {
-    Place place;
-    Text name, value, comp_op, limit, status;
+    MeasurementKey key;
+    JsonString name, value, comp_op, limit, status;
 } StringMeasurement;
 
 typedef struct {
-    Place place;
-    Text name, status;
+    MeasurementKey key;
+    JsonString name, status;
 } BooleanMeasurement;
 
-enum { STEPS, NUMERIC, STRING, BOOLEAN, TABLES };
+typedef enum { STEPS, NUMERIC, STRING, BOOLEAN, TABLE_COUNT } TableId;
 
-#define MOST_COLUMNS 32
+#define MAX_COLUMNS 32
 
 typedef struct {
-    char *rows;
+    char *data;
     size_t row_size;
-    uint32_t count, room;
-    bool unordered;               /* measurements were not written in the order of the steps */
-    uint32_t filled[MOST_COLUMNS]; /* of each column: the rows that are not null */
-    uint64_t bytes[MOST_COLUMNS]; /* of each column of texts: their size together */
+    uint32_t count, capacity;
+    bool unsorted;               /* a measurement follows one of a later step */
+    uint32_t valid[MAX_COLUMNS]; /* per column: rows that are not null */
+    uint64_t bytes[MAX_COLUMNS]; /* per column of strings: their total size */
 } Rows;
 
-/* What few steps have stays JSON; Python reads it. */
+/* A value that few steps have; it stays JSON, for Python to decode. */
 typedef struct {
-    const char *name, *at;
+    const char *name, *text;
     uint32_t size, step;
-} Part;
+} RawValue;
 
-/* A number that only the slow way reads to the last bit. */
+/* A number that json_exact_double() cannot convert; PyOS_string_to_double() can, but needs the GIL. */
 typedef struct {
-    const char *at;
+    const char *text;
     uint32_t size, row;
     uint16_t offset;
     uint8_t table;
     bool is_limit;
-} SlowNumber;
+} DeferredNumber;
+
+typedef struct Shredder Shredder;
 
 typedef struct {
-    PyObject *raw;    /* kept alive */
-    const char *text; /* its bytes */
-    char *unescaped;  /* its texts with escapes, without them */
-    Rows tables[TABLES];
-    Part *parts;
-    uint32_t part_count, part_room;
-    SlowNumber *slow;
-    uint32_t slow_count, slow_room;
-    const char *root, *root_end; /* where the steps are; NULL if the document has none */
+    Shredder *shredder;
+    PyObject *raw; /* keeps `text` alive */
+    const char *text;
+    char *unescaped;
+    Rows tables[TABLE_COUNT];
+    RawValue *raw_values;
+    uint32_t raw_value_count, raw_value_capacity;
+    DeferredNumber *deferred;
+    uint32_t deferred_count, deferred_capacity;
+    const char *root, *root_end; /* the value of the field `root`; NULL without one */
 } Document;
 
-/* ── fields ──────────────────────────────────────────────────────────────────────────────────────── */
+/* ── fields of the JSON ──────────────────────────────────────────────────────────────────────────── */
 
-typedef enum { TEXT, NUMBER, LIMIT, WHOLE, TRUTH, BLOCK, LIST, PART, ONLY_NULL } FieldKind;
+typedef enum {
+    FIELD_STRING,
+    FIELD_DOUBLE,
+    FIELD_LIMIT, /* a double; beyond LARGEST_LIMIT it is null */
+    FIELD_INT32,
+    FIELD_BOOL,
+    FIELD_CHECKED, /* an int32 without a column, which must equal another field */
+    FIELD_OBJECT,  /* its fields go to the same row */
+    FIELD_LIST,    /* its items are rows of a table */
+    FIELD_RAW,     /* left to Python */
+    FIELD_NULL,    /* must be null */
+} FieldKind;
 
-typedef struct Shape Shape;
+typedef struct ObjectSpec ObjectSpec;
 
 typedef struct {
     const char *name;
     uint8_t size;
     uint8_t kind;
-    uint16_t offset;    /* where the row has its cell */
-    uint8_t table;      /* LIST: where its items go */
-    const Shape *inner; /* BLOCK, LIST: what is in it */
+    uint16_t offset; /* of the cell in its row */
+    uint8_t table;   /* of a list's items */
+    const ObjectSpec *inner;
 } Field;
 
-struct Shape {
-    int count; /* at most 32: what was seen is kept in 32 bits */
+struct ObjectSpec {
+    int count; /* at most 32, the bits of `seen` in read_object() */
     const Field *fields;
 };
 
-#define NAMED(name) name, sizeof(name) - 1
-#define SHAPE(fields) {(int)(sizeof(fields) / sizeof((fields)[0])), fields}
+#define CELL(name, kind, row, member) {LITERAL(name), kind, offsetof(row, member), 0, NULL}
+#define OBJECT(name, inner) {LITERAL(name), FIELD_OBJECT, 0, 0, &inner}
+#define LIST(name, table, inner) {LITERAL(name), FIELD_LIST, 0, table, &inner}
+#define RAW(name) {LITERAL(name), FIELD_RAW, 0, 0, NULL}
+#define MUST_BE_NULL(name) {LITERAL(name), FIELD_NULL, 0, 0, NULL}
+#define SPEC(fields) {(int)(sizeof(fields) / sizeof((fields)[0])), fields}
 
-/* In the order in which servers write them: the next field is looked for behind the last one. */
+/* In the order in which servers write them: read_name() starts behind the previous field. */
 
 static const Field LOOP_FIELDS[] = {
-    {NAMED("idx"), WHOLE, offsetof(Step, loop_index), 0, NULL},
-    {NAMED("num"), WHOLE, offsetof(Step, loop_count), 0, NULL},
-    {NAMED("endingIndex"), WHOLE, offsetof(Step, loop_ending_index), 0, NULL},
-    {NAMED("passed"), WHOLE, offsetof(Step, loop_passed), 0, NULL},
-    {NAMED("failed"), WHOLE, offsetof(Step, loop_failed), 0, NULL},
+    CELL("idx", FIELD_INT32, Step, loop_index),
+    CELL("num", FIELD_INT32, Step, loop_count),
+    CELL("endingIndex", FIELD_CHECKED, Step, loop_ending_index),
+    CELL("passed", FIELD_INT32, Step, loop_passed),
+    CELL("failed", FIELD_INT32, Step, loop_failed),
 };
 static const Field SEQUENCE_CALL_FIELDS[] = {
-    {NAMED("path"), TEXT, offsetof(Step, sequence_path), 0, NULL},
-    {NAMED("name"), TEXT, offsetof(Step, sequence_name), 0, NULL},
-    {NAMED("version"), TEXT, offsetof(Step, sequence_version), 0, NULL},
+    CELL("path", FIELD_STRING, Step, sequence_path),
+    CELL("name", FIELD_STRING, Step, sequence_name),
+    CELL("version", FIELD_STRING, Step, sequence_version),
 };
 static const Field CALL_EXE_FIELDS[] = {
-    {NAMED("exitCode"), NUMBER, offsetof(Step, exit_code), 0, NULL},
-    {NAMED("exitCodeFormat"), ONLY_NULL, 0, 0, NULL},
+    CELL("exitCode", FIELD_DOUBLE, Step, exit_code),
+    MUST_BE_NULL("exitCodeFormat"),
 };
 static const Field MESSAGE_POPUP_FIELDS[] = {
-    {NAMED("response"), TEXT, offsetof(Step, response), 0, NULL},
-    {NAMED("button"), WHOLE, offsetof(Step, button), 0, NULL},
-    {NAMED("buttonFormat"), ONLY_NULL, 0, 0, NULL},
+    CELL("response", FIELD_STRING, Step, response),
+    CELL("button", FIELD_INT32, Step, button),
+    MUST_BE_NULL("buttonFormat"),
 };
 static const Field NUMERIC_FIELDS[] = {
-    {NAMED("compOp"), TEXT, offsetof(NumericMeasurement, comp_op), 0, NULL},
-    {NAMED("name"), TEXT, offsetof(NumericMeasurement, name), 0, NULL},
-    {NAMED("status"), TEXT, offsetof(NumericMeasurement, status), 0, NULL},
-    {NAMED("unit"), TEXT, offsetof(NumericMeasurement, unit), 0, NULL},
-    {NAMED("value"), NUMBER, offsetof(NumericMeasurement, value), 0, NULL},
-    {NAMED("highLimit"), LIMIT, offsetof(NumericMeasurement, high_limit), 0, NULL},
-    {NAMED("lowLimit"), LIMIT, offsetof(NumericMeasurement, low_limit), 0, NULL},
+    CELL("compOp", FIELD_STRING, NumericMeasurement, comp_op),
+    CELL("name", FIELD_STRING, NumericMeasurement, name),
+    CELL("status", FIELD_STRING, NumericMeasurement, status),
+    CELL("unit", FIELD_STRING, NumericMeasurement, unit),
+    CELL("value", FIELD_DOUBLE, NumericMeasurement, value),
+    CELL("highLimit", FIELD_LIMIT, NumericMeasurement, high_limit),
+    CELL("lowLimit", FIELD_LIMIT, NumericMeasurement, low_limit),
 };
 static const Field STRING_FIELDS[] = {
-    {NAMED("compOp"), TEXT, offsetof(StringMeasurement, comp_op), 0, NULL},
-    {NAMED("name"), TEXT, offsetof(StringMeasurement, name), 0, NULL},
-    {NAMED("status"), TEXT, offsetof(StringMeasurement, status), 0, NULL},
-    {NAMED("value"), TEXT, offsetof(StringMeasurement, value), 0, NULL},
-    {NAMED("limit"), TEXT, offsetof(StringMeasurement, limit), 0, NULL},
+    CELL("compOp", FIELD_STRING, StringMeasurement, comp_op),
+    CELL("name", FIELD_STRING, StringMeasurement, name),
+    CELL("status", FIELD_STRING, StringMeasurement, status),
+    CELL("value", FIELD_STRING, StringMeasurement, value),
+    CELL("limit", FIELD_STRING, StringMeasurement, limit),
 };
 static const Field BOOLEAN_FIELDS[] = {
-    {NAMED("name"), TEXT, offsetof(BooleanMeasurement, name), 0, NULL},
-    {NAMED("status"), TEXT, offsetof(BooleanMeasurement, status), 0, NULL},
+    CELL("name", FIELD_STRING, BooleanMeasurement, name),
+    CELL("status", FIELD_STRING, BooleanMeasurement, status),
 };
 
-static const Shape LOOP = SHAPE(LOOP_FIELDS), SEQUENCE_CALL = SHAPE(SEQUENCE_CALL_FIELDS),
-                   CALL_EXE = SHAPE(CALL_EXE_FIELDS), MESSAGE_POPUP = SHAPE(MESSAGE_POPUP_FIELDS),
-                   NUMERIC_MEASUREMENT = SHAPE(NUMERIC_FIELDS), STRING_MEASUREMENT = SHAPE(STRING_FIELDS),
-                   BOOLEAN_MEASUREMENT = SHAPE(BOOLEAN_FIELDS);
+static const ObjectSpec LOOP = SPEC(LOOP_FIELDS), SEQUENCE_CALL = SPEC(SEQUENCE_CALL_FIELDS),
+                        CALL_EXE = SPEC(CALL_EXE_FIELDS), MESSAGE_POPUP = SPEC(MESSAGE_POPUP_FIELDS),
+                        NUMERIC_MEASUREMENT = SPEC(NUMERIC_FIELDS), STRING_MEASUREMENT = SPEC(STRING_FIELDS),
+                        BOOLEAN_MEASUREMENT = SPEC(BOOLEAN_FIELDS);
 
-static const Shape STEP;
+static const ObjectSpec STEP;
 
 static const Field STEP_FIELDS[] = {
-    {NAMED("id"), WHOLE, offsetof(Step, id), 0, NULL},
-    {NAMED("group"), TEXT, offsetof(Step, group), 0, NULL},
-    {NAMED("stepType"), TEXT, offsetof(Step, type), 0, NULL},
-    {NAMED("name"), TEXT, offsetof(Step, name), 0, NULL},
-    {NAMED("start"), TEXT, offsetof(Step, start), 0, NULL},
-    {NAMED("status"), TEXT, offsetof(Step, status), 0, NULL},
-    {NAMED("errorCode"), WHOLE, offsetof(Step, error_code), 0, NULL},
-    {NAMED("errorMessage"), TEXT, offsetof(Step, error_message), 0, NULL},
-    {NAMED("tsGuid"), PART, 0, 0, NULL},
-    {NAMED("totTime"), NUMBER, offsetof(Step, total_time), 0, NULL},
-    {NAMED("causedSeqFailure"), TRUTH, offsetof(Step, caused_sequence_failure), 0, NULL},
-    {NAMED("causedUUTFailure"), TRUTH, offsetof(Step, caused_uut_failure), 0, NULL},
-    {NAMED("reportText"), TEXT, offsetof(Step, report_text), 0, NULL},
-    {NAMED("loop"), BLOCK, 0, 0, &LOOP},
-    {NAMED("steps"), LIST, 0, STEPS, &STEP},
-    {NAMED("numericMeas"), LIST, 0, NUMERIC, &NUMERIC_MEASUREMENT},
-    {NAMED("stringMeas"), LIST, 0, STRING, &STRING_MEASUREMENT},
-    {NAMED("booleanMeas"), LIST, 0, BOOLEAN, &BOOLEAN_MEASUREMENT},
-    {NAMED("additionalResults"), PART, 0, 0, NULL},
-    {NAMED("seqCall"), BLOCK, 0, 0, &SEQUENCE_CALL},
-    {NAMED("callExe"), BLOCK, 0, 0, &CALL_EXE},
-    {NAMED("messagePopup"), BLOCK, 0, 0, &MESSAGE_POPUP},
-    {NAMED("chart"), PART, 0, 0, NULL},
-    {NAMED("attachment"), PART, 0, 0, NULL},
+    CELL("id", FIELD_INT32, Step, id),
+    CELL("group", FIELD_STRING, Step, group),
+    CELL("stepType", FIELD_STRING, Step, type),
+    CELL("name", FIELD_STRING, Step, name),
+    CELL("start", FIELD_STRING, Step, start),
+    CELL("status", FIELD_STRING, Step, status),
+    CELL("errorCode", FIELD_INT32, Step, error_code),
+    CELL("errorMessage", FIELD_STRING, Step, error_message),
+    RAW("tsGuid"),
+    CELL("totTime", FIELD_DOUBLE, Step, total_time),
+    CELL("causedSeqFailure", FIELD_BOOL, Step, caused_sequence_failure),
+    CELL("causedUUTFailure", FIELD_BOOL, Step, caused_uut_failure),
+    CELL("reportText", FIELD_STRING, Step, report_text),
+    OBJECT("loop", LOOP),
+    LIST("steps", STEPS, STEP),
+    LIST("numericMeas", NUMERIC, NUMERIC_MEASUREMENT),
+    LIST("stringMeas", STRING, STRING_MEASUREMENT),
+    LIST("booleanMeas", BOOLEAN, BOOLEAN_MEASUREMENT),
+    RAW("additionalResults"),
+    OBJECT("seqCall", SEQUENCE_CALL),
+    OBJECT("callExe", CALL_EXE),
+    OBJECT("messagePopup", MESSAGE_POPUP),
+    RAW("chart"),
+    RAW("attachment"),
 };
 
-static const Shape STEP = SHAPE(STEP_FIELDS);
+static const ObjectSpec STEP = SPEC(STEP_FIELDS);
 
-/* ── columns ─────────────────────────────────────────────────────────────────────────────────────── */
+/* ── tables and columns ──────────────────────────────────────────────────────────────────────────── */
 
-typedef enum { OWNERS, PATHS, TEXTS, WORDS, ROLES, NUMBERS, WHOLES, TRUTHS } ColumnKind;
+typedef enum {
+    COLUMN_OWNER, /* the uuid of the report */
+    COLUMN_PATH,
+    COLUMN_LOOP_ROLE,
+    COLUMN_STRING,
+    COLUMN_STATUS, /* a string whose codes become words */
+    COLUMN_DOUBLE,
+    COLUMN_INT32,
+    COLUMN_BOOL,
+} ColumnKind;
 
 typedef struct {
     uint8_t kind;
-    uint16_t offset;
+    uint16_t offset; /* of the cell in its row */
 } Column;
 
+/* A column that is not read from a field. */
+typedef struct {
+    const char *name;
+    Column column;
+} ComputedColumn;
+
+static const ComputedColumn STEP_COMPUTED[] = {
+    {"report_uuid", {COLUMN_OWNER, 0}},
+    {"step_index", {COLUMN_INT32, offsetof(Step, index)}},
+    {"parent_step_index", {COLUMN_INT32, offsetof(Step, parent)}},
+    {"depth", {COLUMN_INT32, offsetof(Step, depth)}},
+    {"path", {COLUMN_PATH, offsetof(Step, path_size)}},
+    {"loop_role", {COLUMN_LOOP_ROLE, offsetof(Step, loop_role)}},
+};
+static const ComputedColumn MEASUREMENT_COMPUTED[] = {
+    {"report_uuid", {COLUMN_OWNER, 0}},
+    {"step_index", {COLUMN_INT32, offsetof(MeasurementKey, step)}},
+    {"measurement_index", {COLUMN_INT32, offsetof(MeasurementKey, index)}},
+};
+
+typedef struct {
+    const char *name;
+    size_t row_size;
+    const ObjectSpec *record;
+    int computed_count;
+    const ComputedColumn *computed;
+} TableSpec;
+
+#define COMPUTED(columns) (int)(sizeof(columns) / sizeof((columns)[0])), columns
+
+static const TableSpec TABLES[TABLE_COUNT] = {
+    [STEPS] = {"steps", sizeof(Step), &STEP, COMPUTED(STEP_COMPUTED)},
+    [NUMERIC] = {"numeric_measurements", sizeof(NumericMeasurement), &NUMERIC_MEASUREMENT,
+                 COMPUTED(MEASUREMENT_COMPUTED)},
+    [STRING] = {"string_measurements", sizeof(StringMeasurement), &STRING_MEASUREMENT,
+                COMPUTED(MEASUREMENT_COMPUTED)},
+    [BOOLEAN] = {"boolean_measurements", sizeof(BooleanMeasurement), &BOOLEAN_MEASUREMENT,
+                 COMPUTED(MEASUREMENT_COMPUTED)},
+};
+
+/* The columns of a table in the order of its declaration. */
 typedef struct {
     int count;
-    size_t row_size;
-    const Column *columns;
+    Column columns[MAX_COLUMNS];
 } Layout;
 
-/* In the order of wsjf_tables; `merge` gives them in it. */
-
-static const Column STEP_COLUMNS[] = {
-    {OWNERS, 0},
-    {WHOLES, offsetof(Step, index)},
-    {WHOLES, offsetof(Step, id)},
-    {WHOLES, offsetof(Step, parent)},
-    {WHOLES, offsetof(Step, depth)},
-    {PATHS, offsetof(Step, path_size)},
-    {TEXTS, offsetof(Step, name)},
-    {TEXTS, offsetof(Step, group)},
-    {TEXTS, offsetof(Step, type)},
-    {WORDS, offsetof(Step, status)},
-    {TEXTS, offsetof(Step, start)},
-    {NUMBERS, offsetof(Step, total_time)},
-    {WHOLES, offsetof(Step, error_code)},
-    {TEXTS, offsetof(Step, error_message)},
-    {TEXTS, offsetof(Step, report_text)},
-    {TRUTHS, offsetof(Step, caused_uut_failure)},
-    {TRUTHS, offsetof(Step, caused_sequence_failure)},
-    {ROLES, offsetof(Step, loop_role)},
-    {WHOLES, offsetof(Step, loop_index)},
-    {WHOLES, offsetof(Step, loop_count)},
-    {WHOLES, offsetof(Step, loop_passed)},
-    {WHOLES, offsetof(Step, loop_failed)},
-    {TEXTS, offsetof(Step, sequence_path)},
-    {TEXTS, offsetof(Step, sequence_name)},
-    {TEXTS, offsetof(Step, sequence_version)},
-    {NUMBERS, offsetof(Step, exit_code)},
-    {WHOLES, offsetof(Step, button)},
-    {TEXTS, offsetof(Step, response)},
-};
-static const Column NUMERIC_COLUMNS[] = {
-    {OWNERS, 0},
-    {WHOLES, offsetof(NumericMeasurement, place.step)},
-    {WHOLES, offsetof(NumericMeasurement, place.index)},
-    {TEXTS, offsetof(NumericMeasurement, name)},
-    {NUMBERS, offsetof(NumericMeasurement, value)},
-    {TEXTS, offsetof(NumericMeasurement, unit)},
-    {TEXTS, offsetof(NumericMeasurement, comp_op)},
-    {NUMBERS, offsetof(NumericMeasurement, low_limit)},
-    {NUMBERS, offsetof(NumericMeasurement, high_limit)},
-    {WORDS, offsetof(NumericMeasurement, status)},
-};
-static const Column STRING_COLUMNS[] = {
-    {OWNERS, 0},
-    {WHOLES, offsetof(StringMeasurement, place.step)},
-    {WHOLES, offsetof(StringMeasurement, place.index)},
-    {TEXTS, offsetof(StringMeasurement, name)},
-    {TEXTS, offsetof(StringMeasurement, value)},
-    {TEXTS, offsetof(StringMeasurement, comp_op)},
-    {TEXTS, offsetof(StringMeasurement, limit)},
-    {WORDS, offsetof(StringMeasurement, status)},
-};
-static const Column BOOLEAN_COLUMNS[] = {
-    {OWNERS, 0},
-    {WHOLES, offsetof(BooleanMeasurement, place.step)},
-    {WHOLES, offsetof(BooleanMeasurement, place.index)},
-    {TEXTS, offsetof(BooleanMeasurement, name)},
-    {WORDS, offsetof(BooleanMeasurement, status)},
+struct Shredder {
+    PyObject_HEAD
+    Layout layouts[TABLE_COUNT];
 };
 
-#define LAYOUT(row, columns) {(int)(sizeof(columns) / sizeof((columns)[0])), sizeof(row), columns}
+/* ── matching declared columns ───────────────────────────────────────────────────────────────────── */
 
-_Static_assert(sizeof(STEP_COLUMNS) / sizeof(STEP_COLUMNS[0]) <= MOST_COLUMNS, "raise MOST_COLUMNS");
-
-static const Layout LAYOUTS[TABLES] = {
-    LAYOUT(Step, STEP_COLUMNS),
-    LAYOUT(NumericMeasurement, NUMERIC_COLUMNS),
-    LAYOUT(StringMeasurement, STRING_COLUMNS),
-    LAYOUT(BooleanMeasurement, BOOLEAN_COLUMNS),
-};
-
-/* ── reading JSON ────────────────────────────────────────────────────────────────────────────────── */
-
-/* Every function that reads says whether it could, and leaves the reader behind what it read. */
-
+/* A column as tables.py declares it. */
 typedef struct {
-    const char *at, *end;
-    Document *document;
-    char *unescaped; /* where the next text without its escapes goes */
-    int levels;
-} Reader;
+    const char *name, *source, *kind, *type;
+} Declared;
 
-/* A growing array: room for one more item, or NULL. */
-static void *
-one_more(void **items, uint32_t *count, uint32_t *room, size_t item_size)
+static bool
+equal(const char *one, const char *other)
 {
-    if (*count == *room) {
-        if (*room > INT32_MAX / 2) {
-            return NULL;
+    return strcmp(one, other) == 0;
+}
+
+/* The field at a source such as `name` or `loop.idx`, or NULL. */
+static const Field *
+find_field(const ObjectSpec *spec, const char *source)
+{
+    const char *dot = strchr(source, '.');
+    size_t size = dot == NULL ? strlen(source) : (size_t)(dot - source);
+    for (int index = 0; index < spec->count; index++) {
+        const Field *field = &spec->fields[index];
+        if (field->size == size && memcmp(field->name, source, size) == 0) {
+            if (dot == NULL) {
+                return field;
+            }
+            return field->kind == FIELD_OBJECT ? find_field(field->inner, dot + 1) : NULL;
         }
-        uint32_t more = *room ? *room * 2 : 32;
-        if (more > SIZE_MAX / item_size) {
-            return NULL;
-        }
-        void *grown = realloc(*items, more * item_size);
-        if (grown == NULL) {
-            return NULL;
-        }
-        *items = grown;
-        *room = more;
     }
-    char *item = (char *)*items + (size_t)(*count)++ * item_size;
-    return memset(item, 0, item_size);
+    return NULL;
 }
 
-/* A new row, all null; it moves when the next one is added. */
-static void *
-new_row(Reader *reader, int table)
+/* The column that holds a field, if it has the declared kind. */
+static bool
+column_of_field(const Field *field, const char *kind, Column *column)
 {
-    Rows *rows = &reader->document->tables[table];
-    void *all = rows->rows;
-    void *row = one_more(&all, &rows->count, &rows->room, rows->row_size);
-    rows->rows = all;
-    return row;
-}
-
-static void *
-row_of(const Rows *rows, uint32_t row)
-{
-    return rows->rows + (size_t)row * rows->row_size;
-}
-
-/* The next character that is no blank, which stays; or NUL at the end (no rule accepts a NUL). */
-static char
-next(Reader *reader)
-{
-    while (reader->at < reader->end) {
-        char found = *reader->at;
-        if (found != ' ' && found != '\n' && found != '\r' && found != '\t') {
-            return found;
-        }
-        reader->at++;
+    column->offset = field->offset;
+    switch ((FieldKind)field->kind) {
+    case FIELD_STRING:
+        column->kind = equal(kind, "result") ? COLUMN_STATUS : COLUMN_STRING;
+        return equal(kind, "result") || equal(kind, "");
+    case FIELD_DOUBLE:
+        column->kind = COLUMN_DOUBLE;
+        return equal(kind, "");
+    case FIELD_LIMIT:
+        column->kind = COLUMN_DOUBLE;
+        return equal(kind, "limit");
+    case FIELD_INT32:
+        column->kind = COLUMN_INT32;
+        return equal(kind, "");
+    case FIELD_BOOL:
+        column->kind = COLUMN_BOOL;
+        return equal(kind, "");
+    default:
+        return false;
     }
-    return '\0';
 }
 
 static bool
-take(Reader *reader, char wanted)
+has_type(const Column *column, const char *type)
 {
-    if (next(reader) != wanted) {
-        return false;
+    switch ((ColumnKind)column->kind) {
+    case COLUMN_DOUBLE:
+        return equal(type, "double");
+    case COLUMN_INT32:
+        return equal(type, "int32");
+    case COLUMN_BOOL:
+        return equal(type, "bool");
+    case COLUMN_STRING:
+        return equal(type, "string") || equal(type, "timestamp[us, tz=UTC]"); /* Python converts these */
+    default:
+        return equal(type, "string");
     }
-    reader->at++;
-    return true;
 }
 
 static bool
-take_word(Reader *reader, const char *word, size_t size)
+match_column(const TableSpec *table, const Declared *declared, Column *column)
 {
-    if ((size_t)(reader->end - reader->at) < size || memcmp(reader->at, word, size) != 0) {
-        return false;
-    }
-    reader->at += size;
-    return true;
-}
-
-/* The size of the UTF-8 character of several bytes that begins here, or 0 if there is none (Unicode 3.9). */
-static int
-character_size(const char *text, const char *end)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    ptrdiff_t left = end - text;
-    unsigned char low = 0x80, high = 0xBF; /* what the second byte may be */
-    int size;
-    if (at[0] >= 0xC2 && at[0] <= 0xDF) {
-        size = 2;
-    } else if (at[0] >= 0xE0 && at[0] <= 0xEF) {
-        size = 3;
-        if (at[0] == 0xE0) {
-            low = 0xA0; /* shorter ways to write the same are not allowed */
-        } else if (at[0] == 0xED) {
-            high = 0x9F; /* surrogates are no characters */
-        }
-    } else if (at[0] >= 0xF0 && at[0] <= 0xF4) {
-        size = 4;
-        if (at[0] == 0xF0) {
-            low = 0x90;
-        } else if (at[0] == 0xF4) {
-            high = 0x8F; /* the last one is U+10FFFF */
+    if (declared->source[0] == '\0') {
+        for (int index = 0; index < table->computed_count; index++) {
+            if (equal(table->computed[index].name, declared->name)) {
+                *column = table->computed[index].column;
+                if (declared->kind[0] == '\0' && has_type(column, declared->type)) {
+                    return true;
+                }
+            }
         }
     } else {
-        return 0;
-    }
-    if (left < size || at[1] < low || at[1] > high) {
-        return 0;
-    }
-    for (int place = 2; place < size; place++) {
-        if (at[place] < 0x80 || at[place] > 0xBF) {
-            return 0;
-        }
-    }
-    return size;
-}
-
-/* Go on to the next quote or backslash within a text. */
-static bool
-to_sign(Reader *reader)
-{
-    const char *at = reader->at, *end = reader->end;
-    while (at < end) {
-        unsigned char found = (unsigned char)*at;
-        if (found == '"' || found == '\\') {
-            reader->at = at;
+        const Field *field = find_field(table->record, declared->source);
+        if (field != NULL && column_of_field(field, declared->kind, column) &&
+            has_type(column, declared->type)) {
             return true;
         }
-        if (found < 0x20) {
-            return false;
+    }
+    PyErr_Format(PyExc_ValueError, "_steps.c cannot fill column %s.%s (source \"%s\", kind \"%s\", type %s)",
+                 table->name, declared->name, declared->source, declared->kind, declared->type);
+    return false;
+}
+
+/* Returns whether a column shows the cell at an offset; the owner has no cell, and offset 0. */
+static bool
+has_column(const Layout *layout, bool is_owner, uint16_t offset)
+{
+    for (int index = 0; index < layout->count; index++) {
+        const Column *column = &layout->columns[index];
+        if (column->offset == offset && (column->kind == COLUMN_OWNER) == is_owner) {
+            return true;
         }
-        int size = found < 0x80 ? 1 : character_size(at, end);
-        if (size == 0) {
-            return false;
-        }
-        at += size;
     }
     return false;
 }
 
 static bool
-read_four_digits(Reader *reader, uint32_t *code)
+needs_column(const Field *field)
 {
-    if (reader->end - reader->at < 4) {
+    return field->kind == FIELD_STRING || field->kind == FIELD_DOUBLE || field->kind == FIELD_LIMIT ||
+           field->kind == FIELD_INT32 || field->kind == FIELD_BOOL;
+}
+
+/* Checks that every field that is read has a column; its values would be lost without one. */
+static bool
+check_fields(const TableSpec *table, const ObjectSpec *spec, const Layout *layout)
+{
+    for (int index = 0; index < spec->count; index++) {
+        const Field *field = &spec->fields[index];
+        if (field->kind == FIELD_OBJECT) {
+            if (!check_fields(table, field->inner, layout)) {
+                return false;
+            }
+        } else if (needs_column(field) && !has_column(layout, false, field->offset)) {
+            PyErr_Format(PyExc_ValueError, "_steps.c reads the field \"%s\" for table %s, but no column takes it",
+                         field->name, table->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+check_computed(const TableSpec *table, const Layout *layout)
+{
+    for (int index = 0; index < table->computed_count; index++) {
+        const ComputedColumn *computed = &table->computed[index];
+        if (!has_column(layout, computed->column.kind == COLUMN_OWNER, computed->column.offset)) {
+            PyErr_Format(PyExc_ValueError, "_steps.c computes column %s.%s, which is not declared",
+                         table->name, computed->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+match_columns(const TableSpec *table, PyObject *declared_columns, Layout *layout)
+{
+    PyObject *columns = PySequence_Tuple(declared_columns);
+    if (columns == NULL) {
         return false;
     }
-    *code = 0;
-    for (int place = 0; place < 4; place++) {
-        char digit = *reader->at++;
-        uint32_t value;
-        if (digit >= '0' && digit <= '9') {
-            value = (uint32_t)(digit - '0');
-        } else if (digit >= 'a' && digit <= 'f') {
-            value = (uint32_t)(digit - 'a') + 10;
-        } else if (digit >= 'A' && digit <= 'F') {
-            value = (uint32_t)(digit - 'A') + 10;
+    Py_ssize_t count = PyTuple_Size(columns);
+    bool matched = count <= MAX_COLUMNS;
+    if (!matched) {
+        PyErr_Format(PyExc_ValueError, "table %s has %zd columns; raise MAX_COLUMNS in _steps.c", table->name,
+                     count);
+    }
+    for (; matched && layout->count < count; layout->count++) {
+        Declared declared;
+        PyObject *column = PyTuple_GetItem(columns, layout->count);
+        if (!PyTuple_Check(column)) {
+            PyErr_SetString(PyExc_TypeError, "a column is a tuple (name, source, kind, type)");
+            matched = false;
         } else {
-            return false;
-        }
-        *code = *code << 4 | value;
-    }
-    return true;
-}
-
-/* One escape, of which the backslash has been read; its character is written to `to`.
-
-   What is written never is longer than what is read: \uXXXX has 6 bytes and becomes at most 3, a pair of
-   them has 12 and becomes 4, the others have 2 and become 1. */
-static bool
-read_escape(Reader *reader, char **to)
-{
-    if (reader->at == reader->end) {
-        return false;
-    }
-    char kind = *reader->at++;
-    if (kind != 'u') {
-        static const char KINDS[] = "\"\\/bfnrt", MEANT[] = "\"\\/\b\f\n\r\t";
-        const char *found = kind ? strchr(KINDS, kind) : NULL;
-        if (found == NULL) {
-            return false;
-        }
-        *(*to)++ = MEANT[found - KINDS];
-        return true;
-    }
-    uint32_t code, second;
-    if (!read_four_digits(reader, &code)) {
-        return false;
-    }
-    if (code >= 0xD800 && code <= 0xDFFF) {
-        if (code > 0xDBFF || !take_word(reader, "\\u", 2) || !read_four_digits(reader, &second) ||
-            second < 0xDC00 || second > 0xDFFF) {
-            return false; /* half a pair */
-        }
-        code = 0x10000 + ((code - 0xD800) << 10) + (second - 0xDC00);
-    }
-    if (code < 0x80) {
-        *(*to)++ = (char)code;
-    } else if (code < 0x800) {
-        *(*to)++ = (char)(0xC0 | code >> 6);
-        *(*to)++ = (char)(0x80 | (code & 0x3F));
-    } else if (code < 0x10000) {
-        *(*to)++ = (char)(0xE0 | code >> 12);
-        *(*to)++ = (char)(0x80 | (code >> 6 & 0x3F));
-        *(*to)++ = (char)(0x80 | (code & 0x3F));
-    } else {
-        *(*to)++ = (char)(0xF0 | code >> 18);
-        *(*to)++ = (char)(0x80 | (code >> 12 & 0x3F));
-        *(*to)++ = (char)(0x80 | (code >> 6 & 0x3F));
-        *(*to)++ = (char)(0x80 | (code & 0x3F));
-    }
-    return true;
-}
-
-/* The rest of a text with escapes, without them. */
-static bool
-read_escaped(Reader *reader, const char *begin, Text *text)
-{
-    Document *document = reader->document;
-    if (document->unescaped == NULL) {
-        /* Room for this text and all that follow, for none of them grows. */
-        document->unescaped = malloc((size_t)(reader->end - begin));
-        reader->unescaped = document->unescaped;
-        if (document->unescaped == NULL) {
-            return false;
+            matched = PyArg_ParseTuple(column, "ssss", &declared.name, &declared.source, &declared.kind,
+                                       &declared.type) &&
+                      match_column(table, &declared, &layout->columns[layout->count]);
         }
     }
-    char *from = reader->unescaped, *to = from;
-    for (;;) {
-        size_t plain = (size_t)(reader->at - begin);
-        memcpy(to, begin, plain);
-        to += plain;
-        if (*reader->at++ == '"') {
-            break;
-        }
-        if (!read_escape(reader, &to)) {
-            return false;
-        }
-        begin = reader->at;
-        if (!to_sign(reader)) {
-            return false;
-        }
-    }
-    *text = (Text){(uint32_t)(from - document->unescaped) | UNESCAPED, (uint32_t)(to - from)};
-    reader->unescaped = to;
-    return true;
-}
-
-static bool
-read_text(Reader *reader, Text *text)
-{
-    if (!take(reader, '"')) {
-        return false;
-    }
-    const char *begin = reader->at;
-    if (!to_sign(reader)) {
-        return false;
-    }
-    if (*reader->at == '\\') {
-        return read_escaped(reader, begin, text);
-    }
-    *text = (Text){(uint32_t)(begin - reader->document->text), (uint32_t)(reader->at - begin)};
-    reader->at++;
-    return true;
-}
-
-static bool
-is_digit(const Reader *reader)
-{
-    return reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9';
-}
-
-typedef struct {
-    const char *at;
-    bool negative, is_whole;
-    uint64_t digits; /* as far as there are at most 19 of them */
-    int digit_count, exponent;
-} Decimal;
-
-/* A number as JSON writes it. */
-static bool
-read_decimal(Reader *reader, Decimal *found)
-{
-    next(reader);
-    *found = (Decimal){.at = reader->at, .is_whole = true};
-    if (reader->at < reader->end && *reader->at == '-') {
-        found->negative = true;
-        reader->at++;
-    }
-    if (!is_digit(reader)) {
-        return false;
-    }
-    const char *first = reader->at;
-    for (; is_digit(reader); reader->at++) {
-        if (found->digit_count || *reader->at != '0') {
-            found->digit_count++;
-            found->digits = found->digits * 10 + (uint64_t)(*reader->at - '0'); /* may wrap: see digit_count */
-        }
-    }
-    if (*first == '0' && reader->at - first > 1) {
-        return false;
-    }
-    if (reader->at < reader->end && *reader->at == '.') {
-        found->is_whole = false;
-        first = ++reader->at;
-        for (; is_digit(reader); reader->at++) {
-            if (found->digit_count || *reader->at != '0') {
-                found->digit_count++;
-                found->digits = found->digits * 10 + (uint64_t)(*reader->at - '0');
-            }
-        }
-        if (reader->at == first) {
-            return false;
-        }
-        if (reader->at - first > 100) {
-            return false; /* so that the exponent cannot overflow, either */
-        }
-        found->exponent = -(int)(reader->at - first);
-    }
-    if (reader->at < reader->end && (*reader->at == 'e' || *reader->at == 'E')) {
-        found->is_whole = false;
-        reader->at++;
-        bool negative = false;
-        if (reader->at < reader->end && (*reader->at == '+' || *reader->at == '-')) {
-            negative = *reader->at++ == '-';
-        }
-        int power = 0;
-        first = reader->at;
-        for (; is_digit(reader); reader->at++) {
-            power = power * 10 + (*reader->at - '0');
-            if (power > 400) {
-                return false;
-            }
-        }
-        if (reader->at == first) {
-            return false;
-        }
-        found->exponent += negative ? -power : power;
-    }
-    return true;
-}
-
-static bool
-read_whole(Reader *reader, Whole *whole)
-{
-    Decimal found;
-    if (!read_decimal(reader, &found) || !found.is_whole || found.digit_count > 10) {
-        return false;
-    }
-    int64_t value = found.negative ? -(int64_t)found.digits : (int64_t)found.digits;
-    if (value < INT32_MIN || value > INT32_MAX) {
-        return false;
-    }
-    whole->value = (int32_t)value;
-    whole->there = true;
-    return true;
-}
-
-/* The number that digits and exponent are, if this way is exact to the last bit.
-
-   Both the digits and the power of ten are doubles without error, and one operation rounds once; it must
-   not be done with more precision than doubles have, though, for that would round twice. */
-static bool
-exactly(const Decimal *decimal, double *value)
-{
-    static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    if (decimal->digit_count == 0) {
-        *value = decimal->negative && !decimal->is_whole ? -0.0 : 0.0; /* the whole number -0 is 0 */
-        return true;
-    }
-    if (FLT_EVAL_METHOD != 0 || decimal->digit_count > 19 || decimal->digits > (uint64_t)1 << 53 ||
-        decimal->exponent < -22 || decimal->exponent > 22) {
-        return false;
-    }
-    double found = (double)decimal->digits;
-    found = decimal->exponent < 0 ? found / POWERS[-decimal->exponent] : found * POWERS[decimal->exponent];
-    *value = decimal->negative ? -found : found;
-    return true;
-}
-
-static bool
-is_no_limit(double value)
-{
-    return isfinite(value) && fabs(value) > LARGEST_LIMIT;
-}
-
-/* Words for numbers in quotes, as clients write them; in other spellings they are Python's to read. */
-static bool
-read_quoted_number(Reader *reader, double *value)
-{
-    if (take_word(reader, NAMED("\"NaN\""))) {
-        *value = Py_NAN;
-    } else if (take_word(reader, NAMED("\"Infinity\""))) {
-        *value = Py_HUGE_VAL;
-    } else if (take_word(reader, NAMED("\"-Infinity\""))) {
-        *value = -Py_HUGE_VAL;
-    } else {
-        return false;
-    }
-    return true;
-}
-
-static bool
-read_number(Reader *reader, int table, uint32_t row, const Field *field)
-{
-    Document *document = reader->document;
-    Number *number = (Number *)((char *)row_of(&document->tables[table], row) + field->offset);
-    number->there = true;
-    if (next(reader) == '"') {
-        return read_quoted_number(reader, &number->value);
-    }
-    Decimal found;
-    if (!read_decimal(reader, &found)) {
-        return false;
-    }
-    if (exactly(&found, &number->value)) {
-        return true;
-    }
-    void *all = document->slow;
-    SlowNumber *slow = one_more(&all, &document->slow_count, &document->slow_room, sizeof(SlowNumber));
-    document->slow = all;
-    if (slow == NULL) {
-        return false;
-    }
-    *slow = (SlowNumber){.at = found.at,
-                         .size = (uint32_t)(reader->at - found.at),
-                         .row = row,
-                         .offset = field->offset,
-                         .table = (uint8_t)table,
-                         .is_limit = field->kind == LIMIT};
-    return true;
-}
-
-static bool
-read_truth(Reader *reader, Truth *truth)
-{
-    truth->there = true;
-    truth->value = next(reader) == 't';
-    return truth->value ? take_word(reader, NAMED("true")) : take_word(reader, NAMED("false"));
-}
-
-/* Go behind the text that begins here, whatever is in it. */
-static bool
-skip_text(Reader *reader)
-{
-    const char *begin = ++reader->at;
-    for (;;) {
-        const char *quote = memchr(reader->at, '"', (size_t)(reader->end - reader->at));
-        if (quote == NULL) {
-            return false;
-        }
-        const char *escapes = quote;
-        while (escapes > begin && escapes[-1] == '\\') {
-            escapes--;
-        }
-        reader->at = quote + 1;
-        if ((quote - escapes) % 2 == 0) {
-            return true;
-        }
-        begin = reader->at;
-    }
-}
-
-/* Go behind a value. Whoever takes it reads it with the rigour that is missing here: of JSON that is valid
-   this finds the end, and of other it finds something that is not valid, either. */
-static bool
-skip_value(Reader *reader)
-{
-    int levels = reader->levels;
-    do {
-        switch (next(reader)) {
-        case '\0':
-            return false;
-        case '"':
-            if (!skip_text(reader)) {
-                return false;
-            }
-            break;
-        case '{':
-        case '[':
-            if (++levels > MOST_LEVELS) {
-                return false;
-            }
-            reader->at++;
-            break;
-        case '}':
-        case ']':
-            if (--levels < reader->levels) {
-                return false;
-            }
-            reader->at++;
-            break;
-        case ',':
-        case ':':
-            if (levels == reader->levels) {
-                return false;
-            }
-            reader->at++;
-            break;
-        default:
-            while (reader->at < reader->end && strchr(" \n\r\t,:{}[]\"", *reader->at) == NULL) {
-                reader->at++;
-            }
-        }
-    } while (levels > reader->levels);
-    return true;
-}
-
-static bool
-read_part(Reader *reader, const Field *field, uint32_t step)
-{
-    next(reader);
-    const char *begin = reader->at;
-    if (!skip_value(reader)) {
-        return false;
-    }
-    Document *document = reader->document;
-    void *all = document->parts;
-    Part *part = one_more(&all, &document->part_count, &document->part_room, sizeof(Part));
-    document->parts = all;
-    if (part == NULL) {
-        return false;
-    }
-    *part = (Part){field->name, begin, (uint32_t)(reader->at - begin), step};
-    return true;
+    Py_DECREF(columns);
+    return matched && check_fields(table, table->record, layout) && check_computed(table, layout);
 }
 
 /* ── reading steps ───────────────────────────────────────────────────────────────────────────────── */
 
+typedef struct {
+    JsonReader json;
+    Document *document;
+} Reader;
+
+/* Appends a zeroed item to a growing array; returns NULL if there is no memory. The array may move. */
+static void *
+append(void **items, uint32_t *count, uint32_t *capacity, size_t item_size)
+{
+    if (*count == *capacity) {
+        if (*capacity > INT32_MAX / 2) {
+            return NULL;
+        }
+        uint32_t larger = *capacity ? *capacity * 2 : 32;
+        if (larger > SIZE_MAX / item_size) {
+            return NULL;
+        }
+        void *moved = realloc(*items, larger * item_size);
+        if (moved == NULL) {
+            return NULL;
+        }
+        *items = moved;
+        *capacity = larger;
+    }
+    char *item = (char *)*items + (size_t)(*count)++ * item_size;
+    return memset(item, 0, item_size);
+}
+
+static void *
+append_row(Reader *reader, int table)
+{
+    Rows *rows = &reader->document->tables[table];
+    void *data = rows->data;
+    void *row = append(&data, &rows->count, &rows->capacity, rows->row_size);
+    rows->data = data;
+    return row;
+}
+
+static inline void *
+row_at(const Rows *rows, uint32_t row)
+{
+    return rows->data + (size_t)row * rows->row_size;
+}
+
 static bool
-read_object(Reader *reader, const Shape *shape, int table, uint32_t row);
+is_unset_limit(double value)
+{
+    return isfinite(value) && fabs(value) > LARGEST_LIMIT;
+}
+
+/* Reads the words that clients write for numbers that JSON lacks; Python reads other spellings. */
+static bool
+read_quoted_number(JsonReader *json, double *value)
+{
+    if (json_accept_literal(json, LITERAL("\"NaN\""))) {
+        *value = NAN;
+    } else if (json_accept_literal(json, LITERAL("\"Infinity\""))) {
+        *value = INFINITY;
+    } else if (json_accept_literal(json, LITERAL("\"-Infinity\""))) {
+        *value = -INFINITY;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool
+read_double(Reader *reader, int table, uint32_t row, const Field *field)
+{
+    Document *document = reader->document;
+    Double *cell = (Double *)((char *)row_at(&document->tables[table], row) + field->offset);
+    cell->valid = true;
+    if (json_peek(&reader->json) == '"') {
+        return read_quoted_number(&reader->json, &cell->value);
+    }
+    JsonDecimal decimal;
+    if (!json_read_decimal(&reader->json, &decimal)) {
+        return false;
+    }
+    if (json_exact_double(&decimal, &cell->value)) {
+        return true;
+    }
+    void *items = document->deferred;
+    DeferredNumber *deferred =
+        append(&items, &document->deferred_count, &document->deferred_capacity, sizeof(DeferredNumber));
+    document->deferred = items;
+    if (deferred == NULL) {
+        return false;
+    }
+    *deferred = (DeferredNumber){.text = decimal.text,
+                                 .size = (uint32_t)(reader->json.at - decimal.text),
+                                 .row = row,
+                                 .offset = field->offset,
+                                 .table = (uint8_t)table,
+                                 .is_limit = field->kind == FIELD_LIMIT};
+    return true;
+}
+
+static bool
+read_raw(Reader *reader, const Field *field, uint32_t step)
+{
+    json_peek(&reader->json);
+    const char *begin = reader->json.at;
+    if (!json_skip_value(&reader->json)) {
+        return false;
+    }
+    Document *document = reader->document;
+    void *items = document->raw_values;
+    RawValue *value =
+        append(&items, &document->raw_value_count, &document->raw_value_capacity, sizeof(RawValue));
+    document->raw_values = items;
+    if (value == NULL) {
+        return false;
+    }
+    *value = (RawValue){field->name, begin, (uint32_t)(reader->json.at - begin), step};
+    return true;
+}
+
+static bool
+read_object(Reader *reader, const ObjectSpec *spec, int table, uint32_t row);
 
 static bool
 read_step(Reader *reader, const Step *parent)
 {
-    Whole above = {0}, depth = {0, true};
+    Int32 parent_index = {0}, depth = {0, true};
     if (parent != NULL) {
-        above = parent->index;
+        parent_index = parent->index;
         depth.value = parent->depth.value + 1;
     }
-    Step *step = new_row(reader, STEPS); /* from here on `parent` may have moved */
+    Step *step = append_row(reader, STEPS); /* `parent` may dangle from here on */
     if (step == NULL) {
         return false;
     }
     uint32_t row = reader->document->tables[STEPS].count - 1;
-    step->index = (Whole){(int32_t)row, true};
-    step->parent = above;
+    step->index = (Int32){(int32_t)row, true};
+    step->parent = parent_index;
     step->depth = depth;
     return read_object(reader, &STEP, STEPS, row);
 }
@@ -880,57 +633,59 @@ static bool
 read_measurement(Reader *reader, const Field *field, uint32_t step, int32_t index)
 {
     Rows *rows = &reader->document->tables[field->table];
-    Place *place = new_row(reader, field->table);
-    if (place == NULL) {
+    MeasurementKey *key = append_row(reader, field->table);
+    if (key == NULL) {
         return false;
     }
     uint32_t row = rows->count - 1;
-    *place = (Place){{(int32_t)step, true}, {index, true}};
-    if (row > 0 && ((Place *)row_of(rows, row - 1))->step.value > (int32_t)step) {
-        rows->unordered = true;
+    *key = (MeasurementKey){{(int32_t)step, true}, {index, true}};
+    if (row > 0 && ((MeasurementKey *)row_at(rows, row - 1))->step.value > (int32_t)step) {
+        rows->unsorted = true;
     }
     return read_object(reader, field->inner, field->table, row);
 }
 
 static bool
-read_list(Reader *reader, const Field *field, uint32_t step)
+read_item(Reader *reader, const Field *field, uint32_t step, int32_t index)
 {
-    if (!take(reader, '[') || ++reader->levels > MOST_LEVELS) {
-        return false;
+    if (field->table == STEPS) {
+        return read_step(reader, row_at(&reader->document->tables[STEPS], step));
     }
-    reader->levels--; /* for each of the ways out */
-    if (take(reader, ']')) {
-        return true;
-    }
-    reader->levels++;
-    for (int32_t index = 0;; index++) {
-        bool read = field->table == STEPS
-                        ? read_step(reader, row_of(&reader->document->tables[STEPS], step))
-                        : read_measurement(reader, field, step, index);
-        if (!read) {
-            return false;
-        }
-        if (take(reader, ']')) {
-            reader->levels--;
-            return true;
-        }
-        if (!take(reader, ',')) {
-            return false;
-        }
-    }
+    return read_measurement(reader, field, step, index);
 }
 
 static bool
-read_block(Reader *reader, const Field *field, uint32_t row)
+read_list(Reader *reader, const Field *field, uint32_t step)
+{
+    JsonReader *json = &reader->json;
+    if (!json_accept(json, '[') || json->depth == JSON_MAX_DEPTH) {
+        return false;
+    }
+    if (json_accept(json, ']')) {
+        return true;
+    }
+    json->depth++;
+    int32_t index = 0;
+    do {
+        if (!read_item(reader, field, step, index++)) {
+            return false;
+        }
+    } while (json_accept(json, ','));
+    json->depth--;
+    return json_accept(json, ']');
+}
+
+static bool
+read_inner_object(Reader *reader, const Field *field, uint32_t row)
 {
     if (!read_object(reader, field->inner, STEPS, row)) {
         return false;
     }
     if (field->inner == &LOOP) {
-        Step *step = row_of(&reader->document->tables[STEPS], row);
-        step->loop_role = step->loop_index.there ? LOOP_ITERATION : LOOP_HEADER;
-        Whole count = step->loop_count, ending = step->loop_ending_index;
-        return !ending.there || (count.there && count.value == ending.value);
+        Step *step = row_at(&reader->document->tables[STEPS], row);
+        step->loop_role = step->loop_index.valid ? LOOP_ITERATION : LOOP_HEADER;
+        Int32 count = step->loop_count, ending = step->loop_ending_index;
+        return !ending.valid || (count.valid && count.value == ending.value);
     }
     return true;
 }
@@ -938,107 +693,116 @@ read_block(Reader *reader, const Field *field, uint32_t row)
 static bool
 read_value(Reader *reader, const Field *field, int table, uint32_t row)
 {
-    if (next(reader) == 'n') {
-        return take_word(reader, NAMED("null"));
+    JsonReader *json = &reader->json;
+    if (json_peek(json) == 'n') {
+        return json_accept_literal(json, LITERAL("null"));
     }
-    char *cell = (char *)row_of(&reader->document->tables[table], row) + field->offset;
+    void *cell = (char *)row_at(&reader->document->tables[table], row) + field->offset;
     switch ((FieldKind)field->kind) {
-    case TEXT:
-        return read_text(reader, (Text *)cell);
-    case NUMBER:
-        return read_number(reader, table, row, field);
-    case LIMIT:
-        if (!read_number(reader, table, row, field)) {
+    case FIELD_STRING:
+        return json_read_string(json, cell);
+    case FIELD_DOUBLE:
+        return read_double(reader, table, row, field);
+    case FIELD_LIMIT:
+        if (!read_double(reader, table, row, field)) {
             return false;
         }
-        if (is_no_limit(((Number *)cell)->value)) {
-            ((Number *)cell)->there = false;
+        if (is_unset_limit(((Double *)cell)->value)) {
+            ((Double *)cell)->valid = false;
         }
         return true;
-    case WHOLE:
-        return read_whole(reader, (Whole *)cell);
-    case TRUTH:
-        return read_truth(reader, (Truth *)cell);
-    case BLOCK:
-        return read_block(reader, field, row);
-    case LIST:
+    case FIELD_INT32:
+    case FIELD_CHECKED:
+        ((Int32 *)cell)->valid = true;
+        return json_read_int32(json, &((Int32 *)cell)->value);
+    case FIELD_BOOL:
+        ((Bool *)cell)->valid = true;
+        return json_read_bool(json, &((Bool *)cell)->value);
+    case FIELD_OBJECT:
+        return read_inner_object(reader, field, row);
+    case FIELD_LIST:
         return read_list(reader, field, row);
-    case PART:
-        return read_part(reader, field, row);
-    case ONLY_NULL:
+    case FIELD_RAW:
+        return read_raw(reader, field, row);
+    case FIELD_NULL:
         return false;
     }
     return false;
 }
 
-/* memcmp() == 0, without a call: names are short, and there are thousands of them in a document. */
+static inline uint64_t
+eight_bytes(const char *at)
+{
+    uint64_t bytes;
+    memcpy(&bytes, at, 8);
+    return bytes;
+}
+
+/* memcmp() == 0 without a call: a document has thousands of names, and most are short. */
 static inline bool
-same(const char *one, const char *other, size_t size)
+same_bytes(const char *one, const char *other, size_t size)
 {
     if (size >= 8 && size <= 16) {
-        uint64_t first[2], last[2];
-        memcpy(&first[0], one, 8);
-        memcpy(&first[1], other, 8);
-        memcpy(&last[0], one + size - 8, 8);
-        memcpy(&last[1], other + size - 8, 8);
-        return first[0] == first[1] && last[0] == last[1];
+        return eight_bytes(one) == eight_bytes(other) &&
+               eight_bytes(one + size - 8) == eight_bytes(other + size - 8);
     }
-    for (size_t place = 0; place < size; place++) {
-        if (one[place] != other[place]) {
+    for (size_t index = 0; index < size; index++) {
+        if (one[index] != other[index]) {
             return false;
         }
     }
     return true;
 }
 
-/* Which field the name is that begins here; looked for behind the last one, and around. */
+/* Reads a name and returns the index of its field, or -1; the search starts behind the previous field. */
 static int
-read_name(Reader *reader, const Shape *shape, int last)
+read_name(JsonReader *json, const ObjectSpec *spec, int previous)
 {
-    if (!take(reader, '"')) {
+    if (!json_accept(json, '"')) {
         return -1;
     }
-    size_t left = (size_t)(reader->end - reader->at);
-    int place = last;
-    for (int tried = 0; tried < shape->count; tried++) {
-        place = place + 1 < shape->count ? place + 1 : 0;
-        const Field *field = &shape->fields[place];
-        if (field->size < left && reader->at[field->size] == '"' &&
-            same(reader->at, field->name, field->size)) {
-            reader->at += field->size + 1;
-            return place;
+    size_t left = (size_t)(json->end - json->at);
+    int index = previous;
+    for (int tried = 0; tried < spec->count; tried++) {
+        index = index + 1 < spec->count ? index + 1 : 0;
+        const Field *field = &spec->fields[index];
+        if (field->size < left && json->at[field->size] == '"' &&
+            same_bytes(json->at, field->name, field->size)) {
+            json->at += field->size + 1;
+            return index;
         }
     }
     return -1;
 }
 
-/* An object whose fields go to one row; each of them may stand in it once. */
+/* Reads an object into a row; fails if a name is unknown or appears twice. */
 static bool
-read_object(Reader *reader, const Shape *shape, int table, uint32_t row)
+read_object(Reader *reader, const ObjectSpec *spec, int table, uint32_t row)
 {
-    if (!take(reader, '{')) {
+    JsonReader *json = &reader->json;
+    if (!json_accept(json, '{')) {
         return false;
     }
-    if (take(reader, '}')) {
+    if (json_accept(json, '}')) {
         return true;
     }
-    if (++reader->levels > MOST_LEVELS) {
+    if (++json->depth > JSON_MAX_DEPTH) {
         return false;
     }
     uint32_t seen = 0;
-    int place = -1;
+    int index = -1;
     do {
-        place = read_name(reader, shape, place);
-        if (place < 0 || seen >> place & 1) {
+        index = read_name(json, spec, index);
+        if (index < 0 || seen >> index & 1) {
             return false;
         }
-        seen |= (uint32_t)1 << place;
-        if (!take(reader, ':') || !read_value(reader, &shape->fields[place], table, row)) {
+        seen |= (uint32_t)1 << index;
+        if (!json_accept(json, ':') || !read_value(reader, &spec->fields[index], table, row)) {
             return false;
         }
-    } while (take(reader, ','));
-    reader->levels--;
-    return take(reader, '}');
+    } while (json_accept(json, ','));
+    json->depth--;
+    return json_accept(json, '}');
 }
 
 static bool
@@ -1048,138 +812,141 @@ read_root(Reader *reader)
     if (document->root != NULL) {
         return false; /* a second one */
     }
-    bool is_null = next(reader) == 'n';
-    document->root = reader->at;
-    if (!(is_null ? take_word(reader, NAMED("null")) : read_step(reader, NULL))) {
+    bool is_null = json_peek(&reader->json) == 'n';
+    document->root = reader->json.at;
+    if (!(is_null ? json_accept_literal(&reader->json, LITERAL("null")) : read_step(reader, NULL))) {
         return false;
     }
-    document->root_end = reader->at;
+    document->root_end = reader->json.at;
     return true;
 }
 
-/* The document, of which only the root is read; the rest is Python's, and is only skipped. */
+/* Reads the field `root` and skips the others, which Python reads. */
 static bool
 read_document(Reader *reader)
 {
-    if (!take(reader, '{')) {
+    JsonReader *json = &reader->json;
+    if (!json_accept(json, '{')) {
         return false;
     }
-    reader->levels = 1;
+    json->depth = 1;
     do {
-        if (next(reader) != '"') {
+        if (json_peek(json) != '"') {
             return false;
         }
-        const char *name = reader->at;
-        if (!skip_text(reader)) {
+        const char *name = json->at;
+        if (!json_skip_string(json)) {
             return false;
         }
-        size_t size = (size_t)(reader->at - name);
+        size_t size = (size_t)(json->at - name);
         if (memchr(name, '\\', size) != NULL) {
-            return false; /* it may mean the root, too */
+            return false; /* it could spell `root` */
         }
         bool is_root = size == sizeof("\"root\"") - 1 && memcmp(name, "\"root\"", size) == 0;
-        if (!take(reader, ':') || !(is_root ? read_root(reader) : skip_value(reader))) {
+        if (!json_accept(json, ':') || !(is_root ? read_root(reader) : json_skip_value(json))) {
             return false;
         }
-    } while (take(reader, ','));
-    return take(reader, '}');
+    } while (json_accept(json, ','));
+    return json_accept(json, '}');
 }
 
-/* ── finishing a document ────────────────────────────────────────────────────────────────────────── */
+/* ── strings of columns ──────────────────────────────────────────────────────────────────────────── */
 
-static int
-compare_places(const void *one, const void *other)
-{
-    const Place *a = one, *b = other;
-    if (a->step.value != b->step.value) {
-        return a->step.value < b->step.value ? -1 : 1;
-    }
-    return (a->index.value > b->index.value) - (a->index.value < b->index.value);
-}
-
-/* A text as it is written to a column; `at` is NULL for null. */
+/* `at` is NULL for null. */
 typedef struct {
     const char *at;
     uint32_t size;
 } Span;
 
-static Span
-span_of(const Document *document, Text text)
+static inline Span
+span_of(const Document *document, JsonString string)
 {
-    if (text.at == 0) { /* no text is at the very beginning of a document */
+    if (string.offset == 0) {
         return (Span){NULL, 0};
     }
-    if (text.at & UNESCAPED) {
-        return (Span){document->unescaped + (text.at & ~UNESCAPED), text.size};
+    if (string.offset & JSON_UNESCAPED) {
+        return (Span){document->unescaped + (string.offset & ~JSON_UNESCAPED), string.size};
     }
-    return (Span){document->text + text.at, text.size};
+    return (Span){document->text + string.offset, string.size};
 }
 
-/* columns.RESULTS: codes become words, others stay. */
+/* columns.RESULTS: known codes become words. */
 static Span
-word_of(Span code)
+status_word(Span code)
 {
     if (code.size != 1) {
         return code;
     }
     switch (code.at[0]) {
     case 'P':
-        return (Span){NAMED("Passed")};
+        return (Span){LITERAL("Passed")};
     case 'F':
-        return (Span){NAMED("Failed")};
+        return (Span){LITERAL("Failed")};
     case 'E':
-        return (Span){NAMED("Error")};
+        return (Span){LITERAL("Error")};
     case 'T':
-        return (Span){NAMED("Terminated")};
+        return (Span){LITERAL("Terminated")};
     case 'D':
-        return (Span){NAMED("Done")};
+        return (Span){LITERAL("Done")};
     case 'S':
-        return (Span){NAMED("Skipped")};
+        return (Span){LITERAL("Skipped")};
     case 'U':
-        return (Span){NAMED("Unknown")};
+        return (Span){LITERAL("Unknown")};
     default:
         return code;
     }
 }
 
 static Span
-role_name(uint8_t role)
+loop_role_name(uint8_t role)
 {
     switch ((LoopRole)role) {
     case LOOP_HEADER:
-        return (Span){NAMED("header")};
+        return (Span){LITERAL("header")};
     case LOOP_ITERATION:
-        return (Span){NAMED("iteration")};
+        return (Span){LITERAL("iteration")};
     default:
-        return (Span){NAMED("none")};
+        return (Span){LITERAL("none")};
     }
 }
 
-/* What a column of kind TEXTS, WORDS or ROLES has for a cell. */
+/* The string of a cell in a column of kind STRING, STATUS or LOOP_ROLE. */
 static inline Span
-read_cell(const Document *document, ColumnKind kind, const void *cell)
+cell_string(const Document *document, ColumnKind kind, const void *cell)
 {
-    if (kind == ROLES) {
-        return role_name(*(const uint8_t *)cell);
+    if (kind == COLUMN_LOOP_ROLE) {
+        return loop_role_name(*(const uint8_t *)cell);
     }
-    Span found = span_of(document, *(const Text *)cell);
-    return kind == WORDS ? word_of(found) : found;
+    Span found = span_of(document, *(const JsonString *)cell);
+    return kind == COLUMN_STATUS ? status_word(found) : found;
 }
 
-/* How long the path of each step is: the one above it, a slash, the name with its slashes doubled. */
+/* ── finishing a document: order and sizes ───────────────────────────────────────────────────────── */
+
+static int
+compare_keys(const void *one, const void *other)
+{
+    const MeasurementKey *a = one, *b = other;
+    if (a->step.value != b->step.value) {
+        return a->step.value < b->step.value ? -1 : 1;
+    }
+    return (a->index.value > b->index.value) - (a->index.value < b->index.value);
+}
+
+/* Computes the size of each step's path: parent path, slash, and the name with its slashes doubled. */
 static bool
 measure_paths(const Document *document)
 {
     const Rows *rows = &document->tables[STEPS];
     for (uint32_t row = 0; row < rows->count; row++) {
-        Step *step = row_of(rows, row);
+        Step *step = row_at(rows, row);
         Span name = span_of(document, step->name);
         uint64_t size = name.size;
-        for (uint32_t place = 0; place < name.size; place++) {
-            size += name.at[place] == '/';
+        for (uint32_t index = 0; index < name.size; index++) {
+            size += name.at[index] == '/';
         }
-        if (step->parent.there) {
-            size += 1 + (uint64_t)((Step *)row_of(rows, (uint32_t)step->parent.value))->path_size;
+        if (step->parent.valid) {
+            size += 1 + (uint64_t)((Step *)row_at(rows, (uint32_t)step->parent.value))->path_size;
         }
         if (size > INT32_MAX) {
             return false;
@@ -1190,125 +957,119 @@ measure_paths(const Document *document)
 }
 
 static void
-measure_column(const Document *document, int table, const Column *column, uint32_t *filled, uint64_t *bytes)
+measure_column(const Document *document, int table, const Column *column, uint32_t *valid, uint64_t *bytes)
 {
     const Rows *rows = &document->tables[table];
-    const char *cell = rows->rows + column->offset, *end = cell + rows->count * rows->row_size;
+    const char *cell = rows->data + column->offset, *end = cell + rows->count * rows->row_size;
     ColumnKind kind = (ColumnKind)column->kind;
-    uint32_t there = 0;
+    uint32_t count = 0;
     uint64_t size = 0;
     switch (kind) {
-    case OWNERS:
-        there = rows->count;
+    case COLUMN_OWNER:
+        count = rows->count;
         break;
-    case PATHS:
-        there = rows->count;
+    case COLUMN_PATH:
+        count = rows->count;
         for (; cell < end; cell += rows->row_size) {
             size += *(const uint32_t *)cell;
         }
         break;
-    case TEXTS:
+    case COLUMN_STRING:
         for (; cell < end; cell += rows->row_size) {
-            there += ((const Text *)cell)->at != 0;
-            size += ((const Text *)cell)->size;
+            count += ((const JsonString *)cell)->offset != 0;
+            size += ((const JsonString *)cell)->size;
         }
         break;
-    case WORDS:
-    case ROLES:
+    case COLUMN_STATUS:
+    case COLUMN_LOOP_ROLE:
         for (; cell < end; cell += rows->row_size) {
-            Span text = read_cell(document, kind, cell);
-            there += text.at != NULL;
+            Span text = cell_string(document, kind, cell);
+            count += text.at != NULL;
             size += text.size;
         }
         break;
-    case NUMBERS:
+    case COLUMN_DOUBLE:
         for (; cell < end; cell += rows->row_size) {
-            there += ((const Number *)cell)->there;
+            count += ((const Double *)cell)->valid;
         }
         break;
-    case WHOLES:
+    case COLUMN_INT32:
         for (; cell < end; cell += rows->row_size) {
-            there += ((const Whole *)cell)->there;
+            count += ((const Int32 *)cell)->valid;
         }
         break;
-    case TRUTHS:
+    case COLUMN_BOOL:
         for (; cell < end; cell += rows->row_size) {
-            there += ((const Truth *)cell)->there;
+            count += ((const Bool *)cell)->valid;
         }
         break;
     }
-    *filled = there;
+    *valid = count;
     *bytes = size;
 }
 
-/* Put the rows in order, and measure what their columns will take. */
+/* Sorts the measurements by step and measures the columns. */
 static bool
-finish(Document *document)
+finish(Document *document, const Layout *layouts)
 {
     if (!measure_paths(document)) {
         return false;
     }
-    for (int table = 0; table < TABLES; table++) {
+    for (int table = 0; table < TABLE_COUNT; table++) {
         Rows *rows = &document->tables[table];
-        const Layout *layout = &LAYOUTS[table];
-        if (rows->unordered) {
-            qsort(rows->rows, rows->count, rows->row_size, compare_places);
+        if (rows->unsorted) {
+            qsort(rows->data, rows->count, rows->row_size, compare_keys);
         }
-        if (rows->count == 0) {
-            continue;
-        }
-        for (int place = 0; place < layout->count; place++) {
-            measure_column(document, table, &layout->columns[place], &rows->filled[place], &rows->bytes[place]);
+        for (int index = 0; rows->count > 0 && index < layouts[table].count; index++) {
+            measure_column(document, table, &layouts[table].columns[index], &rows->valid[index],
+                           &rows->bytes[index]);
         }
     }
     return true;
 }
 
-/* Numbers that are not exact the quick way, as Python reads them. */
 static bool
-read_slow_numbers(Document *document)
+read_deferred_numbers(Document *document)
 {
-    for (uint32_t place = 0; place < document->slow_count; place++) {
-        const SlowNumber *slow = &document->slow[place];
-        char text[400]; /* with its NUL, which texts in the document do not have */
-        if (slow->size >= sizeof(text)) {
+    for (uint32_t index = 0; index < document->deferred_count; index++) {
+        const DeferredNumber *deferred = &document->deferred[index];
+        char text[400];
+        if (deferred->size >= sizeof(text)) {
             return false;
         }
-        memcpy(text, slow->at, slow->size);
-        text[slow->size] = '\0';
+        memcpy(text, deferred->text, deferred->size);
+        text[deferred->size] = '\0';
         char *end;
         double value = PyOS_string_to_double(text, &end, NULL);
         if (PyErr_Occurred()) {
             PyErr_Clear();
             return false;
         }
-        if (end != text + slow->size || !isfinite(value)) {
+        if (end != text + deferred->size || !isfinite(value)) {
             return false;
         }
-        Number *number = (Number *)((char *)row_of(&document->tables[slow->table], slow->row) + slow->offset);
-        number->value = value;
-        number->there = !(slow->is_limit && is_no_limit(value));
+        char *row = row_at(&document->tables[deferred->table], deferred->row);
+        *(Double *)(row + deferred->offset) =
+            (Double){value, !(deferred->is_limit && is_unset_limit(value))};
     }
     return true;
 }
 
-/* ── for Python: parse ───────────────────────────────────────────────────────────────────────────── */
+/* ── Shredder.parse ──────────────────────────────────────────────────────────────────────────────── */
 
 #define CAPSULE "wats_extract.shred.wsjf._steps.Document"
 
 static void
 free_document(Document *document)
 {
-    if (document == NULL) {
-        return;
+    for (int table = 0; table < TABLE_COUNT; table++) {
+        free(document->tables[table].data);
     }
-    for (int table = 0; table < TABLES; table++) {
-        free(document->tables[table].rows);
-    }
-    free(document->parts);
-    free(document->slow);
+    free(document->raw_values);
+    free(document->deferred);
     free(document->unescaped);
     Py_XDECREF(document->raw);
+    Py_XDECREF((PyObject *)document->shredder);
     free(document);
 }
 
@@ -1319,27 +1080,48 @@ free_capsule(PyObject *capsule)
 }
 
 static PyObject *
-list_parts(const Document *document)
+list_raw_values(const Document *document)
 {
-    PyObject *parts = PyList_New(0);
-    for (uint32_t place = 0; parts != NULL && place < document->part_count; place++) {
-        const Part *part = &document->parts[place];
+    PyObject *values = PyList_New(0);
+    for (uint32_t index = 0; values != NULL && index < document->raw_value_count; index++) {
+        const RawValue *value = &document->raw_values[index];
         PyObject *item =
-            Py_BuildValue("Isy#", (unsigned int)part->step, part->name, part->at, (Py_ssize_t)part->size);
-        if (item == NULL || PyList_Append(parts, item) < 0) {
-            Py_CLEAR(parts);
+            Py_BuildValue("Isy#", (unsigned int)value->step, value->name, value->text, (Py_ssize_t)value->size);
+        if (item == NULL || PyList_Append(values, item) < 0) {
+            Py_CLEAR(values);
         }
         Py_XDECREF(item);
     }
-    return parts;
+    return values;
 }
 
-PyDoc_STRVAR(parse_doc, "parse(raw)\n--\n\nThe steps of a document, or None where Python has to read them.");
+static bool
+parse_document(Document *document, const char *end, const Layout *layouts)
+{
+    bool parsed;
+    Py_BEGIN_ALLOW_THREADS
+    Reader reader = {.json = {.text = document->text, .at = document->text, .end = end}, .document = document};
+    parsed = read_document(&reader);
+    document->unescaped = reader.json.unescaped;
+    if (parsed && document->deferred_count == 0) {
+        parsed = finish(document, layouts);
+    }
+    Py_END_ALLOW_THREADS
+    if (parsed && document->deferred_count > 0) {
+        parsed = read_deferred_numbers(document) && finish(document, layouts);
+    }
+    return parsed;
+}
+
+PyDoc_STRVAR(parse_doc,
+             "parse($self, raw, /)\n--\n\n"
+             "Parse the steps of a document: (document, step count, begin and end of the root in `raw` or\n"
+             "-1, raw values as (step, field, JSON)); or None if Python has to read the document.");
 
 static PyObject *
-parse(PyObject *module, PyObject *raw)
+parse(PyObject *self, PyObject *raw)
 {
-    (void)module;
+    Shredder *shredder = (Shredder *)self;
     char *text;
     Py_ssize_t size;
     if (PyBytes_AsStringAndSize(raw, &text, &size) < 0) {
@@ -1352,20 +1134,13 @@ parse(PyObject *module, PyObject *raw)
     if (document == NULL) {
         return PyErr_NoMemory();
     }
+    document->shredder = (Shredder *)Py_NewRef(self);
     document->raw = Py_NewRef(raw);
     document->text = text;
-    for (int table = 0; table < TABLES; table++) {
-        document->tables[table].row_size = LAYOUTS[table].row_size;
+    for (int table = 0; table < TABLE_COUNT; table++) {
+        document->tables[table].row_size = TABLES[table].row_size;
     }
-    bool read;
-    Py_BEGIN_ALLOW_THREADS
-    Reader reader = {.at = text, .end = text + size, .document = document};
-    read = read_document(&reader) && (document->slow_count > 0 || finish(document));
-    Py_END_ALLOW_THREADS
-    if (read && document->slow_count > 0) {
-        read = read_slow_numbers(document) && finish(document);
-    }
-    if (!read) {
+    if (!parse_document(document, text + size, shredder->layouts)) {
         free_document(document);
         Py_RETURN_NONE;
     }
@@ -1377,45 +1152,51 @@ parse(PyObject *module, PyObject *raw)
     Py_ssize_t root = document->root == NULL ? -1 : document->root - text;
     Py_ssize_t root_end = document->root == NULL ? -1 : document->root_end - text;
     return Py_BuildValue("NInnN", capsule, (unsigned int)document->tables[STEPS].count, root, root_end,
-                         list_parts(document));
+                         list_raw_values(document));
 }
 
-/* ── for Python: merge ───────────────────────────────────────────────────────────────────────────── */
+/* ── Shredder.merge ──────────────────────────────────────────────────────────────────────────────── */
 
 typedef struct {
     const Document **documents;
     Span *owners;
     Py_ssize_t count;
-} Group;
+} Batch;
 
-/* A column of several documents; what it does not need is NULL. */
+/* A column of a batch while it is written. A buffer that it does not need is NULL. */
 typedef struct {
-    uint32_t rows, filled;
+    uint32_t rows, valid;
     uint64_t bytes;
-    PyObject *validity, *offsets, *data;
+    PyObject *validity, *offsets, *data; /* the Arrow buffers, as bytes */
     unsigned char *valid_bits;
+    int32_t *ends; /* of strings; ends[0] is the beginning of the first one */
     char *values;
-    int32_t *ends;    /* where texts end; the first one is where they begin */
-    uint32_t written; /* rows so far, and behind the last text */
-    char *to;
-} Target;
+    uint32_t written; /* rows so far */
+    char *to;         /* where the next string goes */
+} ColumnWriter;
 
-static void
-set_bit(unsigned char *bits, uint32_t place)
+static bool
+is_fixed_size(ColumnKind kind)
 {
-    bits[place / 8] |= (unsigned char)(1 << place % 8);
+    return kind == COLUMN_DOUBLE || kind == COLUMN_INT32 || kind == COLUMN_BOOL;
 }
 
-/* A text behind the others of its column; most are short, and a call costs more than they do. */
+static void
+set_bit(unsigned char *bits, uint32_t index)
+{
+    bits[index / 8] |= (unsigned char)(1 << index % 8);
+}
+
+/* memcpy() without a call for short strings. */
 static inline char *
-write_text(char *to, Span text)
+write_string(char *to, Span text)
 {
     if (text.size >= 8 && text.size <= 16) {
         memcpy(to, text.at, 8);
         memcpy(to + text.size - 8, text.at + text.size - 8, 8);
     } else if (text.size < 8) {
-        for (uint32_t place = 0; place < text.size; place++) {
-            to[place] = text.at[place];
+        for (uint32_t index = 0; index < text.size; index++) {
+            to[index] = text.at[index];
         }
     } else {
         memcpy(to, text.at, text.size);
@@ -1423,22 +1204,22 @@ write_text(char *to, Span text)
     return to + text.size;
 }
 
-/* The path of a step, behind those of the steps before it. */
+/* Writes the path of a step. Its parent's path was written before and starts at `begins[parent]`. */
 static char *
-write_path(const Document *document, uint32_t row, const int32_t *ends, const char *values, char *to)
+write_path(const Document *document, uint32_t row, const int32_t *begins, const char *values, char *to)
 {
     const Rows *rows = &document->tables[STEPS];
-    const Step *step = row_of(rows, row);
-    if (step->parent.there) {
-        const Step *parent = row_of(rows, (uint32_t)step->parent.value);
-        memcpy(to, values + ends[step->parent.value], parent->path_size);
+    const Step *step = row_at(rows, row);
+    if (step->parent.valid) {
+        const Step *parent = row_at(rows, (uint32_t)step->parent.value);
+        memcpy(to, values + begins[step->parent.value], parent->path_size);
         to += parent->path_size;
         *to++ = '/';
     }
     Span name = span_of(document, step->name);
-    for (uint32_t place = 0; place < name.size; place++) {
-        *to++ = name.at[place];
-        if (name.at[place] == '/') {
+    for (uint32_t index = 0; index < name.size; index++) {
+        *to++ = name.at[index];
+        if (name.at[index] == '/') {
             *to++ = '/';
         }
     }
@@ -1446,254 +1227,330 @@ write_path(const Document *document, uint32_t row, const int32_t *ends, const ch
 }
 
 static void
-write_texts(const Document *document, int table, const Column *column, Span owner, Target *target)
+write_owners(const Rows *rows, Span owner, ColumnWriter *writer)
 {
-    const Rows *rows = &document->tables[table];
+    int32_t *ends = writer->ends + writer->written + 1;
+    char *values = writer->values, *to = writer->to;
+    for (uint32_t row = 0; row < rows->count; row++) {
+        to = write_string(to, owner);
+        ends[row] = (int32_t)(to - values);
+    }
+    writer->to = to;
+}
+
+static void
+write_paths(const Document *document, ColumnWriter *writer)
+{
+    const Rows *rows = &document->tables[STEPS];
+    int32_t *ends = writer->ends + writer->written + 1;
+    char *values = writer->values, *to = writer->to;
+    for (uint32_t row = 0; row < rows->count; row++) {
+        to = write_path(document, row, ends - 1, values, to);
+        ends[row] = (int32_t)(to - values);
+    }
+    writer->to = to;
+}
+
+static void
+write_strings(const Document *document, const Rows *rows, const Column *column, ColumnWriter *writer)
+{
     ColumnKind kind = (ColumnKind)column->kind;
-    const int32_t *begins = target->ends + target->written;
-    int32_t *ends = target->ends + target->written + 1;
-    char *to = target->to;
+    int32_t *ends = writer->ends + writer->written + 1;
+    unsigned char *valid_bits = writer->valid_bits;
+    uint32_t written = writer->written;
+    char *values = writer->values, *to = writer->to;
     for (uint32_t row = 0; row < rows->count; row++) {
-        if (kind == OWNERS) {
-            to = write_text(to, owner);
-        } else if (kind == PATHS) {
-            to = write_path(document, row, begins, target->values, to);
-        } else {
-            Span text = read_cell(document, kind, (const char *)row_of(rows, row) + column->offset);
-            if (text.at != NULL) {
-                to = write_text(to, text);
-                if (target->valid_bits != NULL) {
-                    set_bit(target->valid_bits, target->written + row);
-                }
+        Span text = cell_string(document, kind, (const char *)row_at(rows, row) + column->offset);
+        if (text.at != NULL) {
+            to = write_string(to, text);
+            if (valid_bits != NULL) {
+                set_bit(valid_bits, written + row);
             }
         }
-        ends[row] = (int32_t)(to - target->values);
+        ends[row] = (int32_t)(to - values);
     }
-    target->to = to;
+    writer->to = to;
 }
 
-/* Numbers, whole numbers and truths; what is null stays zero. */
+/* Writes doubles, int32 or bools; null is written as zero. */
 static void
-write_numbers(const Rows *rows, const Column *column, Target *target)
+write_fixed_size(const Rows *rows, const Column *column, ColumnWriter *writer)
 {
+    unsigned char *valid_bits = writer->valid_bits;
+    uint32_t written = writer->written;
+    char *values = writer->values;
     for (uint32_t row = 0; row < rows->count; row++) {
-        const void *cell = (const char *)row_of(rows, row) + column->offset;
-        uint32_t place = target->written + row;
-        bool there;
-        if (column->kind == NUMBERS) {
-            there = ((const Number *)cell)->there;
-            ((double *)target->values)[place] = there ? ((const Number *)cell)->value : 0.0;
-        } else if (column->kind == WHOLES) {
-            there = ((const Whole *)cell)->there;
-            ((int32_t *)target->values)[place] = there ? ((const Whole *)cell)->value : 0;
+        const void *cell = (const char *)row_at(rows, row) + column->offset;
+        uint32_t index = written + row;
+        bool valid;
+        if (column->kind == COLUMN_DOUBLE) {
+            valid = ((const Double *)cell)->valid;
+            ((double *)values)[index] = valid ? ((const Double *)cell)->value : 0.0;
+        } else if (column->kind == COLUMN_INT32) {
+            valid = ((const Int32 *)cell)->valid;
+            ((int32_t *)values)[index] = valid ? ((const Int32 *)cell)->value : 0;
         } else {
-            there = ((const Truth *)cell)->there;
-            if (there && ((const Truth *)cell)->value) {
-                set_bit((unsigned char *)target->values, place);
+            valid = ((const Bool *)cell)->valid;
+            if (valid && ((const Bool *)cell)->value) {
+                set_bit((unsigned char *)values, index);
             }
         }
-        if (there && target->valid_bits != NULL) {
-            set_bit(target->valid_bits, place);
+        if (valid && valid_bits != NULL) {
+            set_bit(valid_bits, index);
         }
     }
 }
 
-/* The rows of a document behind those that the columns have. */
 static void
-write_document(const Document *document, Span owner, int table, Target *targets)
+write_document(const Document *document, Span owner, int table, const Layout *layout, ColumnWriter *writers)
 {
     const Rows *rows = &document->tables[table];
-    for (int place = 0; place < LAYOUTS[table].count; place++) {
-        const Column *column = &LAYOUTS[table].columns[place];
-        Target *target = &targets[place];
-        if (target->filled == 0) {
-            continue; /* there is no memory for it, either */
+    for (int index = 0; index < layout->count; index++) {
+        const Column *column = &layout->columns[index];
+        ColumnWriter *writer = &writers[index];
+        if (writer->valid == 0) {
+            continue; /* all null: it has no buffers */
         }
-        if (column->kind == NUMBERS || column->kind == WHOLES || column->kind == TRUTHS) {
-            write_numbers(rows, column, target);
+        if (is_fixed_size((ColumnKind)column->kind)) {
+            write_fixed_size(rows, column, writer);
+        } else if (column->kind == COLUMN_OWNER) {
+            write_owners(rows, owner, writer);
+        } else if (column->kind == COLUMN_PATH) {
+            write_paths(document, writer);
         } else {
-            write_texts(document, table, column, owner, target);
+            write_strings(document, rows, column, writer);
         }
-        target->written += rows->count;
+        writer->written += rows->count;
     }
 }
 
-/* What a column of the group takes, as it was measured document by document. */
+/* Adds up what `finish` measured per document. Arrow's string offsets are signed 32-bit integers. */
 static bool
-measure_target(const Group *group, int table, int place, Target *target)
+measure_batch(const Batch *batch, int table, int index, const Layout *layout, ColumnWriter *writer)
 {
-    bool is_owner = LAYOUTS[table].columns[place].kind == OWNERS;
+    bool is_owner = layout->columns[index].kind == COLUMN_OWNER;
     uint64_t rows = 0;
-    *target = (Target){0};
-    for (Py_ssize_t each = 0; each < group->count; each++) {
-        const Rows *found = &group->documents[each]->tables[table];
+    for (Py_ssize_t each = 0; each < batch->count; each++) {
+        const Rows *found = &batch->documents[each]->tables[table];
         rows += found->count;
-        target->filled += found->filled[place];
-        target->bytes += is_owner ? (uint64_t)group->owners[each].size * found->count : found->bytes[place];
-        if (rows > INT32_MAX || target->bytes > INT32_MAX) {
-            PyErr_SetString(PyExc_OverflowError, "more than a column of a batch can hold");
+        writer->valid += found->valid[index];
+        writer->bytes += is_owner ? (uint64_t)batch->owners[each].size * found->count : found->bytes[index];
+        if (rows > INT32_MAX || writer->bytes > INT32_MAX) {
+            PyErr_Format(PyExc_OverflowError, "a column of table %s would exceed 2 GiB", TABLES[table].name);
             return false;
         }
     }
-    target->rows = (uint32_t)rows;
+    writer->rows = (uint32_t)rows;
     return true;
 }
 
-/* Memory for a column; one without values needs none, and one without nulls no validity. */
+/* Allocates the buffers of a column: none if all rows are null, and a validity bitmap only if some are. */
 static bool
-allocate_target(ColumnKind kind, Target *target)
+allocate_buffers(ColumnKind kind, ColumnWriter *writer)
 {
-    Py_ssize_t rows = (Py_ssize_t)target->rows, bits = (rows + 7) / 8, size = bits;
-    if (target->filled == 0) {
+    Py_ssize_t rows = (Py_ssize_t)writer->rows, bitmap_size = (rows + 7) / 8, size = bitmap_size;
+    if (writer->valid == 0) {
         return true;
     }
-    if (target->filled < target->rows) {
-        target->validity = PyBytes_FromStringAndSize(NULL, bits);
-        if (target->validity == NULL) {
+    if (writer->valid < writer->rows) {
+        writer->validity = PyBytes_FromStringAndSize(NULL, bitmap_size);
+        if (writer->validity == NULL) {
             return false;
         }
-        target->valid_bits = (unsigned char *)PyBytes_AsString(target->validity);
-        memset(target->valid_bits, 0, (size_t)bits);
+        writer->valid_bits = (unsigned char *)PyBytes_AsString(writer->validity);
+        memset(writer->valid_bits, 0, (size_t)bitmap_size);
     }
-    if (kind != NUMBERS && kind != WHOLES && kind != TRUTHS) {
-        target->offsets = PyBytes_FromStringAndSize(NULL, (rows + 1) * (Py_ssize_t)sizeof(int32_t));
-        if (target->offsets == NULL) {
+    if (!is_fixed_size(kind)) {
+        writer->offsets = PyBytes_FromStringAndSize(NULL, (rows + 1) * (Py_ssize_t)sizeof(int32_t));
+        if (writer->offsets == NULL) {
             return false;
         }
-        target->ends = (int32_t *)PyBytes_AsString(target->offsets);
-        target->ends[0] = 0;
-        size = (Py_ssize_t)target->bytes;
-    } else if (kind == NUMBERS) {
+        writer->ends = (int32_t *)PyBytes_AsString(writer->offsets);
+        writer->ends[0] = 0;
+        size = (Py_ssize_t)writer->bytes;
+    } else if (kind == COLUMN_DOUBLE) {
         size = rows * (Py_ssize_t)sizeof(double);
-    } else if (kind == WHOLES) {
+    } else if (kind == COLUMN_INT32) {
         size = rows * (Py_ssize_t)sizeof(int32_t);
     }
-    target->data = PyBytes_FromStringAndSize(NULL, size);
-    if (target->data == NULL) {
+    writer->data = PyBytes_FromStringAndSize(NULL, size);
+    if (writer->data == NULL) {
         return false;
     }
-    target->values = target->to = PyBytes_AsString(target->data);
-    if (kind == TRUTHS) {
-        memset(target->values, 0, (size_t)size);
+    writer->values = writer->to = PyBytes_AsString(writer->data);
+    if (kind == COLUMN_BOOL) {
+        memset(writer->values, 0, (size_t)size);
     }
     return true;
 }
 
-static void
-free_target(Target *target)
+static PyObject *
+or_none(PyObject *buffer)
 {
-    Py_CLEAR(target->validity);
-    Py_CLEAR(target->offsets);
-    Py_CLEAR(target->data);
+    return buffer == NULL ? Py_None : buffer;
 }
 
-/* The columns of one table, or NULL with an exception. */
+/* The columns of a table, each as (nulls, validity, offsets, data). */
 static PyObject *
-merge_table(const Group *group, int table)
+list_columns(const ColumnWriter *writers, int count)
 {
-    const Layout *layout = &LAYOUTS[table];
-    Target targets[MOST_COLUMNS] = {{0}};
-    PyObject *columns = NULL;
-    for (int place = 0; place < layout->count; place++) {
-        if (!measure_target(group, table, place, &targets[place]) ||
-            !allocate_target((ColumnKind)layout->columns[place].kind, &targets[place])) {
-            goto done;
-        }
-    }
-    Py_BEGIN_ALLOW_THREADS
-    for (Py_ssize_t each = 0; each < group->count; each++) {
-        write_document(group->documents[each], group->owners[each], table, targets);
-    }
-    Py_END_ALLOW_THREADS
-    columns = PyList_New(0);
-    for (int place = 0; columns != NULL && place < layout->count; place++) {
-        const Target *target = &targets[place];
-        PyObject *column = Py_BuildValue("IOOO", (unsigned int)(target->rows - target->filled),
-                                         target->validity == NULL ? Py_None : target->validity,
-                                         target->offsets == NULL ? Py_None : target->offsets,
-                                         target->data == NULL ? Py_None : target->data);
+    PyObject *columns = PyList_New(0);
+    for (int index = 0; columns != NULL && index < count; index++) {
+        const ColumnWriter *writer = &writers[index];
+        PyObject *column = Py_BuildValue("IOOO", (unsigned int)(writer->rows - writer->valid),
+                                         or_none(writer->validity), or_none(writer->offsets),
+                                         or_none(writer->data));
         if (column == NULL || PyList_Append(columns, column) < 0) {
             Py_CLEAR(columns);
         }
         Py_XDECREF(column);
     }
-done:;
-    uint32_t rows = targets[0].rows;
-    for (int place = 0; place < layout->count; place++) {
-        free_target(&targets[place]);
-    }
-    return columns == NULL ? NULL : Py_BuildValue("IN", (unsigned int)rows, columns);
+    return columns;
 }
 
-/* The documents and their owners; both stay alive with the tuples that they are taken from. */
-static bool
-gather(PyObject *owners, PyObject *capsules, Group *group)
+static PyObject *
+merge_table(const Batch *batch, int table, const Layout *layout)
 {
-    if (PyTuple_Size(owners) != group->count) {
-        PyErr_SetString(PyExc_ValueError, "each document has one owner");
+    ColumnWriter writers[MAX_COLUMNS] = {{0}};
+    PyObject *columns = NULL;
+    bool allocated = true;
+    for (int index = 0; allocated && index < layout->count; index++) {
+        allocated = measure_batch(batch, table, index, layout, &writers[index]) &&
+                    allocate_buffers((ColumnKind)layout->columns[index].kind, &writers[index]);
+    }
+    if (allocated) {
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t each = 0; each < batch->count; each++) {
+            write_document(batch->documents[each], batch->owners[each], table, layout, writers);
+        }
+        Py_END_ALLOW_THREADS
+        columns = list_columns(writers, layout->count);
+    }
+    unsigned int rows = writers[0].rows;
+    for (int index = 0; index < layout->count; index++) {
+        Py_XDECREF(writers[index].validity);
+        Py_XDECREF(writers[index].offsets);
+        Py_XDECREF(writers[index].data);
+    }
+    return columns == NULL ? NULL : Py_BuildValue("IN", rows, columns);
+}
+
+/* Fills a batch with pointers that are valid as long as the two tuples are. */
+static bool
+fill_batch(Batch *batch, const Shredder *shredder, PyObject *owners, PyObject *capsules)
+{
+    if (PyTuple_Size(owners) != batch->count) {
+        PyErr_SetString(PyExc_ValueError, "expected one owner per document");
         return false;
     }
-    for (Py_ssize_t each = 0; each < group->count; each++) {
+    for (Py_ssize_t each = 0; each < batch->count; each++) {
         Py_ssize_t size;
-        group->owners[each].at = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(owners, each), &size);
-        group->documents[each] = PyCapsule_GetPointer(PyTuple_GetItem(capsules, each), CAPSULE);
-        if (group->owners[each].at == NULL || group->documents[each] == NULL) {
+        batch->owners[each].at = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(owners, each), &size);
+        if (batch->owners[each].at == NULL) {
             return false;
         }
         if (size > INT32_MAX) {
-            PyErr_SetString(PyExc_OverflowError, "more than a column of a batch can hold");
+            PyErr_SetString(PyExc_OverflowError, "an owner would exceed 2 GiB");
             return false;
         }
-        group->owners[each].size = (uint32_t)size;
+        batch->owners[each].size = (uint32_t)size;
+        batch->documents[each] = PyCapsule_GetPointer(PyTuple_GetItem(capsules, each), CAPSULE);
+        if (batch->documents[each] == NULL) {
+            return false;
+        }
+        if (batch->documents[each]->shredder != shredder) {
+            PyErr_SetString(PyExc_ValueError, "the document was parsed by another Shredder");
+            return false;
+        }
     }
     return true;
 }
 
-PyDoc_STRVAR(merge_doc, "merge(owners, documents)\n--\n\n"
-                        "The four tables of a few documents: rows, and of each column the number of nulls,\n"
-                        "validity, offsets and data, as Arrow lays them out.");
-
 static PyObject *
-merge(PyObject *module, PyObject *args)
+merge_tables(const Batch *batch, const Shredder *shredder)
 {
-    (void)module;
-    PyObject *given_owners, *given_documents, *tables = NULL;
-    if (!PyArg_ParseTuple(args, "OO", &given_owners, &given_documents)) {
-        return NULL;
-    }
-    PyObject *owners = PySequence_Tuple(given_owners);
-    PyObject *capsules = owners == NULL ? NULL : PySequence_Tuple(given_documents);
-    Group group = {0};
-    if (capsules == NULL) {
-        goto done;
-    }
-    group.count = PyTuple_Size(capsules);
-    group.documents = calloc((size_t)group.count + 1, sizeof(group.documents[0]));
-    group.owners = calloc((size_t)group.count + 1, sizeof(group.owners[0]));
-    if (group.documents == NULL || group.owners == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    if (!gather(owners, capsules, &group)) {
-        goto done;
-    }
-    tables = PyList_New(0);
-    for (int table = 0; tables != NULL && table < TABLES; table++) {
-        PyObject *found = merge_table(&group, table);
-        if (found == NULL || PyList_Append(tables, found) < 0) {
+    PyObject *tables = PyDict_New();
+    for (int table = 0; tables != NULL && table < TABLE_COUNT; table++) {
+        PyObject *found = merge_table(batch, table, &shredder->layouts[table]);
+        if (found == NULL || PyDict_SetItemString(tables, TABLES[table].name, found) < 0) {
             Py_CLEAR(tables);
         }
         Py_XDECREF(found);
     }
-done:
-    free(group.documents);
-    free(group.owners);
+    return tables;
+}
+
+PyDoc_STRVAR(merge_doc,
+             "merge($self, owners, documents, /)\n--\n\n"
+             "Join documents into tables, by name: (rows, columns in the declared order), each column as\n"
+             "(nulls, validity, offsets, data) in the layout of Arrow. `owners` are the reports' uuids.");
+
+static PyObject *
+merge(PyObject *self, PyObject *args)
+{
+    PyObject *owner_sequence, *document_sequence, *tables = NULL;
+    if (!PyArg_ParseTuple(args, "OO", &owner_sequence, &document_sequence)) {
+        return NULL;
+    }
+    PyObject *owners = PySequence_Tuple(owner_sequence);
+    PyObject *capsules = owners == NULL ? NULL : PySequence_Tuple(document_sequence);
+    if (capsules != NULL) {
+        Batch batch = {.count = PyTuple_Size(capsules)};
+        batch.documents = calloc((size_t)batch.count + 1, sizeof(batch.documents[0]));
+        batch.owners = calloc((size_t)batch.count + 1, sizeof(batch.owners[0]));
+        if (batch.documents == NULL || batch.owners == NULL) {
+            PyErr_NoMemory();
+        } else if (fill_batch(&batch, (Shredder *)self, owners, capsules)) {
+            tables = merge_tables(&batch, (Shredder *)self);
+        }
+        free(batch.documents);
+        free(batch.owners);
+    }
     Py_XDECREF(owners);
     Py_XDECREF(capsules);
     return tables;
 }
 
-/* ── the module ──────────────────────────────────────────────────────────────────────────────────── */
+/* ── the type and the module ─────────────────────────────────────────────────────────────────────── */
+
+PyDoc_STRVAR(shredder_doc,
+             "Shredder(tables)\n--\n\n"
+             "Shreds the steps of WSJF documents. `tables`: per table name, a sequence of columns as\n"
+             "(name, source, kind, type). Raises ValueError if they do not fit the fields of a step.");
+
+static PyObject *
+shredder_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"tables", NULL};
+    PyObject *tables;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O", names, &tables)) {
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Shredder *shredder = (Shredder *)allocate(type, 0);
+    if (shredder == NULL) {
+        return NULL;
+    }
+    for (int table = 0; table < TABLE_COUNT; table++) {
+        PyObject *columns = PyMapping_GetItemString(tables, TABLES[table].name);
+        bool matched = columns != NULL && match_columns(&TABLES[table], columns, &shredder->layouts[table]);
+        Py_XDECREF(columns);
+        if (!matched) {
+            Py_DECREF((PyObject *)shredder);
+            return NULL;
+        }
+    }
+    return (PyObject *)shredder;
+}
+
+static void
+shredder_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF((PyObject *)type);
+}
 
 static PyMethodDef METHODS[] = {
     {"parse", parse, METH_O, parse_doc},
@@ -1701,14 +1558,46 @@ static PyMethodDef METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot SLOTS[] = {{0, NULL}};
+static PyType_Slot SHREDDER_SLOTS[] = {
+    {Py_tp_doc, (void *)shredder_doc},
+    {Py_tp_new, (void *)shredder_new},
+    {Py_tp_dealloc, (void *)shredder_dealloc},
+    {Py_tp_methods, METHODS},
+    {0, NULL},
+};
+
+static PyType_Spec SHREDDER = {
+    .name = "wats_extract.shred.wsjf._steps.Shredder",
+    .basicsize = sizeof(Shredder),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = SHREDDER_SLOTS,
+};
+
+static int
+add_shredder(PyObject *module)
+{
+    PyObject *type = PyType_FromSpec(&SHREDDER);
+    if (type == NULL) {
+        return -1;
+    }
+    int added = PyModule_AddObjectRef(module, "Shredder", type);
+    Py_DECREF(type);
+    return added;
+}
+
+static PyModuleDef_Slot MODULE_SLOTS[] = {
+    {Py_mod_exec, (void *)add_shredder},
+#ifdef Py_GIL_DISABLED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED}, /* documents and shredders are immutable, and there is no global state */
+#endif
+    {0, NULL},
+};
 
 static struct PyModuleDef MODULE = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "wats_extract.shred.wsjf._steps",
-    .m_doc = "The steps of WSJF documents, natively.",
-    .m_methods = METHODS,
-    .m_slots = SLOTS,
+    .m_doc = "The steps of WSJF documents, shredded natively.",
+    .m_slots = MODULE_SLOTS,
 };
 
 PyMODINIT_FUNC

@@ -1,11 +1,17 @@
-from collections.abc import Sequence
-from typing import TypeAlias, type_check_only
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, final, type_check_only
 
 @type_check_only
 class Document: ...
 
-Part: TypeAlias = tuple[int, str, bytes]
+Declaration: TypeAlias = tuple[str, str, str, str]
+RawValue: TypeAlias = tuple[int, str, bytes]
 Buffers: TypeAlias = tuple[int, bytes | None, bytes | None, bytes | None]
 
-def parse(raw: bytes, /) -> tuple[Document, int, int, int, list[Part]] | None: ...
-def merge(owners: Sequence[str], documents: Sequence[Document], /) -> list[tuple[int, list[Buffers]]]: ...
+@final
+class Shredder:
+    def __new__(cls, tables: Mapping[str, Sequence[Declaration]]) -> Shredder: ...
+    def parse(self, raw: bytes, /) -> tuple[Document, int, int, int, list[RawValue]] | None: ...
+    def merge(
+        self, owners: Sequence[str], documents: Sequence[Document], /
+    ) -> dict[str, tuple[int, list[Buffers]]]: ...

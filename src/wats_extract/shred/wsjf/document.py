@@ -1,11 +1,11 @@
-"""The WSJF document as typed records, field names as in the document.
+"""Declares the WSJF document as typed records, with the field names of the document.
 
-Fields that the server leaves out when it exports are not declared where there are many of them (formats of
-numbers, in steps and measurements): every declared one costs time in every record. Where a document has
-them, the patient way puts them into ``_extra``.
+Fields that servers do not export are not declared in steps and measurements (the formats of numbers), since
+each declared field costs time in every record. If a document has them, the lenient decoder puts them into
+``_extra``.
 
-Shape: the schemas ``Virinco.WATS.Schemas.WSJF.*`` of WATS's own API description; what each field means
-stands with the column that it fills, in ``wsjf_tables``.
+Source: the schemas ``Virinco.WATS.Schemas.WSJF.*`` of WATS's API description. ``tables.py`` documents the
+fields with the columns that they fill.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Number: TypeAlias = float | str | None
 
 
 class NumericMeasurement(Record):
-    """A value against numeric limits. ``value`` may be a text such as ``"NaN"``."""
+    """A numeric value and its limits. Each of them may be a string such as ``"NaN"``."""
 
     compOp: str | None = None
     name: str | None = None
@@ -32,7 +32,7 @@ class NumericMeasurement(Record):
 
 
 class StringMeasurement(Record):
-    """A text against a text."""
+    """A string value and its limit."""
 
     compOp: str | None = None
     name: str | None = None
@@ -42,21 +42,21 @@ class StringMeasurement(Record):
 
 
 class BooleanMeasurement(Record):
-    """Passed or failed; the status is the value."""
+    """A pass/fail measurement; its status is its value."""
 
     name: str | None = None
     status: str | None = None
 
 
 class AdditionalData(Record):
-    """A named tree of properties, kept as JSON (no ``Raw | None``: that takes nothing but null)."""
+    """A named tree of properties, kept as JSON (``Raw | None`` would accept only null)."""
 
     name: str | None = None
     props: msgspec.Raw = None  # type: ignore[assignment]
 
 
 class Loop(Record):
-    """``idx`` is null in a loop's header (its summary); the other four are null in its iterations."""
+    """The loop of a step: ``idx`` is null in its header, the other fields are null in its iterations."""
 
     idx: int | None = None
     num: int | None = None
@@ -66,7 +66,7 @@ class Loop(Record):
 
 
 class SequenceCall(Record):
-    """The sequence that a step calls."""
+    """The sequence that a step called."""
 
     path: str | None = None
     name: str | None = None
@@ -81,7 +81,7 @@ class CallExe(Record):
 
 
 class MessagePopup(Record):
-    """What the operator answered."""
+    """The operator's response to a message popup."""
 
     response: str | None = None
     button: int | None = None
@@ -89,7 +89,7 @@ class MessagePopup(Record):
 
 
 class ChartSeries(Record):
-    """Coordinates as texts, joined by semicolons."""
+    """A series of a chart; the coordinates are joined by semicolons."""
 
     dataType: str | None = None
     name: str | None = None
@@ -98,7 +98,7 @@ class ChartSeries(Record):
 
 
 class Chart(Record):
-    """A chart of one step."""
+    """The chart of a step."""
 
     chartType: str | None = None
     label: str | None = None
@@ -110,7 +110,7 @@ class Chart(Record):
 
 
 class Attachment(Record):
-    """A file of a step (``Attachment``), or of a repair or its failure (``BinaryData``), in base64."""
+    """A file of a step (``Attachment``), or of a repair or one of its failures (``BinaryData``)."""
 
     name: str | None = None
     contentType: str | None = None
@@ -119,7 +119,7 @@ class Attachment(Record):
 
 
 class Step(Record):
-    """One step of a test, with the steps below it."""
+    """One step of a test and the steps that it contains."""
 
     id: int | None = None
     group: str | None = None
@@ -148,7 +148,7 @@ class Step(Record):
 
 
 class Test(Record):
-    """The block ``uut``."""
+    """The block ``uut`` of UUT reports."""
 
     execTime: Number = None
     execTimeFormat: str | None = None
@@ -170,7 +170,7 @@ class Test(Record):
 
 
 class Repair(Record):
-    """The block ``uur``."""
+    """The block ``uur`` of UUR reports."""
 
     comment: str | None = None
     user: str | None = None
@@ -186,7 +186,7 @@ class Repair(Record):
 
 
 class MiscInfo(Record):
-    """A named text or whole number."""
+    """A named string or integer."""
 
     description: str | None = None
     typedef: str | None = None
@@ -197,7 +197,7 @@ class MiscInfo(Record):
 
 
 class RepairFailure(Record):
-    """What a repair found."""
+    """A failure that a repair found."""
 
     artNumber: str | None = None
     artRev: str | None = None
@@ -214,7 +214,7 @@ class RepairFailure(Record):
 
 
 class SubUnit(Record):
-    """A unit within the unit; in repairs also the main unit."""
+    """A unit within the unit; UUR reports also list the main unit."""
 
     partType: str | None = None
     pn: str | None = None
@@ -253,7 +253,7 @@ class AssetStat(Record):
 
 
 class Report(Record):
-    """A whole document."""
+    """A complete document."""
 
     type: str | None = None
     id: str | None = None
@@ -283,4 +283,4 @@ class Report(Record):
 
 
 REPORT_DECODER = msgspec.json.Decoder(Report)
-"""Reused: a decoder is thread-safe and costly to make."""
+"""Shared, since a decoder is thread-safe and expensive to create."""

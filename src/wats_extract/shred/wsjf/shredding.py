@@ -1,9 +1,8 @@
-"""Shred full reports: from a WSJF document (a tree) to rows of several tables.
+"""Shreds full reports: turns WSJF documents, which are trees, into rows of several tables.
 
-Every leaf of a document lands: in a column, or in ``_extra`` of the row it belongs to. The steps of most
-documents are read natively (``wsjf_steps``); where that cannot be, all is done here. Documents are
-shredded a few at a time, so that they are still in the processor's cache when columns are built
-(feasibility: eight at a time are twice as fast as four hundred).
+Every value of a document is kept, in a column or in ``_extra`` of its row. The steps of most documents are
+shredded natively (``steps.py``), everything else in Python. Documents are shredded a few at a time, so that
+they stay in the processor's cache: eight at a time take half as long as four hundred.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ import pyarrow as pa
 from wats_extract.errors import RecordError
 from wats_extract.flow import Row
 from wats_extract.shred import header_tables
-from wats_extract.shred.columns import Layout, Sheet, all_null, field_of, filled, leftovers
+from wats_extract.shred.columns import Layout, TableBuilder, all_null, field_of, filled, leftovers
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import has_zone, instant, microseconds
 from wats_extract.shred.records import Record, loads, read
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf import shredding, tables
-from wats_extract.shred.wsjf.steps import Gathered, Steps, read_natively
+from wats_extract.shred.wsjf.steps import StepBatch, Steps, read_natively
 from wats_extract.tables import Table
 
 _LAYOUTS = {
@@ -66,14 +65,14 @@ _LAYOUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A report that was fetched and decoded, not yet shredded.
+    """A report that was fetched and decoded, and not shredded yet.
 
     Attributes:
-        uuid: Its key.
-        time_stamp: Its version, where the listing knows it.
-        report: The decoded document; without ``root`` where its steps were read natively.
-        raw: Its bytes.
-        steps: Its steps, where they were read natively.
+        uuid: The key.
+        time_stamp: The version, or ``None`` if it is not known.
+        report: The decoded document; without ``root`` if the steps were parsed natively.
+        raw: The bytes of the document.
+        steps: The steps, if they were parsed natively.
     """
 
     uuid: str
@@ -85,12 +84,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class WsjfOptions:
-    """In which detail documents are shredded.
+    """Which parts of documents are shredded.
 
     Attributes:
-        attachments: ``none``, ``metadata`` (name, type, size, hash) or ``content``.
-        charts: Whether the series of charts are shredded.
-        keep_raw: Whether the documents themselves are kept in ``raw_reports``.
+        attachments: ``none``, ``metadata`` (name, type, size and hash) or ``content``.
+        charts: Whether to shred the series of charts.
+        keep_raw: Whether to keep the documents themselves in ``raw_reports``.
     """
 
     attachments: str = "none"
@@ -99,27 +98,27 @@ class WsjfOptions:
 
 
 def decode(uuid: str, time_stamp: int | None, raw: bytes) -> Document:
-    """A document from its bytes.
+    """Decode a document.
 
     Raises:
-        Unreadable: the bytes are not JSON.
-        RecordError: they do not fit, or they are another report.
+        Unreadable: The bytes are not JSON.
+        RecordError: The document does not fit, or is another report.
     """
     report, steps = read_natively(raw) or (read(raw, wsjf.REPORT_DECODER), None)
     if report.id is not None and report.id.lower() != uuid.lower():
-        raise RecordError(f"$.id: asked for report {uuid}, got {report.id[:60]!r}")
+        raise RecordError(f"$.id: requested report {uuid}, received {report.id[:60]!r}")
     return Document(uuid, time_stamp, report, raw, steps)
 
 
 def shred(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa.RecordBatch]:
-    """The rows of a few documents, by table; tables without rows are left out.
+    """Return the rows of a few documents by table, without tables that have no rows.
 
     Raises:
-        RecordError: one of the documents does not fit; shred them one by one to learn which.
+        RecordError: A document does not fit; shred them one by one to find out which.
     """
     parts = [
-        _shred_alike(list(alike), options)
-        for _, alike in groupby(documents, key=lambda document: document.steps is not None)
+        _shred_group(list(group), options)
+        for _, group in groupby(documents, key=lambda document: document.steps is not None)
     ]
     if len(parts) == 1:
         return parts[0]
@@ -127,32 +126,32 @@ def shred(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa
     return {table: pa.concat_batches(batches) for table, batches in found.items() if batches}
 
 
-def _shred_alike(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa.RecordBatch]:
-    """The rows of documents whose steps were all read in the same way."""
-    sheets = Sheets(options)
+def _shred_group(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa.RecordBatch]:
+    """Return the rows of documents whose steps are either all native, or all in Python."""
+    reports = ReportBuilder(options)
     for document in documents:
-        sheets.add(document)
+        reports.add(document)
     batches: dict[Table, pa.RecordBatch] = {}
-    for name, sheet in sheets.by_name.items():
+    for name, builder in reports.by_name.items():
         if name == "steps":
-            batches |= sheets.native.batches()
-        if sheet.records:
-            batches[sheet.layout.table] = sheet.batch()
+            batches |= reports.native.batches()
+        if builder.records:
+            batches[builder.layout.table] = builder.batch()
     return batches
 
 
-class Sheets:
-    """The sheets of a few documents."""
+class ReportBuilder:
+    """Collects the rows of a few documents, by table."""
 
     def __init__(self, options: WsjfOptions) -> None:
         self.options = options
-        self.by_name: dict[str, Sheet] = {name: layout.sheet() for name, layout in _LAYOUTS.items()}
+        self.by_name: dict[str, TableBuilder] = {name: each.builder() for name, each in _LAYOUTS.items()}
         self._additional: list[tuple[int | None, wsjf.AdditionalData]] = []
         self._attached: list[tuple[int | None, wsjf.Attachment, Mapping[str, Any]]] = []
-        self.native = Gathered()
+        self.native = StepBatch()
 
     def add(self, document: Document) -> None:
-        """Spread one document over the sheets."""
+        """Add the rows of one document."""
         uuid, report = document.uuid, document.report
         self._additional = [(None, data) for data in report.additionalData or ()]
         self._attached = [(None, attachment, {}) for attachment in report.binaryData or ()]
@@ -172,38 +171,38 @@ class Sheets:
             self.by_name["raw_reports"].add(report, uuid, "zstd", len(document.raw), packed)
 
     def _add_report(self, document: Document) -> None:
-        sheet, report = self.by_name["reports"], document.report
+        builder, report = self.by_name["reports"], document.report
         start, offset = started(report)
-        sheet.add(report, document.uuid, start, offset, document.time_stamp)
+        builder.add(report, document.uuid, start, offset, document.time_stamp)
         if (
             report.start is not None
             and report.startUTC is not None
             and microseconds(instant(report.startUTC)) != start
         ):
-            sheet.add_extra({"startUTC": report.startUTC})
+            builder.add_extra({"startUTC": report.startUTC})
 
     def _add_steps(self, uuid: str, root: wsjf.Step) -> None:
-        """All steps, depth first; then what hangs on them, kind by kind."""
-        sheet = self.by_name["steps"]
-        begin = len(sheet.records)
+        """Add all steps, depth first, then their measurements, charts, attachments and results."""
+        builder = self.by_name["steps"]
+        begin = len(builder.records)
         try:
-            _Walk(sheet).down([root], None, 0, "")
+            _StepWalker(builder).add([root], None, 0, "")
         except RecursionError as error:
             raise RecordError("its steps are nested too deeply") from error
-        steps = sheet.records[begin:]
-        sheet.placed["report_uuid"] += [uuid] * len(steps)
-        sheet.placed["step_index"] += range(len(steps))
+        steps = builder.records[begin:]
+        builder.placed["report_uuid"] += [uuid] * len(steps)
+        builder.placed["step_index"] += range(len(steps))
         self._add_measurements("numeric_measurements", uuid, _NUMERIC(steps))
         self._add_measurements("string_measurements", uuid, _STRING(steps))
         self._add_measurements("boolean_measurements", uuid, _BOOLEAN(steps))
         self._add_loops(begin, _LOOPS(steps))
         for index, chart in filled(_CHARTS(steps)) if self.options.charts else ():
-            sheet.add_extra(self._add_chart(uuid, index, chart), row=begin + index)
+            builder.add_extra(self._add_chart(uuid, index, chart), row=begin + index)
         self._attached += [(index, attachment, {}) for index, attachment in filled(_ATTACHMENTS(steps))]
         self._additional += [(i, data) for i, found in filled(_ADDITIONAL(steps)) for data in found]
 
     def _add_native(self, uuid: str, steps: Steps) -> None:
-        """The same for steps that were read natively: what native code leaves to Python."""
+        """Add steps that were parsed natively; their charts, attachments and results are added in Python."""
         self.native.add(uuid, steps)
         for index, chart in steps.charts if self.options.charts else ():
             self.native.add_extra(index, self._add_chart(uuid, index, chart))
@@ -213,43 +212,41 @@ class Sheets:
         self._additional += [(index, data) for index, found in steps.additional for data in found]
 
     def _add_measurements(self, name: str, uuid: str, found: Sequence[Sequence[Record] | None]) -> None:
-        sheet = self.by_name[name]
-        there = [(index, measurements) for index, measurements in enumerate(found) if measurements]
-        records = [measurement for _, measurements in there for measurement in measurements]
-        sheet.records += records
-        sheet.placed["report_uuid"] += [uuid] * len(records)
-        if len(records) == len(there):  # one each, as most steps have
-            sheet.placed["step_index"] += [index for index, _ in there]
-            sheet.placed["measurement_index"] += [0] * len(records)
-        else:
-            sheet.placed["step_index"] += [i for i, measurements in there for _ in measurements]
-            sheet.placed["measurement_index"] += [place for _, some in there for place in range(len(some))]
+        builder = self.by_name[name]
+        by_step = [(index, measurements) for index, measurements in enumerate(found) if measurements]
+        records = [measurement for _, measurements in by_step for measurement in measurements]
+        builder.records += records
+        builder.placed["report_uuid"] += [uuid] * len(records)
+        builder.placed["step_index"] += [step for step, measurements in by_step for _ in measurements]
+        builder.placed["measurement_index"] += [
+            index for _, measurements in by_step for index in range(len(measurements))
+        ]
 
     def _add_loops(self, begin: int, loops: Sequence[wsjf.Loop | None]) -> None:
-        sheet = self.by_name["steps"]
+        builder = self.by_name["steps"]
         if all_null(loops):
-            sheet.placed["loop_role"] += ["none"] * len(loops)
+            builder.placed["loop_role"] += ["none"] * len(loops)
             return
-        sheet.placed["loop_role"] += [
+        builder.placed["loop_role"] += [
             "none" if loop is None else "header" if loop.idx is None else "iteration" for loop in loops
         ]
         for index, loop in filled(loops):
             if loop.endingIndex not in (None, loop.num):
-                sheet.add_extra({"loop": {"endingIndex": loop.endingIndex}}, row=begin + index)
+                builder.add_extra({"loop": {"endingIndex": loop.endingIndex}}, row=begin + index)
 
     def _add_chart(self, uuid: str, index: int, chart: wsjf.Chart) -> dict[str, Any]:
-        """The series of a step's chart; what they have no column for, for ``_extra`` of the step."""
-        sheet = self.by_name["chart_series"]
-        about = (chart.chartType, chart.label, chart.xLabel, chart.xUnit, chart.yLabel, chart.yUnit)
-        for place, series in enumerate(chart.series or ()):
-            sheet.add(series, uuid, index, place, *about)
+        """Add the series of a step's chart; return its other fields, for ``_extra`` of the step."""
+        builder = self.by_name["chart_series"]
+        shared = (chart.chartType, chart.label, chart.xLabel, chart.xUnit, chart.yLabel, chart.yUnit)
+        for series_index, series in enumerate(chart.series or ()):
+            builder.add(series, uuid, index, series_index, *shared)
         left = _CHART_LEFT(chart) if chart.series else _CHART_ALL(chart)
         return {"chart": left} if left else {}
 
     def _add_additional_data(self, uuid: str) -> None:
-        sheet = self.by_name["additional_data"]
-        for place, (index, data) in enumerate(self._additional):
-            sheet.add(data, uuid, place, index)
+        builder = self.by_name["additional_data"]
+        for index, (step_index, data) in enumerate(self._additional):
+            builder.add(data, uuid, index, step_index)
 
     def _add_units(self, uuid: str, report: wsjf.Report) -> None:
         failures = self.by_name["repair_failures"]
@@ -262,44 +259,44 @@ class Sheets:
 
     def _add_attachments(self, uuid: str) -> None:
         if self.options.attachments != "none":
-            for place, (index, attachment, belongs) in enumerate(self._attached):
-                self._add_attachment((uuid, place, index), attachment, belongs)
+            for index, (step_index, attachment, belongs) in enumerate(self._attached):
+                self._add_attachment((uuid, index, step_index), attachment, belongs)
 
     def _add_attachment(
-        self, place: tuple[str, int, int | None], attachment: wsjf.Attachment, belongs: Mapping[str, Any]
+        self, key: tuple[str, int, int | None], attachment: wsjf.Attachment, belongs: Mapping[str, Any]
     ) -> None:
-        sheet = self.by_name["attachments"]
+        builder = self.by_name["attachments"]
         content = attachment.data
         size, sha256 = (None, None)
         if content is not None:
             size, sha256 = len(content), hashlib.sha256(content).hexdigest()
         kept = content if self.options.attachments == "content" else None
-        sheet.add(attachment, *place, size, sha256, kept)
-        sheet.add_extra(dict(belongs) | ({} if attachment.id is None else {"id": attachment.id}))
+        builder.add(attachment, *key, size, sha256, kept)
+        builder.add_extra(dict(belongs) | ({} if attachment.id is None else {"id": attachment.id}))
 
 
-class _Walk:
-    """Puts the steps of one tree on the sheet, depth first, each with parent, depth and path."""
+class _StepWalker:
+    """Adds the steps of one tree, depth first, each with its parent, depth and path."""
 
-    def __init__(self, sheet: Sheet) -> None:
-        self._begin = len(sheet.records)
-        self._steps = sheet.records
-        self._parents = sheet.placed["parent_step_index"]
-        self._depths = sheet.placed["depth"]
-        self._paths = sheet.placed["path"]
+    def __init__(self, builder: TableBuilder) -> None:
+        self._begin = len(builder.records)
+        self._steps = builder.records
+        self._parents = builder.placed["parent_step_index"]
+        self._depths = builder.placed["depth"]
+        self._paths = builder.placed["path"]
 
-    def down(self, siblings: Sequence[wsjf.Step], parent: int | None, depth: int, above: str) -> None:
-        """Siblings, and what is below each of them (trees that are too deep for this cannot be decoded)."""
+    def add(self, siblings: Sequence[wsjf.Step], parent: int | None, depth: int, above: str) -> None:
+        """Add siblings and the steps below them; ``above`` is the path of the parent, with a slash."""
         begin = 0
-        for place, below in filled(_BELOW(siblings)):
+        for index, below in filled(_BELOW(siblings)):
             if below:
-                self._put(siblings[begin : place + 1], parent, depth, above)
-                self.down(below, len(self._steps) - 1 - self._begin, depth + 1, self._paths[-1] + "/")
-                begin = place + 1
-        self._put(siblings[begin:], parent, depth, above)
+                self._append(siblings[begin : index + 1], parent, depth, above)
+                self.add(below, len(self._steps) - 1 - self._begin, depth + 1, self._paths[-1] + "/")
+                begin = index + 1
+        self._append(siblings[begin:], parent, depth, above)
 
-    def _put(self, steps: Sequence[wsjf.Step], parent: int | None, depth: int, above: str) -> None:
-        """Siblings of which at most the last has steps below it."""
+    def _append(self, steps: Sequence[wsjf.Step], parent: int | None, depth: int, above: str) -> None:
+        """Append siblings; only the last of them may have steps below it."""
         self._steps += steps
         self._parents += [parent] * len(steps)
         self._depths += [depth] * len(steps)
@@ -310,9 +307,9 @@ class _Walk:
 
 
 def started(report: wsjf.Report) -> tuple[int | None, int | None]:
-    """A report's start in microseconds since 1970 (UTC), and its offset from UTC in minutes.
+    """Return a report's start in microseconds since 1970 in UTC, and its offset from UTC in minutes.
 
-    ``start`` is authoritative; where it names no zone, ``startUTC`` says which instant it was.
+    ``start`` takes precedence over ``startUTC``, which is used if ``start`` names no offset.
     """
     utc = None if report.startUTC is None else microseconds(instant(report.startUTC))
     if report.start is None:
@@ -334,11 +331,11 @@ _CHART_ALL = leftovers(wsjf.Chart, {"series"})
 
 
 class Listed(msgspec.Struct, gc=False):
-    """What is needed of a report's row in the list; whole rows would take ten megabytes a page.
+    """The fields of a listed report that readers need; complete rows would take 10 MB per page.
 
     Attributes:
         start: The report's start, as the list writes it.
-        reportSize: Its size in kB.
+        reportSize: The report's size in kB.
     """
 
     start: str | None
@@ -346,36 +343,36 @@ class Listed(msgspec.Struct, gc=False):
 
     @classmethod
     def of(cls, record: Any) -> Listed:
-        """That of a whole row."""
+        """Take the fields from a complete row."""
         return cls(record.start, record.reportSize)
 
 
 class WsjfShredder:
-    """Documents in WSJF; the listing gives their keys."""
+    """Shreds WSJF documents, whose keys come from the list of report headers."""
 
     def __init__(self) -> None:
         self._listing = FlatShredder(header_tables.HEADERS)
 
     def rows(self, body: bytes) -> list[Row]:
-        """The keys and versions on a page of headers."""
+        """Return the keys and versions on a page of headers."""
         return [
             msgspec.structs.replace(row, record=row.record and Listed.of(row.record))
             for row in self._listing.rows(body)
         ]
 
     def document(self, key: str, version: int | None, body: bytes) -> shredding.Document:
-        """A document from its bytes."""
+        """Decode a document."""
         return shredding.decode(key, version, body)
 
     def value(self, document: shredding.Document) -> dict[str, Any]:
-        """The document as decoded JSON."""
+        """Return the document as decoded JSON."""
         value: dict[str, Any] = loads(document.raw)
         return value
 
     def shred(
         self, documents: Sequence[shredding.Document], options: Mapping[str, Any]
     ) -> dict[Table, pa.RecordBatch]:
-        """The rows of a few documents, by table."""
+        """Return the rows of a few documents by table."""
         return shredding.shred(
             documents,
             shredding.WsjfOptions(

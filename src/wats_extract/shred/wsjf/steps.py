@@ -1,8 +1,8 @@
-"""The steps of documents by way of native code, where it was built and where it can read them.
+"""Shreds the steps of full reports natively, where the native module is built and can read the document.
 
-``_steps.c`` goes from the bytes of a document to the columns of four tables, and lets other threads work
-meanwhile. It reads what servers export; every other document is read by ``wsjf``, which is also where both
-ways meet. The tables are the same.
+The module (``_steps.c``) turns the bytes of a document into the columns of four tables and releases the GIL
+meanwhile. It reads what servers export; ``shredding.py`` shreds every other document in Python. The tables
+are the same.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from wats_extract.shred.wsjf import _steps
 
 PURE = "WATS_EXTRACT_PURE"
-"""The environment variable that keeps to Python: set to anything, at installation or at run time."""
+"""The environment variable that disables the native module, at installation or at run time."""
 
 TABLES = (
     tables.STEPS,
@@ -35,38 +34,58 @@ TABLES = (
     tables.STRING_MEASUREMENTS,
     tables.BOOLEAN_MEASUREMENTS,
 )
-"""The tables that native code fills, in its order."""
+"""The tables that the native module fills."""
 
 
-def _built() -> ModuleType | None:
+def native_shredder(declared: Sequence[Table] = TABLES) -> _steps.Shredder | None:
+    """Return a native shredder for some tables, or ``None`` if the module is not built or is disabled.
+
+    The module matches each declared column to a field of the document by its source, or to a computed value
+    by its name, so that the order of columns does not matter.
+
+    Raises:
+        ImportError: The module cannot fill the declared columns, for example because it is out of date.
+    """
     if os.environ.get(PURE):
         return None
     try:
         from wats_extract.shred.wsjf import _steps
     except ImportError:
         return None
-    return _steps
+    try:
+        return _steps.Shredder({table.name: [_declaration(c) for c in table.columns] for table in declared})
+    except (AttributeError, KeyError, ValueError) as error:
+        raise ImportError(
+            f"{_steps.__file__} does not match the tables of full reports: {error}. "
+            f"Install wats-extract again, or set {PURE}=1 to do without this module."
+        ) from error
 
 
-_native = _built()
+def _declaration(column: Column) -> tuple[str, str, str, str]:
+    return column.name, column.source, column.kind, str(column.type)
+
+
+_native = native_shredder()
 
 
 def how() -> str:
-    """Which way steps are read, for people: ``natively`` or ``in Python``."""
+    """Return how steps are shredded, in words: ``natively`` or ``in Python``."""
     return "in Python" if _native is None else "natively"
 
 
 @dataclass(slots=True)
 class Steps:
-    """The steps of one document, read natively.
+    """The steps of one document, parsed natively.
+
+    The lists hold what few steps have, each item with the index of its step, in the order of the steps.
 
     Attributes:
-        native: What native code keeps of them.
-        count: How many they are.
-        charts: By the index of the step; so are the others.
-        attachments: Files.
-        additional: Lists of additional results.
-        guids: What ``_extra`` has of them.
+        native: The parsed steps, for ``Shredder.merge``.
+        count: The number of steps.
+        charts: Charts.
+        attachments: Attached files.
+        additional: Additional results.
+        guids: The values of ``tsGuid``, which go to ``_extra``.
     """
 
     native: _steps.Document
@@ -77,37 +96,38 @@ class Steps:
     guids: list[tuple[int, str]] = field(default_factory=list)
 
 
-_PARTS: dict[str, tuple[str, msgspec.json.Decoder[Any]]] = {
+_RAW_VALUES: dict[str, tuple[str, msgspec.json.Decoder[Any]]] = {
     "chart": ("charts", msgspec.json.Decoder(wsjf.Chart)),
     "attachment": ("attachments", msgspec.json.Decoder(wsjf.Attachment)),
     "additionalResults": ("additional", msgspec.json.Decoder(list[wsjf.AdditionalData])),
     "tsGuid": ("guids", msgspec.json.Decoder(str)),
 }
+"""By field of a step: the list of ``Steps`` that holds its values, and their decoder."""
 
 
 def read_natively(raw: bytes) -> tuple[wsjf.Report, Steps] | None:
-    """A document without its steps, and these; or ``None`` where all of it has to be read in Python."""
+    """Return a document without its steps, and the steps; or ``None`` if Python has to read all of it."""
     found = None if _native is None else _native.parse(raw)
     if found is None:
         return None
-    native, count, begin, end, parts = found
+    native, count, begin, end, raw_values = found
     steps = Steps(native, count)
     try:
         report = read(raw if begin < 0 else raw[:begin] + b"null" + raw[end:], wsjf.REPORT_DECODER)
-        for index, name, text in parts:
-            kind, decoder = _PARTS[name]
+        for index, name, text in raw_values:
+            kind, decoder = _RAW_VALUES[name]
             getattr(steps, kind).append((index, decoder.decode(text)))
     except (RecordError, Unreadable, *REFUSED):
         return None
-    if report.root is not None:  # under a name that native code does not take for it
+    if report.root is not None:  # its name is spelled in another case, which only Python reads
         return None
     for each in (steps.charts, steps.attachments, steps.additional, steps.guids):
         each.sort(key=_index)
     return report, steps
 
 
-class Gathered:
-    """The steps of a few documents, on their way to tables."""
+class StepBatch:
+    """Collects the steps of a few documents and builds their tables."""
 
     def __init__(self) -> None:
         self._owners: list[str] = []
@@ -116,21 +136,21 @@ class Gathered:
         self._extras: dict[int, dict[str, Any]] = {}
 
     def add(self, owner: str, steps: Steps) -> None:
-        """One more document, and the uuid of its report."""
+        """Append the steps of one document; ``owner`` is the uuid of its report."""
         self._owners.append(owner)
         self._documents.append(steps.native)
         self._begin, self._end = self._end, self._end + steps.count
 
     def add_extra(self, index: int, extra: dict[str, Any]) -> None:
-        """More for ``_extra`` of a step of the last document."""
+        """Add fields to ``_extra`` of a step of the last document."""
         if extra:
             self._extras.setdefault(self._begin + index, {}).update(extra)
 
     def batches(self) -> dict[Table, pa.RecordBatch]:
-        """The rows by table; tables without rows are left out.
+        """Return the rows by table, without tables that have no rows.
 
         Raises:
-            RecordError: a value does not fit its column.
+            RecordError: A value does not fit its column.
         """
         if not self._end or _native is None:
             return {}
@@ -141,7 +161,7 @@ class Gathered:
         extras = {row: json_text(extra) for row, extra in self._extras.items()}
         return {
             table: _batch(table, rows, columns, extras if table is tables.STEPS else {})
-            for table, (rows, columns) in zip(TABLES, merged, strict=True)
+            for table, (rows, columns) in [(table, merged[table.name]) for table in TABLES]
             if rows
         }
 

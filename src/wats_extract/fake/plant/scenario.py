@@ -1,11 +1,15 @@
-"""What happens at the plant, by arithmetic: who is tested where, what fails and why, what is repaired.
+"""The events of the factory: units, stations, tests, failures, retests and repairs.
 
-Three production lines take turns, so report `i` belongs to line `i % 3`. A line works through lots of 40
-reports of one product; all that must agree between reports (a unit's retest, the repair of a failure) stays
-within its lot. A lot is thrown from (seed, line, lot) and kept in a small cache: no report costs memory.
+Three production lines alternate, so report `i` belongs to line `i % 3`. A line processes lots of 40 reports
+of one product. Reports that must agree, such as a retest or the repair of a failure, belong to the same lot.
+A lot is generated from seed, line and lot number, and kept in a small cache, so reports take no memory.
 
-To be found in the data: products of unlike yield; MODULE-320 fails mostly at one step; fixture trouble at
-HORTEN-ICT-2; the gain of MODULE-310 drifts to its limit and is recalibrated, again and again.
+Patterns to find in the data:
+
+- The yield differs by product.
+- MODULE-320 fails mostly at one step.
+- HORTEN-ICT-2 has a worn fixture and fails four times as often.
+- The gain of MODULE-310 drifts to its limit, is recalibrated, and drifts again.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ T = TypeVar("T")
 LOT = 40
 LINES = len(PRODUCTS)
 DRIFT_PERIOD = 1600
-"""Reports between two recalibrations."""
+"""The number of reports between two recalibrations."""
 
 TESTERS = {
     (0, 10): ("HORTEN-ICT-1", "HORTEN-ICT-2"),
@@ -40,9 +44,9 @@ TESTERS = {
 }
 BENCHES = ("HORTEN-REPAIR", "TRONDHEIM-REPAIR", "GDANSK-REPAIR")
 PLACES = ("Horten, Norway", "Trondheim, Norway", "Gdańsk, Poland")
-_WORN = "HORTEN-ICT-2"
+_WORN_STATION = "HORTEN-ICT-2"
 _SERIAL = re.compile(rf"SN([1-{LINES}])(\d{{5,12}})(\d\d)")
-_ODD_PARTS = ("PCBA-100/X", "MODULE'310", "UNIT¶400", "PCBA_2%;0")
+_UNUSUAL_PART_NUMBERS = ("PCBA-100/X", "MODULE'310", "UNIT¶400", "PCBA_2%;0")
 _RESULTS: tuple[Result, ...] = ("F",) * 22 + ("E", "E", "T")
 _ERRORS = (
     (-17500, "Fixture did not close within 10 s"),
@@ -52,7 +56,7 @@ _ERRORS = (
 
 
 class Event(NamedTuple):
-    """One report within its lot. `cause` is the failing leaf, `repairs` the slot of the repaired test."""
+    """One report within its lot. `cause` is the failed step, `repairs` the slot of the repaired test."""
 
     unit: int
     process: Process
@@ -84,44 +88,44 @@ class Lot:
 
 
 class Report(NamedTuple):
-    """One generated report: its number, lot and event, random bytes for the rest, and whether it is a UUR."""
+    """One generated report. `entropy` holds the random bytes that determine all further details."""
 
     number: int
     lot: Lot
     event: Event
-    dice: bytes
+    entropy: bytes
     is_repair: bool
 
     @property
     def program(self) -> Program:
-        """The test program; for a repair that of the repaired test."""
+        """The test program of the test, or of the repaired test."""
         return self.lot.product.programs[self.tested.process.code]
 
     @property
     def tested(self) -> Event:
-        """The test event: this one, or the one that it repairs."""
+        """The test: this event, or the event that it repairs."""
         repairs = self.event.repairs
         return self.event if repairs is None else self.lot.events[repairs]
 
 
-class Story:
-    """All reports of a seed."""
+class Scenario:
+    """All events of a seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._key = f"wats plant {seed}".encode()
-        self._lot = lru_cache(maxsize=192)(self._thrown)
+        self._lot = lru_cache(maxsize=192)(self._generated)
 
     def report(self, number: int) -> Report:
-        """Report `number`, counted from 0 in the order in which the server received them."""
+        """Report `number`, counted from 0 in the order of arrival."""
         place, line = divmod(number, LINES)
         lot, slot = divmod(place, LOT)
         found = self._lot(line, lot)
         event = found.events[slot]
-        return Report(number, found, event, self.dice(number), event.repairs is not None)
+        return Report(number, found, event, self.entropy(number), event.repairs is not None)
 
-    def about(self, serial: str) -> list[int]:
-        """The numbers of the reports about a unit, in the order of their arrival."""
+    def of_unit(self, serial: str) -> list[int]:
+        """The numbers of a unit's reports, in the order of arrival."""
         match = _SERIAL.fullmatch(serial.strip().upper())
         if match is None:
             return []
@@ -135,20 +139,20 @@ class Story:
         assert slot is not None
         return number_of(report.lot, slot)
 
-    def dice(self, number: int) -> bytes:
-        """Forty random bytes of a report's own."""
+    def entropy(self, number: int) -> bytes:
+        """Forty random bytes per report."""
         return blake2b(self._key + number.to_bytes(8, "big"), digest_size=40).digest()
 
     # -------------------------------------------------------- identity
 
-    def uuid(self, number: int, dice: bytes | None = None) -> str:
-        """The report's id: the first half is random, the last 12 digits hide the number under a key of it."""
-        drawn = (dice or self.dice(number))[:9].hex()
+    def uuid(self, number: int, entropy: bytes | None = None) -> str:
+        """The id of report `number`. The last 12 digits are the number, masked with a hash of the rest."""
+        drawn = (entropy or self.entropy(number))[:9].hex()
         head = f"{drawn[:8]}-{drawn[8:12]}-4{drawn[12:15]}-{'89ab'[int(drawn[15], 16) & 3]}{drawn[15:18]}"
         return f"{head}-{number ^ self._mask(head):012x}"
 
     def number(self, uuid: str) -> int | None:
-        """The number of the report with this id, None if there can't be one."""
+        """The number of the report with this id; None if the seed has no such id."""
         try:
             number = int(uuid[24:], 16) ^ self._mask(uuid[:23])
         except ValueError:
@@ -158,9 +162,9 @@ class Story:
     def _mask(self, head: str) -> int:
         return int.from_bytes(blake2b(self._key + head.encode(), digest_size=6).digest(), "big")
 
-    # -------------------------------------------------------- throwing a lot
+    # -------------------------------------------------------- lots
 
-    def _thrown(self, line: int, number: int) -> Lot:
+    def _generated(self, line: int, number: int) -> Lot:
         chance = random.Random(f"{self._seed}/{line}/{number}").random
         product = PRODUCTS[line][number % len(PRODUCTS[line])]
         first = (number * LOT) * LINES + line
@@ -169,30 +173,30 @@ class Story:
             line=line,
             number=number,
             product=product,
-            part_number=_pick(_ODD_PARTS, chance()) if chance() < 0.03 else product.part_number,
+            part_number=_pick(_UNUSUAL_PART_NUMBERS, chance()) if chance() < 0.03 else product.part_number,
             revision=_pick(product.revisions, chance()) + ("     " if chance() < 0.03 else ""),
             batch=f"B{line + 1}-{number:05d}",
             place=PLACES[line],
             software=f"{2 + first // 6000}.{first // 1200 % 5}.{int(3 * chance())}",
             drift=product.drift * phase,
-            events=_Throw(chance, line, product, phase).events(),
+            events=_LotEvents(chance, line, product, phase).events(),
         )
 
 
-class _Throw:
-    """Throws the events of one lot."""
+class _LotEvents:
+    """Generates the events of one lot."""
 
     def __init__(self, chance: Callable[[], float], line: int, product: Product, phase: float) -> None:
         self._chance, self._line, self._product, self._phase = chance, line, product, phase
 
     def events(self) -> tuple[Event, ...]:
-        """The units' events in the order of their arrival; a unit's next one comes a little later."""
+        """The events in the order of arrival. The events of neighbouring units overlap."""
         order: list[tuple[int, int]] = []
         units: list[list[Event]] = []
         due: list[tuple[float, int, int]] = []
         while len(order) < LOT:
             unit = len(units)
-            units.append(self._way(unit))
+            units.append(self._unit_events(unit))
             for step in range(len(units[unit])):
                 heappush(due, (unit + 1.7 * step, unit, step))
             while due and due[0][0] < unit + 1:
@@ -203,8 +207,8 @@ class _Throw:
             e if e.repairs is None else e._replace(repairs=slots[unit, e.repairs]) for unit, e in events
         )
 
-    def _way(self, unit: int) -> list[Event]:
-        """A unit's way through the line: each process until it passes, often with a repair in between."""
+    def _unit_events(self, unit: int) -> list[Event]:
+        """The events of one unit: up to three runs per process until it passes, with repairs between."""
         events: list[Event] = []
         for process in self._product.route:
             for run in (1, 2, 3):
@@ -222,7 +226,7 @@ class _Throw:
         drifting = self._product.programs[process.code].drifting
         if drifting and self._chance() < self._phase - 0.8:
             return Event(unit, process, run, "F", station, drifting)
-        rate = self._product.failing * (4 if station == _WORN else 1) * (1 if run == 1 else 0.5)
+        rate = self._product.failing * (4 if station == _WORN_STATION else 1) * (1 if run == 1 else 0.5)
         if self._chance() >= rate:
             return Event(unit, process, run, "P", station)
         result: Result = _pick(_RESULTS, self._chance())
@@ -230,7 +234,7 @@ class _Throw:
 
     def _cause(self, process: Process) -> Leaf:
         program = self._product.programs[process.code]
-        weak = program.marked("weak")
+        weak = program.leaf_with_role("weak")
         return weak if weak and self._chance() < 0.7 else _pick(program.causes, self._chance())
 
 
@@ -244,7 +248,7 @@ def number_of(lot: Lot, slot: int) -> int:
 
 
 def outcome(report: Report) -> Outcome:
-    """How the report's run went, for its program."""
+    """The outcome of a report's test run, for `Program.render`."""
     event, measured = report.event, not measures_deleted(report)
     if event.result == "P" and measured:
         return PASSED
@@ -256,10 +260,10 @@ def outcome(report: Report) -> Outcome:
 
 
 def trouble(report: Report) -> tuple[int, str]:
-    """Error code and message of a run that ended with an error."""
-    return _ERRORS[report.dice[20] % len(_ERRORS)]
+    """The error code and message of a run with the result Error."""
+    return _ERRORS[report.entropy[20] % len(_ERRORS)]
 
 
 def measures_deleted(report: Report) -> bool:
-    """Whether data retention has taken the measurements."""
-    return report.dice[21] == 7 and not report.is_repair
+    """Whether data retention has deleted the measurements."""
+    return report.entropy[21] == 7 and not report.is_repair

@@ -1,4 +1,4 @@
-"""Windows on ``start``: complete for servers that refuse the keyset."""
+"""Windows on ``start`` read every report of servers that refuse the keyset."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.readers.simulated import BEGINNING, Listing, Report, reports, rows
 
 from wats_extract.errors import PagingError
 from wats_extract.flow import Cursor, Row, Selection
-from wats_extract.readers import window
+from wats_extract.readers import by_start
 from wats_extract.readers.keyset import Keyset
-from wats_extract.readers.reading import Page
+from wats_extract.readers.reader import Page
 
 HEADERS = Keyset(route="Report/Query/Header", field="timeStamp", key="uuid")
 NOW = BEGINNING + timedelta(days=100)
 
 
 class Record:
-    """A typed record, as far as windows look at it."""
+    """A typed record with the only field that matters here."""
 
     def __init__(self, start: Any) -> None:
         self.start = start
@@ -34,7 +34,7 @@ def typed(body: bytes) -> list[Row]:
 
 def pages(server: Listing, cursor: Cursor | None = None, **selection: Any) -> Iterator[Page]:
     with server.client() as client:
-        yield from window.pages(
+        yield from by_start.pages(
             HEADERS, client, Selection(**selection), cursor=cursor, rows=typed, query={}, now=NOW
         )
 
@@ -51,7 +51,9 @@ def uuids(found: list[Report]) -> list[str]:
 def test_every_report_comes_once(hours: list[int], cap: int) -> None:
     made = reports(range(len(hours)))
     for report, hour in zip(made, hours, strict=True):
-        report.start = BEGINNING + timedelta(hours=hour)  # some in the future: clocks of stations run ahead
+        report.start = BEGINNING + timedelta(
+            hours=hour
+        )  # some in the future, because station clocks may run ahead
     server = Listing(made, cap=cap)
     assert sorted(keys(pages(server))) == uuids(made)
     assert len(server.asked) <= 1 + len(hours) / cap + 2 * 5
@@ -59,7 +61,7 @@ def test_every_report_comes_once(hours: list[int], cap: int) -> None:
 
 @pytest.mark.parametrize("since", [None, BEGINNING + timedelta(days=33, microseconds=7)])
 @pytest.mark.parametrize("until", [None, BEGINNING + timedelta(days=61)])
-def test_since_and_until_hold_also_where_the_cursor_reaches_further_back(
+def test_since_and_until_bound_the_reading_even_if_the_cursor_looks_back_further(
     since: datetime | None, until: datetime | None
 ) -> None:
     server = Listing(reports(range(400), apart=timedelta(hours=6)), cap=70)
@@ -75,11 +77,11 @@ def test_since_and_until_hold_also_where_the_cursor_reaches_further_back(
         assert set(again) <= {report.uuid for report in wanted}
 
 
-def test_the_next_reading_finds_what_came_within_the_days_it_looks_back() -> None:
+def test_the_next_reading_finds_late_reports() -> None:
     server = Listing(reports(range(400), apart=timedelta(hours=6)))
     cursor = list(pages(server))[-1].cursors[-1]
     server.asked.clear()
-    begin = datetime.fromisoformat(cursor["start"])
+    begin = datetime.fromisoformat(cursor.start)
     late = Report("ffffffff-0000-4000-8000-000000000000", 9999, begin - timedelta(days=6))
     server.reports.append(late)
     again = keys(pages(server, cursor))
@@ -90,14 +92,14 @@ def test_the_next_reading_finds_what_came_within_the_days_it_looks_back() -> Non
     assert len(server.asked) <= 6
 
 
-def test_where_there_is_nothing_one_request_says_so() -> None:
+def test_an_empty_list_costs_one_request() -> None:
     server = Listing([])
     assert list(pages(server)) == []
     assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("start", [None, "yesterday", 7])
-def test_a_first_report_without_a_start_that_can_be_read_hides_no_other(start: Any) -> None:
+def test_a_first_report_with_an_unreadable_start_hides_no_other_report(start: Any) -> None:
     server = Listing(reports(range(30)))
     first = min(server.reports, key=lambda report: report.start)
     first.served = {"uuid": first.uuid, "timeStamp": 1, "start": start}
@@ -105,14 +107,14 @@ def test_a_first_report_without_a_start_that_can_be_read_hides_no_other(start: A
 
 
 @pytest.mark.parametrize("count", [1, 25, 60])
-def test_a_server_that_does_not_skip_is_noticed(count: int) -> None:
+def test_a_server_that_ignores_skip_is_detected(count: int) -> None:
     server = Listing(reports(range(count)), cap=25, ignores=frozenset(["$skip"]))
     with pytest.raises(PagingError, match="ignores \\$skip"):
         keys(pages(server))
     assert len(server.asked) == 3
 
 
-def test_reports_that_arrive_in_an_open_window_while_it_is_read_are_no_error_and_double_none() -> None:
+def test_reports_that_arrive_in_the_current_window_cause_no_error_and_no_duplicates() -> None:
     server = Listing(reports(range(60)), cap=25)
     earlier = reports(range(1000, 1003))
 
@@ -126,12 +128,12 @@ def test_reports_that_arrive_in_an_open_window_while_it_is_read_are_no_error_and
     before = uuids(server.reports)
     server.meanwhile = meanwhile
     read = keys(pages(server))
-    assert sorted(read) == before  # those that came are for the next reading, which looks back
+    assert sorted(read) == before  # the next reading looks back and finds the new ones
 
 
-def test_the_cursor_is_where_the_window_begins() -> None:
+def test_the_cursor_is_the_beginning_of_the_window() -> None:
     server = Listing(reports(range(10), apart=timedelta(days=20)))
-    positions = [datetime.fromisoformat(page.cursors[-1]["start"]) for page in pages(server)]
+    positions = [datetime.fromisoformat(page.cursors[-1].start) for page in pages(server)]
     assert positions == sorted(positions)
     assert positions[0] == BEGINNING
     assert positions[-1].tzinfo == UTC

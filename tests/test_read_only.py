@@ -11,19 +11,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.conftest import TOKEN
-from tests.every_resource import pipeline
 
 import wats_extract as wx
+from tests.conftest import TOKEN
+from tests.every_resource import pipeline
 from wats_extract.cli import preview
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.routes import traps
-from wats_extract.pipeline.loading import takes_time
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
-from wats_extract.resources.report_keys import report_keys
 from wats_extract.resources.resource import Resource
+from wats_extract.resources.selecting import takes_time
 
 SOURCE = Path(wx.__file__).parent
 
@@ -70,7 +69,7 @@ def test_only_the_queue_is_ever_acknowledged() -> None:
         if ".acknowledge(" in path.read_text(encoding="utf-8")
     }
 
-    assert users == {"readers/queue.py"}
+    assert users == {"engine/extraction.py"}
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -89,7 +88,7 @@ def test_no_command_changes_anything(
     wx.retry(file)
     if any(map(takes_time, resources)):
         wx.backfill(file, since="2025-01-01", until="2026-06-01")
-    if any(map(report_keys, resources)):
+    if any(each.reader.lists_versions for each in resources):
         wx.verify(file, repair=True)
     for resource in resources:
         shown = CliRunner().invoke(preview.command, [str(file), resource.name, "-n", "3"])

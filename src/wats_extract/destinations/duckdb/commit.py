@@ -1,0 +1,129 @@
+"""Writes one commit into DuckDB tables, within a transaction.
+
+Tables have no primary keys and no indexes: with them a merge takes ten times as long, and the whole index
+has to fit into memory at every commit. ``DELETE … USING`` and ``INSERT`` replace a row instead. They are fast
+because DuckDB skips row groups that cannot match, by their min-max statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from wats_extract.destinations.duckdb.schema import Schema
+from wats_extract.flow import Commit
+from wats_extract.tables import STAMPS, Table
+
+_STAMPS = tuple(stamp.name for stamp in STAMPS)
+
+
+def ignore_step(step: str) -> None:
+    """Do nothing; tests pass a function that stops at a step."""
+
+
+class CommitWriter:
+    """Writes commits over one connection; the caller begins and ends the transactions.
+
+    Args:
+        connection: A connection with an open transaction.
+        schema: The schema of the tables.
+        on_step: Called with the name of each step.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, schema: Schema, *, on_step: Callable[[str], None]
+    ) -> None:
+        self._connection, self._schema, self._on_step = connection, schema, on_step
+
+    def write(self, commit: Commit) -> int:
+        """Delete and insert the rows of a commit; return the number of inserted rows."""
+        incoming = {
+            table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
+        }
+        replaced = sorted(commit.replaced | self._existing(commit))
+        repeated = self._is_repeated(incoming)
+        for table, rows in incoming.items():
+            self._write_table(table, rows, commit, replaced, repeated=repeated)
+            self._on_step(f"wrote {table.name}")
+        for table, booked in commit.book.items():
+            self._insert(table, _last_per_key(table, booked), identity=table.key)
+            self._on_step(f"booked {table.name}")
+        return sum(rows.num_rows for rows in incoming.values())
+
+    def _existing(self, commit: Commit) -> set[str]:
+        """The items of an upsert that the main table has."""
+        main = next((table for table in commit.rows if table.owner), None)
+        if main is None or not commit.upsert or not commit.landed:
+            return set()
+        return set(find_versions(self._connection, self._schema, main, list(commit.landed)))
+
+    def _is_repeated(self, incoming: Mapping[Table, pa.Table]) -> bool:
+        """Whether this commit was made before: then rows with the stamps of its first row exist."""
+        filled = ((table, rows) for table, rows in incoming.items() if table.stamped and rows.num_rows)
+        table, rows = next(filled, (None, None))
+        if table is None or rows is None:
+            return False
+        query = self._schema.any_row(table, _STAMPS)
+        return bool(self._connection.execute(query, [rows[name][0].as_py() for name in _STAMPS]).fetchall())
+
+    def _write_table(
+        self, table: Table, rows: pa.Table, commit: Commit, replaced: Sequence[str], *, repeated: bool
+    ) -> None:
+        if replaced and table.owner:
+            keys = pa.table({table.owner: table.owners(replaced)})
+            self._delete(table, keys, identity=(table.owner,))
+        # rows with the same key and the same stamps were written by this very commit
+        identity = (*table.key, *_STAMPS) if repeated else ()
+        self._insert(table, rows, identity=identity)
+        if commit.sweep_before is not None:
+            self._sweep(table, commit.sweep_before, kept=commit.kept)
+
+    def _sweep(self, table: Table, before: datetime, *, kept: Iterable[str]) -> None:
+        keys = pa.table({"key": table.owners(sorted(kept))})
+        execute_with(self._connection, self._schema.sweep(table, before), keys)
+
+    def _insert(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
+        """Insert rows; first delete existing rows that equal them in the ``identity`` columns, if any."""
+        if rows.num_rows:
+            if identity:
+                self._delete(table, rows, identity=identity)
+            execute_with(self._connection, self._schema.insert(table), rows)
+
+    def _delete(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
+        execute_with(self._connection, self._schema.delete(table, identity), rows)
+
+
+def find_versions(
+    connection: duckdb.DuckDBPyConnection,
+    schema: Schema,
+    table: Table,
+    keys: Sequence[str],
+    *,
+    versions: tuple[int, int] | None = None,
+) -> dict[str, int | None]:
+    """Look up which of ``keys`` own rows in a table: key → latest version. A missing table is empty."""
+    keys_to_find = pa.table({"key": table.owners(keys)})
+    try:
+        return dict(execute_with(connection, schema.versions(table, versions), keys_to_find).fetchall())
+    except duckdb.CatalogException:
+        return {}
+
+
+def execute_with(
+    connection: duckdb.DuckDBPyConnection, query: str, _wats_incoming: pa.Table
+) -> duckdb.DuckDBPyConnection:
+    """Execute a query that reads Arrow rows as ``_wats_incoming``.
+
+    DuckDB finds the rows by the name of this parameter. A registered view would keep them in memory until the
+    transaction ends.
+    """
+    return connection.execute(query)
+
+
+def _last_per_key(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    last = {tuple(row[name] for name in table.key): row for row in rows}
+    return pa.Table.from_pylist(list(last.values()), schema=table.schema)

@@ -1,0 +1,179 @@
+"""The DuckDB destination: one file, one transaction per commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pyarrow as pa
+
+from wats_extract import events
+from wats_extract.destinations.duckdb.commit import CommitWriter, find_versions, ignore_step
+from wats_extract.destinations.duckdb.file import DatabaseFile, is_out_of_memory
+from wats_extract.destinations.duckdb.schema import Schema
+from wats_extract.errors import DestinationError
+from wats_extract.flow import Commit
+from wats_extract.state.lock import PipelineLocks, Sighting
+from wats_extract.tables import Table
+
+REOPEN_ROWS = 4_000_000
+"""Inserted rows after which the file is closed and opened again.
+
+As long as a file is open, DuckDB keeps metadata of each row group that it has written: about a byte per row.
+In a newly opened file it reads such metadata on demand and does not keep it.
+"""
+
+
+class DuckDB:
+    """A DuckDB file as a destination.
+
+    After a crash, even ``kill -9`` or a power cut, the file holds the last durable commit: DuckDB replays its
+    write-ahead log when the file is opened again. While the file is open for writing no other process can
+    open it, except for a moment after every few million rows, when it is opened again to free memory.
+
+    Raises:
+        DestinationError: from every method; the message names the file and the operation.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        schema: str = "main",
+        memory_limit: str = "28MB",
+        reopen_rows: int = REOPEN_ROWS,
+        on_step: Callable[[str], None] = ignore_step,
+    ) -> None:
+        """Store the settings; the file is not touched before :meth:`open`.
+
+        Args:
+            path: The file. Missing files and folders are created.
+            schema: The schema within the file that holds all tables.
+            memory_limit: Memory that DuckDB may use before it spills to ``PATH.tmp``, next to the file. It is
+                raised to 2 GB if a commit does not fit.
+            reopen_rows: Inserted rows after which the file is closed and opened again.
+            on_step: Called with the name of each step of a commit, so that tests can stop there.
+        """
+        self.path = Path(path).expanduser()
+        self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
+        self._file = DatabaseFile(self.path, memory_limit=memory_limit, on_step=on_step)
+        self._schema = Schema(schema, place=self.place)
+        self._locks = PipelineLocks(lambda name: self.path.with_name(f".{self.path.name}.{name}.lock"))
+        self._reopen_rows = reopen_rows
+        self._on_step = on_step
+        self._rows_written = 0  # since the file was opened
+
+    @property
+    def place(self) -> str:
+        """The path of the file."""
+        return str(self.path)
+
+    # ── one run at a time ───────────────────────────────────────────────────────────────────────
+
+    def exclusive(
+        self,
+        pipeline: str,
+        *,
+        check: Callable[[], None] = lambda: None,
+        listen: events.Listener = events.nobody,
+    ) -> AbstractContextManager[None]:
+        """Hold the lock ``.NAME.PIPELINE.lock`` next to the file."""
+        return self._locks.exclusive(pipeline, check=check, listen=listen)
+
+    def holder(self, pipeline: str) -> Sighting | None:
+        """Which process holds the pipeline's lock, or ``None``."""
+        return self._locks.holder(pipeline)
+
+    # ── open, prepare, close ────────────────────────────────────────────────────────────────────
+
+    def open(self, *, read_only: bool = False) -> None:
+        """Open the file and finish or undo the last transaction of a killed process.
+
+        Args:
+            read_only: Create nothing. A file that does not exist is empty.
+        """
+        self._file.while_waiting = lambda reason, seconds: self.while_waiting(reason, seconds)
+        self._file.open(read_only=read_only)
+        self._rows_written = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def prepare(self, tables: Iterable[Table]) -> None:
+        """Create the schema, missing tables and missing columns.
+
+        Columns that somebody else added are kept; new rows have nulls in them.
+
+        Raises:
+            DestinationError: A column has another type, or a key column is missing. Nothing was changed.
+        """
+        with self._file.transaction("cannot prepare the tables") as connection:
+            self._schema.prepare(connection, tables)
+
+    # ── commit ──────────────────────────────────────────────────────────────────────────────────
+
+    def commit(self, commit: Commit) -> None:
+        """Write a commit in one transaction.
+
+        The same commit twice leaves the same tables: its rows are recognized by their key and their stamps.
+        A commit that needs more memory than allowed is rolled back and made again with a raised limit.
+        """
+        self._locks.check()
+        try:
+            self._rows_written += self._write(commit)
+        except DestinationError as error:
+            if not is_out_of_memory(error):
+                raise
+            self._file.raise_memory_limit()
+            self._rows_written += self._write(commit)
+        self._on_step("committed")
+        if self._rows_written >= self._reopen_rows and self._file.reopen():
+            self._rows_written = 0
+
+    def _write(self, commit: Commit) -> int:
+        with self._file.transaction(f"commit {commit.label}") as connection:
+            return CommitWriter(connection, self._schema, on_step=self._on_step).write(commit)
+
+    # ── queries ─────────────────────────────────────────────────────────────────────────────────
+
+    def landed(
+        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
+    ) -> dict[str, int | None]:
+        """Return which of ``keys`` own rows in ``table``: key → latest version."""
+        if not keys or not self._file.is_open:
+            return {}
+        try:
+            return self._find(table, keys, versions)
+        except DestinationError as error:
+            if not is_out_of_memory(error):
+                raise
+            self._file.raise_memory_limit()
+            return self._find(table, keys, versions)
+
+    def _find(
+        self, table: Table, keys: Sequence[str], versions: tuple[int, int] | None
+    ) -> dict[str, int | None]:
+        with self._file.reader(f"cannot read table {table.name}") as connection:
+            return find_versions(connection, self._schema, table, keys, versions=versions)
+
+    def read(self, table: Table, **equal: str) -> pa.Table:
+        """Return the rows whose columns equal the given texts, ordered by key."""
+        if not self._file.is_open:
+            return table.schema.empty_table()
+        with self._file.reader(f"cannot read table {table.name}") as connection:
+            return self._schema.read(connection, table, equal)
+
+    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
+        if self._file.is_open:
+            with self._file.reader(f"cannot read table {table.name}") as connection:
+                yield from self._schema.scan(connection, table, columns)
+
+    def count(self, tables: Iterable[Table]) -> dict[str, int]:
+        """Count rows by table name. Missing tables are left out."""
+        if not self._file.is_open:
+            return {}
+        with self._file.reader("cannot count the rows") as connection:
+            return self._schema.count(connection, tables)

@@ -1,0 +1,152 @@
+"""Stages the files of one commit: new rows, and the existing files that lose rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wats_extract.destinations.parquet import files as files
+from wats_extract.destinations.parquet.journal import KeyChange, Staging
+from wats_extract.destinations.parquet.lookup import Lookup, has_one_row_per_item
+from wats_extract.destinations.parquet.schemas import Schemas
+from wats_extract.flow import Commit
+from wats_extract.tables import TIMESTAMP, Table
+
+
+class CommitStager:
+    """Stages commits.
+
+    New rows go to files named after the commit's label. Rows that a file of this label already has are kept,
+    except for the rows of items that the commit contains: so the same commit twice leaves the same tables.
+
+    Args:
+        root: The folder of the destination.
+        schemas: The schemas of its files.
+        lookup: Looks up items in its files.
+    """
+
+    def __init__(self, root: Path, schemas: Schemas, lookup: Lookup) -> None:
+        self._root, self._schemas, self._lookup = root, schemas, lookup
+
+    def stage(self, commit: Commit, staging: Staging) -> None:
+        """Stage all files of a commit."""
+        commit = replace(commit, replaced=commit.replaced | self._existing(commit))
+        indexed = next((table for table in commit.rows if has_one_row_per_item(table)), None)
+        affected = self._affected(commit, indexed)
+        for table, batches in commit.rows.items():
+            rows = pa.Table.from_batches(batches, table.schema)
+            changed = self._stage_table(table, rows, commit, affected, staging)
+            if table is indexed:
+                staging.change = _key_change(table, rows, commit, changed)
+        for table, booked in commit.book.items():
+            self._stage_bookkeeping(table, booked, staging)
+
+    def _existing(self, commit: Commit) -> frozenset[str]:
+        """The items of an upsert that the main table has."""
+        main = next((table for table in commit.rows if table.owner), None)
+        if main is None or not commit.upsert or not commit.landed:
+            return frozenset()
+        return frozenset(self._lookup.versions(main, list(commit.landed)))
+
+    def _affected(self, commit: Commit, indexed: Table | None) -> set[str] | None:
+        """Labels of the files that may lose rows; ``None`` means all."""
+        if commit.sweep_before is not None or (commit.replaced and indexed is None):
+            return None
+        if indexed is None or not commit.replaced:
+            return set()
+        return self._lookup.labels(indexed, sorted(commit.replaced))
+
+    def _stage_table(
+        self, table: Table, rows: pa.Table, commit: Commit, affected: set[str] | None, staging: Staging
+    ) -> list[str]:
+        """Stage the changes in one table's files; return their labels, the commit's own first."""
+        folder, own = self._root / table.name, files.safe_label(commit.label)
+        changed = [own]
+        for label in sorted((files.labels(folder) if affected is None else affected) - {own}):
+            remaining = _remaining(files.live(folder, label), table, commit)
+            if remaining is not None:
+                staging.move(folder, label, remaining)
+                changed.append(label)
+        fresh = files.conformed(rows, self._schemas.of(table))
+        earlier = _earlier(files.live(folder, own), table, rows, commit)
+        staging.move(folder, own, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
+        return changed
+
+    def _stage_bookkeeping(self, table: Table, rows: Sequence[Mapping[str, Any]], staging: Staging) -> None:
+        """Stage bookkeeping rows: one small file per pipeline and resource, or per run."""
+        folder, schema = self._root / table.name, self._schemas.of(table)
+        by_file: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
+        for row in rows:
+            label = files.safe_label("-".join(str(row[name]) for name in table.key[:2]))
+            by_file.setdefault(label, {})[tuple(row[name] for name in table.key)] = row
+        for label, by_key in by_file.items():
+            fresh = pa.Table.from_pylist(list(by_key.values()), schema=schema)
+            path = files.live(folder, label)
+            if path is not None:
+                keys = fresh.select(list(table.key))
+                others = files.read(path).join(keys, keys=list(table.key), join_type="left anti")
+                fresh = pa.concat_tables([files.conformed(others, schema), fresh])
+            staging.move(folder, label, fresh)
+
+
+def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[str]) -> KeyChange:
+    dropped = commit.replaced | (commit.landed.keys() - _texts(rows[table.owner]))
+    swept = commit.sweep_before is not None
+    labels = changed if swept else changed[:1]
+    return KeyChange(table.name, table.owner, table.version, sorted(dropped), labels, swept)
+
+
+def _remaining(path: Path | None, table: Table, commit: Commit) -> pa.Table | None:
+    """The rows that a file of another label keeps; ``None`` if it keeps all."""
+    if path is None or not (commit.replaced or _has_older(path, commit.sweep_before)):
+        return None
+    rows = files.read(path)
+    remaining = _swept(_without(rows, table, commit.replaced), table, commit)
+    return remaining if remaining.num_rows < rows.num_rows else None
+
+
+def _earlier(path: Path | None, table: Table, rows: pa.Table, commit: Commit) -> list[pa.Table]:
+    """The rows that the file of the commit's own label keeps: rows of items not in the commit."""
+    if path is None or not table.owner:
+        return []
+    again = commit.replaced | commit.landed.keys() | _texts(rows[table.owner])
+    return [_without(files.read(path), table, again)]
+
+
+def _without(rows: pa.Table, table: Table, keys: frozenset[str]) -> pa.Table:
+    if not keys or not table.owner:
+        return rows
+    return rows.filter(pc.invert(pc.is_in(rows[table.owner], table.owners(sorted(keys)))))
+
+
+def _texts(keys: pa.ChunkedArray) -> set[str]:
+    """Values of an owner column as text, the form in which items carry their keys."""
+    return set(keys.cast(pa.string()).to_pylist())
+
+
+def _swept(rows: pa.Table, table: Table, commit: Commit) -> pa.Table:
+    if commit.sweep_before is None:
+        return rows
+    stays = pc.greater_equal(rows["_wats_extracted_at"], pa.scalar(commit.sweep_before, TIMESTAMP))
+    if commit.kept:
+        stays = pc.or_(stays, pc.is_in(rows[table.owner], table.owners(sorted(commit.kept))))
+    return rows.filter(stays)
+
+
+def _has_older(path: Path, before: datetime | None) -> bool:
+    """Whether a file may have rows from before an instant, by the statistics in its footer."""
+    if before is None:
+        return False
+    footer = pq.read_metadata(path)
+    column = footer.schema.names.index("_wats_extracted_at")
+    statistics = [
+        footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)
+    ]
+    return any(not known or not known.has_min_max or known.min < before for known in statistics)

@@ -1,0 +1,159 @@
+"""Atomic changes to a Parquet folder, one at a time across threads and processes."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+
+from wats_extract.destinations.parquet import files as files
+from wats_extract.destinations.parquet.explaining import explaining
+from wats_extract.destinations.parquet.journal import HOME, Journal, Staging, last_journal
+from wats_extract.destinations.parquet.keys import with_index
+from wats_extract.destinations.parquet.lookup import Lookup
+from wats_extract.errors import DestinationError
+
+_LOCK_SECONDS = 600.0
+"""Maximum wait for a commit of another pipeline into the same folder."""
+
+_POLL_SECONDS = 0.2
+
+
+class Transactions:
+    """Runs transactions on a folder, and recovers one that a crash has interrupted.
+
+    Args:
+        root: The folder of the destination.
+        on_step: Called with the name of each step.
+        clock: Seconds since 1970; decides when retired files are deleted.
+
+    Attributes:
+        lookup: Looks up items; use it within a transaction or :meth:`locked`.
+        writable: Whether transactions are allowed.
+    """
+
+    def __init__(self, root: Path, *, on_step: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._root, self._home = root, root / HOME
+        self._index = self._home / "keys.sqlite"
+        self._on_step, self._clock = on_step, clock
+        self._encodings = files.Encodings()
+        self._lock = threading.Lock()
+        self.lookup = Lookup(root, self._index)
+        self.writable = False
+        self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Staging]:
+        """Publish the files that the block stages, all together; none of them after an error.
+
+        Raises:
+            DestinationError: If the message says that the commit *is decided*, only publishing its files has
+                failed, and the next transaction or :meth:`open` repeats that.
+        """
+        self._require_writable()
+        with self._recovered() as last:
+            staging = Staging(self._root, self._encodings, previous=last.id if last else "")
+            try:
+                yield staging
+                journal = staging.sealed()
+                self._on_step("staged")
+            except BaseException:
+                staging.discard()
+                raise
+            if journal is not None:
+                journal.publish(self._root)
+                self._on_step("journaled")
+                with explaining(self._root, "the commit is decided, but not all files are published yet"):
+                    self._finish(journal)
+                    self._delete_retired()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from committing, with the last commit published and indexed."""
+        self._require_writable()
+        with self._recovered():
+            yield
+
+    def open(self, *, read_only: bool) -> None:
+        """Finish an interrupted commit.
+
+        Args:
+            read_only: Allow no transactions, and leave the interrupted commit to the next run if the folder
+                is not writable. Otherwise, also delete stale staging files and old retired files.
+        """
+        if read_only:
+            self._recover_if_possible()
+        else:
+            self._recover()
+        self.writable = not read_only
+
+    def close(self) -> None:
+        """Allow no transactions any more."""
+        self.writable = False
+
+    def _recover(self) -> None:
+        self._home.mkdir(parents=True, exist_ok=True)
+        with self._recovered():
+            for leftover in self._root.glob("*/.*.tmp"):
+                leftover.unlink()
+            self._delete_retired()
+
+    def _recover_if_possible(self) -> None:
+        journal = last_journal(self._root)
+        if journal is not None and journal.is_unfinished(self._root):
+            with suppress(OSError, sqlite3.Error), self._recovered():
+                return
+
+    def _require_writable(self) -> None:
+        if not self.writable:
+            raise DestinationError(f"{self._root}: is not open for writing")
+
+    @contextmanager
+    def _recovered(self) -> Iterator[Journal | None]:
+        with self._exclusive():
+            journal = last_journal(self._root)
+            self._finish(journal)
+            yield journal
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        lock = filelock.FileLock(self._home / ".commit.lock")
+        deadline = time.monotonic() + _LOCK_SECONDS
+        with self._lock:  # threads of this process need not poll the file lock
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=_POLL_SECONDS)
+                except filelock.Timeout:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise
+                    self.while_waiting(f"another process commits into {self._root}", left)
+            try:
+                yield
+            finally:
+                lock.release()
+
+    def _finish(self, journal: Journal | None) -> None:
+        """Publish the files of a journal and update the index, unless this has been done."""
+        indexed = with_index(self._index, lambda index: index.journal)
+        if journal is None and indexed:
+            with_index(self._index, lambda index: index.forget(journal=""))
+        if journal is not None and indexed != journal.id:
+            journal.apply(self._root, self._on_step)
+            now = self._clock()
+            with_index(self._index, lambda index: index.follow(journal, entries=self.lookup.entries, now=now))
+            self._on_step("indexed")
+
+    def _delete_retired(self) -> None:
+        before = self._clock() - files.GRACE
+        names = with_index(self._index, lambda index: index.retired_before(before))
+        for path in (self._root / name for name in names):
+            if path.exists() and not files.row_count(path):
+                path.unlink()
+        if names:
+            with_index(self._index, lambda index: index.deleted(names))

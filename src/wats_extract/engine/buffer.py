@@ -1,0 +1,238 @@
+"""A write buffer in front of a destination: several small commits become one large one.
+
+A commit has a fixed cost: files to sync, row groups that are not full. A chunk of 200 reports is too small to
+pay for it. The buffer holds chunks in memory, for a few seconds at most, and commits them together: rows,
+failures and cursors of all of them, or none. A killed process fetches the buffered chunks again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wats_extract.flow import Commit, Destination
+from wats_extract.tables import Table
+
+R = TypeVar("R")
+
+MAX_ROWS = 500_000
+"""Rows of all tables, from which on the buffer is flushed."""
+
+MAX_BYTES = 40 * 2**20
+"""Size of the Arrow rows, from which on the buffer is flushed; see docs/decisions/0013."""
+
+
+class WriteBuffer(Generic[R]):
+    """Buffers commits until they are flushed to the destination in one commit.
+
+    The buffer is flushed when it reaches one of its bounds. Items are never buffered twice: a commit with a
+    key that is buffered already causes a flush first. A commit with ``sweep_before`` is flushed on its own.
+    Flushing at any points leaves the same tables as one commit at a time, provided that each commit names in
+    ``replaced`` the items that exist, or is an ``upsert``.
+
+    One thread adds and flushes; other threads may call :meth:`landed`.
+
+    Args:
+        destination: Where commits are made.
+        on_durable: Called with the receipts of commits that have become durable, in the order in which they
+            were added.
+        max_rows: Rows of all tables, from which on the buffer is flushed.
+        max_bytes: Size of the Arrow rows, from which on the buffer is flushed.
+        max_seconds: Age of the oldest commit at which the buffer is flushed: the most work that is lost when
+            the process is killed. Checked when a commit is added.
+        idle_seconds: Seconds without a new commit after which :meth:`flush_if_idle` flushes.
+        clock: Seconds from any starting point.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        on_durable: Callable[[Sequence[R]], None],
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+        max_seconds: float = 5.0,
+        idle_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._destination = destination
+        self._on_durable = on_durable
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._max_seconds, self._idle_seconds = max_seconds, idle_seconds
+        self._clock = clock
+        self._buffered: _Merged[R] = _Merged()
+        self._lock = threading.Lock()  # held while the buffer changes, not while it is flushed
+
+    def add(self, commit: Commit, receipt: R) -> None:
+        """Buffer a commit, and flush if that fills the buffer. After an error nothing is buffered.
+
+        Args:
+            commit: The commit.
+            receipt: Passed to ``on_durable`` once the commit is durable.
+        """
+        try:
+            if not self._buffered.can_take(commit):
+                self.flush()
+            now = self._clock()
+            with self._lock:
+                self._buffered.add(commit, receipt, now)
+            if commit.sweep_before is not None or self._is_full(now):
+                self.flush()
+        except BaseException:
+            self.discard()
+            raise
+
+    def flush(self) -> None:
+        """Make everything that is buffered durable, in one commit. After an error nothing is buffered."""
+        buffered = self._buffered
+        if not buffered.receipts:
+            return
+        try:
+            self._destination.commit(buffered.commit())
+        finally:
+            self.discard()
+        self._on_durable(buffered.receipts)
+
+    def flush_if_idle(self) -> None:
+        """Flush if no commit was added for a while."""
+        if self._buffered.receipts and self._clock() - self._buffered.last_added >= self._idle_seconds:
+            self.flush()
+
+    def landed(
+        self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
+    ) -> dict[str, int | None]:
+        """Return which of ``keys`` have a durable or a buffered row in ``table``: key → latest version.
+
+        Args:
+            table: The table.
+            keys: Keys of items.
+            versions: As for :meth:`wats_extract.flow.Destination.landed`.
+        """
+        # The buffer first: what leaves it in the meantime is durable, and found by the destination.
+        with self._lock:
+            batches = self._buffered.batches(table)
+            deleted = self._buffered.deleted(table, keys)
+        found = self._destination.landed(table, keys, versions=versions)
+        found = {key: version for key, version in found.items() if key not in deleted}
+        for key, version in _versions_in(batches, table, keys).items():
+            found[key] = _later(version, found.get(key))
+        return found
+
+    def discard(self) -> None:
+        """Forget everything that is buffered."""
+        with self._lock:
+            self._buffered = _Merged()
+
+    def _is_full(self, now: float) -> bool:
+        buffered = self._buffered
+        return (
+            buffered.row_count >= self._max_rows
+            or buffered.byte_count >= self._max_bytes
+            or now - buffered.first_added >= self._max_seconds
+        )
+
+
+class _Merged(Generic[R]):
+    """Several commits, merged into one.
+
+    Attributes:
+        receipts: One per commit.
+        row_count: Rows of all tables.
+        byte_count: Size of the Arrow rows.
+        first_added: When the first commit was added.
+        last_added: When the last commit was added.
+    """
+
+    def __init__(self) -> None:
+        self.receipts: list[R] = []
+        self.row_count = self.byte_count = 0
+        self.first_added = self.last_added = 0.0
+        self._last: Commit | None = None  # with rows, if there is one
+        self._label = ""
+        self._rows: dict[Table, list[pa.RecordBatch]] = {}
+        self._landed: dict[str, int | None] = {}
+        self._replaced: set[str] = set()
+        self._book: dict[Table, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
+
+    def can_take(self, commit: Commit) -> bool:
+        """Whether merging a commit leaves the same tables as making it afterwards."""
+        if self._last is None:
+            return True
+        if commit.sweep_before is not None:
+            return False
+        if not commit.rows or not self._rows:
+            return True
+        # replaced items are deleted from every table of the merged commit, so these must be the same
+        return (
+            commit.rows.keys() == self._rows.keys()
+            and commit.upsert == self._last.upsert
+            and self._landed.keys().isdisjoint(commit.landed)
+        )
+
+    def add(self, commit: Commit, receipt: R, now: float) -> None:
+        """Merge a commit, and remember its receipt."""
+        if not self.receipts:
+            self.first_added = now
+        self.last_added = now
+        self.receipts.append(receipt)
+        if not self._rows:
+            self._label, self._last = commit.label, commit
+        if commit.rows:
+            self._landed.update(commit.landed)
+            self._replaced |= commit.replaced
+        for table, batches in commit.rows.items():
+            self._rows.setdefault(table, []).extend(batches)
+            self.row_count += sum(batch.num_rows for batch in batches)
+            self.byte_count += sum(batch.nbytes for batch in batches)
+        for table, booked in commit.book.items():
+            by_key = self._book.setdefault(table, {})
+            by_key.update({tuple(row[name] for name in table.key): row for row in booked})
+
+    def commit(self) -> Commit:
+        """The merged commit. It is called after the first commit that has rows."""
+        assert self._last is not None
+        return Commit(
+            label=self._label,
+            rows=self._rows,
+            landed=self._landed,
+            replaced=frozenset(self._replaced),
+            book={table: list(rows.values()) for table, rows in self._book.items()},
+            sweep_before=self._last.sweep_before,
+            kept=self._last.kept,
+            upsert=self._last.upsert,
+        )
+
+    def batches(self, table: Table) -> list[pa.RecordBatch]:
+        """The rows of a table."""
+        return list(self._rows.get(table, ()))
+
+    def deleted(self, table: Table, keys: Sequence[str]) -> set[str]:
+        """Those of ``keys`` whose durable rows in a table the merged commit deletes."""
+        if table not in self._rows:
+            return set()
+        upsert = self._last is not None and self._last.upsert
+        return {key for key in keys if key in self._replaced or (upsert and key in self._landed)}
+
+
+def _versions_in(
+    batches: Sequence[pa.RecordBatch], table: Table, keys: Sequence[str]
+) -> dict[str, int | None]:
+    if not batches:
+        return {}
+    rows = pa.Table.from_batches(batches)
+    rows = rows.filter(pc.is_in(rows[table.owner], table.owners(keys)))
+    owners = rows[table.owner].cast(pa.string()).to_pylist()
+    versions = rows[table.version].to_pylist() if table.version else [None] * len(owners)
+    found: dict[str, int | None] = {}
+    for key, version in zip(owners, versions, strict=True):
+        found[key] = _later(version, found.get(key))
+    return found
+
+
+def _later(version: int | None, other: int | None) -> int | None:
+    return max((each for each in (version, other) if each is not None), default=None)

@@ -1,0 +1,125 @@
+"""Where one resource stands in ``_wats_state``, and the bookkeeping rows that move it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from wats_extract.cursor import BEGINNING, Cursor, Pass, Position, position_to_text, same_place
+from wats_extract.engine.job import Job, Task
+from wats_extract.filters.odata import timestamp_text
+from wats_extract.flow import Chunk, Coverage, Destination
+from wats_extract.state.positions import position_in
+from wats_extract.state.tables import COVERAGE, STATE
+from wats_extract.tables import Table
+
+Book: TypeAlias = dict[Table, Sequence[Mapping[str, Any]]]
+"""Rows of bookkeeping tables, by table."""
+
+
+class ResourcePosition:
+    """The position of one resource during a run.
+
+    Args:
+        job: The job of the run; its destination is open.
+        task: The resource.
+        run_id: The run, for the rows.
+        now: The clock.
+
+    Attributes:
+        cursor: How far the resource has been read; ``None`` for the beginning.
+        full_pass: The pass of a ``replace`` disposition; ``None`` for other dispositions.
+        whole: Whether this reading goes to the end. With a ``limit`` it does not.
+    """
+
+    def __init__(self, job: Job, task: Task, *, run_id: str, now: Callable[[], datetime]) -> None:
+        self._task, self._run_id, self._now = task, run_id, now
+        self._place = {"pipeline": job.pipeline, "resource": task.resource.name}
+        stored = stored_position(job.destination, job.pipeline, task)
+        self.full_pass: Pass | None = None
+        if task.disposition == "replace":
+            if job.full_refresh or stored.full_pass is None or stored.full_pass.ended:
+                stored = Position(full_pass=Pass(now()))
+            self.full_pass = stored.full_pass
+        self.cursor: Cursor | None = None if job.full_refresh else stored.cursor
+        self.whole = task.selection.limit is None
+        self._began, self._began_at = self.cursor, now()
+        self._rows = 0
+        self._covers_ranges = False
+
+    def after(self, chunk: Chunk) -> Book:
+        """The rows to commit with a chunk; empty if nothing moves."""
+        self._rows += len(chunk.landed)
+        self._covers_ranges |= chunk.coverage is not None
+        book = self.beside(chunk)
+        stays = not chunk.landed and not chunk.failures and same_place(chunk.cursor, self.cursor)
+        if chunk.cursor is not None and not stays:
+            self.cursor = chunk.cursor
+            book[STATE] = [self._state_row(ended=False)]
+        return book
+
+    def beside(self, chunk: Chunk) -> Book:
+        """The rows to commit with a chunk that does not move the cursor."""
+        return {COVERAGE: [self._coverage_row(chunk.coverage)]} if chunk.coverage else {}
+
+    def at_end(self) -> Book:
+        """The rows to commit after the last chunk; empty if nothing was new."""
+        if self.cursor == self._began and self.full_pass is None:
+            return {}
+        book: Book = {STATE: [self._state_row(ended=self.whole)]}
+        if not self._covers_ranges:
+            book[COVERAGE] = [self._coverage_row(coverage) for coverage in self._coverage()]
+        return book
+
+    def _coverage_row(self, coverage: Coverage) -> dict[str, Any]:
+        """The row of ``_wats_coverage`` for a range that was read."""
+        return self._place | {
+            "field": coverage.field,
+            "range_start": coverage.begin,
+            "range_end": coverage.end,
+            "rows": coverage.rows,
+            "cap": coverage.cap,
+            "complete": coverage.complete,
+            "run_id": self._run_id,
+        }
+
+    def _coverage(self) -> list[Coverage]:
+        """The coverage of a list that is not read range by range: in terms of its cursor and of ``start``."""
+        if self.cursor is None:
+            return []
+        begin = self._began.place if self._began and self._began.field == self.cursor.field else ""
+        covered = [Coverage(self.cursor.field, begin, self.cursor.place, self._rows, None, self.whole)]
+        if self._task.resource.reader.lists_versions and self.cursor.field != "start":
+            since, until = self._task.selection.since, self._task.selection.until
+            begin = timestamp_text(since) if since else ""
+            end = timestamp_text(min(until or self._began_at, self._began_at))
+            covered.append(Coverage("start", begin, end, self._rows, None, self.whole))
+        return covered
+
+    def _state_row(self, *, ended: bool) -> dict[str, Any]:
+        full_pass = None if self.full_pass is None else Pass(self.full_pass.started, ended)
+        return self._place | {
+            "selection": self._task.fingerprint,
+            "cursor": position_to_text(Position(self.cursor, full_pass)),
+            "updated_at": self._now(),
+            "run_id": self._run_id,
+        }
+
+
+def stored_position(destination: Destination, pipeline: str, task: Task) -> Position:
+    """The position in the destination, for the task's selection.
+
+    Raises:
+        DestinationError: somebody changed the row.
+    """
+    place = {"pipeline": pipeline, "resource": task.resource.name, "selection": task.fingerprint}
+    rows = destination.read(STATE, **place).to_pylist()
+    return position_in(rows[0]) if rows else BEGINNING
+
+
+def cursor_of(destination: Destination, pipeline: str, task: Task) -> Cursor | None:
+    """Where the last run ended; ``None`` if the next run starts from the beginning."""
+    if task.disposition == "replace":
+        return None
+    return stored_position(destination, pipeline, task).cursor
