@@ -28,7 +28,7 @@ Json: TypeAlias = dict[str, Any]
 
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile(
-    "thorough", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "thorough", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("quick")  # --hypothesis-profile is read later, so it wins
 

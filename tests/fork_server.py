@@ -14,6 +14,8 @@ import os
 import runpy
 import sys
 import time
+import warnings
+from contextlib import suppress
 from importlib import import_module
 from pkgutil import walk_packages
 from typing import Any, NoReturn
@@ -34,11 +36,11 @@ LAZY_IMPORTS = (
 def import_everything() -> None:
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # the command line sets this before it imports pyarrow
     package = import_module("wats_extract")
-    for module in walk_packages(package.__path__, "wats_extract."):
-        if not module.name.endswith("__main__"):
-            import_module(module.name)
-    for name in LAZY_IMPORTS:
-        import_module(name)
+    names = [module.name for module in walk_packages(package.__path__, "wats_extract.")]
+    for name in (*names, *LAZY_IMPORTS):
+        if not name.endswith("__main__"):
+            with suppress(ImportError):  # of an optional dependency; a program that needs it fails by itself
+                import_module(name)
 
 
 def become(program: dict[str, Any]) -> None:
@@ -98,6 +100,10 @@ def main() -> None:
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     _redirect(0, os.devnull, os.O_RDONLY)
     import_everything()
+    # The other threads belong to memory allocators, which survive a fork.
+    warnings.filterwarnings(
+        "ignore", message="This process .* is multi-threaded", category=DeprecationWarning
+    )
     for line in orders:
         order = json.loads(line)
         if "wait" in order:

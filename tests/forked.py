@@ -45,7 +45,7 @@ def start(*arguments: str, folder: Path, env: Mapping[str, str], teardown: bool 
     for Python itself.
 
     Args:
-        arguments: Of the interpreter.
+        arguments: Arguments of the interpreter.
         folder: Working directory.
         env: All environment variables.
         teardown: Whether a fork shuts its interpreter down in the usual way, which waits for threads.
@@ -146,7 +146,9 @@ class Server:
         assert self._process.stdout is not None
         with self._lock:
             print(json.dumps(order), file=self._process.stdin, flush=True)
-            return int(self._process.stdout.readline())
+            reply = self._process.stdout.readline()
+        assert reply, "the fork server has ended; its stderr says why"
+        return int(reply)
 
     def close(self) -> None:
         with self._process:
