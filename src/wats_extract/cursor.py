@@ -87,10 +87,13 @@ class Position(msgspec.Struct, frozen=True):
     Attributes:
         cursor: How far the resource has been read; ``None`` for the beginning.
         full_pass: The pass of a ``replace`` disposition; ``None`` for other dispositions.
+        since: The instant that an age such as ``30 days ago`` meant in the first run of the selection;
+            ``None`` if ``since`` is not an age.
     """
 
     cursor: Cursor | None = None
     full_pass: Pass | None = None
+    since: datetime | None = None
 
 
 BEGINNING = Position()
@@ -162,6 +165,8 @@ def position_to_text(position: Position) -> str:
             "pass_started": position.full_pass.started.isoformat(),
             "pass_ended": position.full_pass.ended,
         }
+    if position.since is not None:
+        value["since"] = position.since.isoformat()
     return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
@@ -178,10 +183,14 @@ def position_from_text(text: object) -> Position:
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
     started, ended = value.pop("pass_started", None), value.pop("pass_ended", True)
+    since = value.pop("since", None)
     cursor = cursor_from_json(value)
-    if started is None:
-        return Position(cursor)
+    full_pass = None if started is None else Pass(_instant("pass_started", started), bool(ended))
+    return Position(cursor, full_pass, None if since is None else _instant("since", since))
+
+
+def _instant(name: str, text: Any) -> datetime:
     try:
-        return Position(cursor, Pass(instant_of(started), bool(ended)))
+        return instant_of(text)
     except (TypeError, ValueError):
-        raise ValueError(f"pass_started is a timestamp, not {started!r}") from None
+        raise ValueError(f"{name} is a timestamp, not {text!r}") from None

@@ -159,6 +159,8 @@ class Selection:
         until: Only reports that start before this instant.
         filter: An OData ``$filter`` text, or empty.
         options: The resource's own options by name, such as ``expand``, ``chunk_size``, ``charts``.
+        late_uploads: Whether reports that the server processed after the cursor are read even if they start
+            before ``since``. So it is for a ``since`` that the user wrote as an age.
         asked: The fields of the WATS filter, for resources that take it instead of OData.
         limit: The number of items to stop after, in the order of the cursor; ``None`` for all.
     """
@@ -169,6 +171,7 @@ class Selection:
     asked: Asked = field(default_factory=dict)
     limit: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    late_uploads: bool = False
 
 
 class Everything(msgspec.Struct, frozen=True):

@@ -93,7 +93,7 @@ class Extraction:
         """Read from the stored position to the end."""
         position = self._position
         source = self._source(self._known())
-        windows = self._reader.plan(source, self._task.selection, cursor=position.cursor)
+        windows = self._reader.plan(source, position.selection, cursor=position.cursor)
         self._load(source, windows, position.after, self._has_rows_of(position.cursor))
 
     def _fetch_again(self) -> None:

@@ -82,12 +82,15 @@ class Task:
         selection: Which part of it.
         fingerprint: The selection as the user wrote it; each selection has a cursor of its own.
         disposition: ``merge``, ``append`` or ``replace``.
+        since_is_age: Whether the user wrote ``since`` as an age such as ``30 days ago``. An age bounds the
+            first run of a selection, and is fixed then.
     """
 
     resource: Resource
     selection: Selection
     fingerprint: str = "{}"
     disposition: str = "merge"
+    since_is_age: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from wats_extract import events
 from wats_extract.cursor import Cursor, cursor_to_json
 from wats_extract.engine.job import Job, Task
-from wats_extract.engine.position import cursor_of
+from wats_extract.engine.position import cursor_of, selection_of, stored_position
 from wats_extract.flow import Destination, Known
 from wats_extract.http.client import Client
 from wats_extract.readers.reader import Source
@@ -119,13 +119,14 @@ def _planned(
     listen: events.Listener,
 ) -> PlannedResource:
     cursor, reader = cursor_of(destination, pipeline, task), task.resource.reader
+    selection = selection_of(task, stored_position(destination, pipeline, task))
     known = Known(
         landed=lambda keys, versions: destination.landed(task.resource.table, keys, versions=versions),
         failed=failed,
         skip=task.disposition != "replace",
     )
     source = Source(task.resource.name, client, known=known, listen=listen, check=client.check)
-    (window,) = reader.plan(source, task.selection, cursor=cursor)
+    (window,) = reader.plan(source, selection, cursor=cursor)
     found = reader.estimate(source, window, pages=MOST_PAGES)
     return PlannedResource(
         cursor,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from wats_extract.cursor import BEGINNING, Cursor, Pass, Position, position_to_text, same_place
 from wats_extract.engine.job import Job, Task
 from wats_extract.filters.odata import timestamp_text
-from wats_extract.flow import Chunk, Coverage, Destination
+from wats_extract.flow import Chunk, Coverage, Destination, Selection
 from wats_extract.state.positions import position_in
 from wats_extract.state.tables import COVERAGE, STATE
 from wats_extract.tables import Table
@@ -31,6 +32,7 @@ class ResourcePosition:
         cursor: How far the resource has been read; ``None`` for the beginning.
         full_pass: The pass of a ``replace`` disposition; ``None`` for other dispositions.
         whole: Whether this reading goes to the end. With a ``limit`` it does not.
+        selection: What to read, with an age in ``since`` fixed to its instant.
     """
 
     def __init__(self, job: Job, task: Task, *, run_id: str, now: Callable[[], datetime]) -> None:
@@ -40,10 +42,13 @@ class ResourcePosition:
         self.full_pass: Pass | None = None
         if task.disposition == "replace":
             if job.full_refresh or stored.full_pass is None or stored.full_pass.ended:
-                stored = Position(full_pass=Pass(now()))
+                stored = Position(full_pass=Pass(now()), since=stored.since)
             self.full_pass = stored.full_pass
         self.cursor: Cursor | None = None if job.full_refresh else stored.cursor
         self.whole = task.selection.limit is None
+        self.selection = selection_of(task, stored)
+        self._stored_since = stored.since
+        self._since = stored.since or (self.selection.since if task.since_is_age else None)
         self._began, self._began_at = self.cursor, now()
         self._rows = 0
         self._covers_ranges = False
@@ -65,7 +70,7 @@ class ResourcePosition:
 
     def at_end(self) -> Book:
         """The rows to commit after the last chunk; empty if nothing was new."""
-        if self.cursor == self._began and self.full_pass is None:
+        if self.cursor == self._began and self.full_pass is None and self._since == self._stored_since:
             return {}
         book: Book = {STATE: [self._state_row(ended=self.whole)]}
         if not self._covers_ranges:
@@ -91,7 +96,7 @@ class ResourcePosition:
         begin = self._began.place if self._began and self._began.field == self.cursor.field else ""
         covered = [Coverage(self.cursor.field, begin, self.cursor.place, self._rows, None, self.whole)]
         if self._task.resource.reader.lists_versions and self.cursor.field != "start":
-            since, until = self._task.selection.since, self._task.selection.until
+            since, until = self.selection.since, self.selection.until
             begin = timestamp_text(since) if since else ""
             end = timestamp_text(min(until or self._began_at, self._began_at))
             covered.append(Coverage("start", begin, end, self._rows, None, self.whole))
@@ -101,10 +106,25 @@ class ResourcePosition:
         full_pass = None if self.full_pass is None else Pass(self.full_pass.started, ended)
         return self._place | {
             "selection": self._task.fingerprint,
-            "cursor": position_to_text(Position(self.cursor, full_pass)),
+            "cursor": position_to_text(Position(self.cursor, full_pass, self._since)),
             "updated_at": self._now(),
             "run_id": self._run_id,
         }
+
+
+def selection_of(task: Task, stored: Position) -> Selection:
+    """The task's selection. An age in ``since`` bounds the first run, and means the same instant ever after.
+
+    After the first run the cursor decides: reports that the server processes later are loaded, however old
+    their ``start`` is.
+
+    Args:
+        task: The resource.
+        stored: The position in the destination.
+    """
+    if not task.since_is_age:
+        return task.selection
+    return replace(task.selection, since=stored.since or task.selection.since, late_uploads=True)
 
 
 def stored_position(destination: Destination, pipeline: str, task: Task) -> Position:

@@ -19,7 +19,7 @@ from wats_extract import events
 from wats_extract.engine import run
 from wats_extract.engine.comparison import Comparison, Ledger, ToRepair, ledger
 from wats_extract.engine.job import Job, RunReport, Task
-from wats_extract.engine.position import cursor_of
+from wats_extract.engine.position import cursor_of, selection_of, stored_position
 from wats_extract.errors import Incomplete
 from wats_extract.flow import Selection, Window
 from wats_extract.http.client import Client
@@ -136,7 +136,8 @@ def _judge(report: VerifyReport, differences: int) -> None:
 def _compare(job: Job, client: Client, task: Task, found: Ledger, listen: events.Listener) -> Comparison:
     name, before, reader = task.resource.name, client.requests, task.resource.reader
     source = Source(name, client, listen=listen, check=client.check)
-    (window,) = reader.plan(source, task.selection)
+    selection = _selection(job, task)
+    (window,) = reader.plan(source, selection)
     listed = 0
     # Requests run in a background thread, so that this thread notices an interrupt.
     for page in in_background(reader.list_items(source, window), ahead=1, check=source.check):
@@ -150,7 +151,7 @@ def _compare(job: Job, client: Client, task: Task, found: Ledger, listen: events
         table = task.resource.table
         for batch in destination.scan(table, [table.owner, table.version, "start"]):
             client.check()
-            found.has_landed(_landed(batch, task.selection))
+            found.has_landed(_landed(batch, selection))
         found.has_failed(OpenFailures.of(destination, job.pipeline).keys(name))
         cursor = cursor_of(destination, job.pipeline, task)
     finally:
@@ -160,6 +161,15 @@ def _compare(job: Job, client: Client, task: Task, found: Ledger, listen: events
     comparison = found.comparison(-1 if cursor is None else cursor.seen)
     comparison.requests = client.requests - before
     return comparison
+
+
+def _selection(job: Job, task: Task) -> Selection:
+    """The task's selection, with an age in ``since`` fixed as in its first run."""
+    job.destination.open(read_only=True)
+    try:
+        return selection_of(task, stored_position(job.destination, job.pipeline, task))
+    finally:
+        job.destination.close()
 
 
 def _landed(batch: pa.RecordBatch, selection: Selection) -> Iterator[tuple[str, int | None, bool]]:

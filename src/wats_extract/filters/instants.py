@@ -29,6 +29,14 @@ def duration(written: object) -> float:
     return float(found[1]) * _SECONDS[found[2] or "s"]
 
 
+def is_age(written: object) -> bool:
+    """Whether a moment depends on the current time: ``30 days ago``, ``today``, ``yesterday``, ``now``."""
+    if not isinstance(written, str):
+        return False
+    text = written.strip().lower()
+    return text in ("now", "today", "yesterday") or _AGO.fullmatch(text) is not None
+
+
 def instant(written: Moment, *, now: datetime) -> datetime:
     """An instant in UTC, from a date, a timestamp or an age such as ``"30 days ago"``.
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from wats_extract.engine.job import Job, Task
 from wats_extract.errors import ConfigurationError
-from wats_extract.filters.instants import instant
+from wats_extract.filters.instants import instant, is_age
 from wats_extract.filters.nearest import did_you_mean
 from wats_extract.flow import Selection
 from wats_extract.pipeline.model import Pipeline, ResourceConfig
@@ -69,7 +69,8 @@ def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
             config = config.model_copy(update=given)
         wanted = selection(config, resource, now=now, limit=overrides.limit)
         written = fingerprint(config, pipeline.source)
-        tasks.append(Task(resource, wanted, written, disposition(config, resource)))
+        age = takes_time(resource) and is_age(config.since)
+        tasks.append(Task(resource, wanted, written, disposition(config, resource), since_is_age=age))
     return Job(
         pipeline=pipeline.name,
         tasks=tasks,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, overload
 
@@ -98,6 +98,7 @@ def pages(
         PagingError: the pages contradict each other.
         RequestError: a request fails after all retries.
     """
+    selection = _with_late_uploads(keyset, selection, cursor)
     state = _State(after=_beginning(cursor, bounds))
     page_size = keyset.page_size
     if cursor is None and selection.limit is not None:
@@ -147,6 +148,7 @@ def split(
         KeysetRefused: the server does not filter or order by the field.
         RequestError: a request fails after all retries.
     """
+    selection = _with_late_uploads(keyset, selection, cursor)
     begin = _beginning(cursor, Numbers())
     first = _outermost(keyset, client, selection, begin, rows, query, order="asc")
     last = _outermost(keyset, client, selection, begin, rows, query, order="desc")
@@ -176,6 +178,14 @@ def _outermost(
     outermost = query | {"$filter": text, "$orderby": f"{keyset.field} {order}", "$top": 1}
     found = _request(keyset, client, outermost, rows, refusable=True)
     return found[0].version if found else None
+
+
+def _with_late_uploads(keyset: Keyset, selection: Selection, cursor: Cursor | None) -> Selection:
+    """The selection, in which ``since`` bounds only the rows up to the cursor, if late uploads are wanted."""
+    if not (selection.late_uploads and selection.since and isinstance(cursor, NumberCursor)):
+        return selection
+    late = f"{keyset.field} gt {cursor.time_stamp} or start ge {odata.timestamp_text(selection.since)}"
+    return replace(selection, since=None, filter=odata.both(selection.filter, late))
 
 
 def _beginning(cursor: Cursor | None, bounds: Numbers) -> int:
