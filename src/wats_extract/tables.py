@@ -84,9 +84,8 @@ class Table:
     def owners(self, keys: Iterable[str]) -> pa.Array:
         """Convert items' keys, which are texts, to values of the owner column.
 
-        A failed record may have a key that no row of the table can have, such as ``3000000000`` or
-        ``without-key-…`` where the column is an int32, or a text that is not valid Unicode. Such keys are left
-        out: no row belongs to them.
+        A failed record may have a key that the column cannot hold: ``3000000000`` or ``without-key-…`` in an
+        int32, or a text that is not valid Unicode. Such keys are left out: no row belongs to them.
         """
         type_ = self.schema.field(self.owner).type
         if not pa.types.is_integer(type_):

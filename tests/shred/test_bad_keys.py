@@ -1,4 +1,4 @@
-"""Records without their numeric key, or with one that does not fit, in every resource and every destination."""
+"""Records without their numeric key, or with one that does not fit, in every resource and destination."""
 
 from __future__ import annotations
 
