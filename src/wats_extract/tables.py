@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,11 @@ from typing import TypeAlias
 import pyarrow as pa
 
 TIMESTAMP = pa.timestamp("us", "UTC")
+
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+"""As ``str`` writes the whole numbers of up to 64 bits; ``007`` is another key than ``7``."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 Rows: TypeAlias = Mapping["Table", Sequence[pa.RecordBatch]]
@@ -76,8 +82,17 @@ class Table:
         return pa.schema([pa.field(c.name, c.type, nullable=c.name not in self.key) for c in columns])
 
     def owners(self, keys: Iterable[str]) -> pa.Array:
-        """Items' keys, which travel as text, as values of the owner column."""
-        return pa.array(keys, pa.string()).cast(self.schema.field(self.owner).type)
+        """Convert items' keys, which are texts, to values of the owner column.
+
+        A failed record may have a key that the column cannot hold: ``3000000000`` or ``without-key-…`` in an
+        int32, or a text that is not valid Unicode. Such keys are left out: no row belongs to them.
+        """
+        type_ = self.schema.field(self.owner).type
+        if not pa.types.is_integer(type_):
+            return pa.array([key for key in keys if key.isascii() or not _SURROGATE.search(key)], type_)
+        limit = 1 << (type_.bit_width - 1)
+        numbers = [int(key) for key in keys if _WHOLE_NUMBER.fullmatch(key)]
+        return pa.array([number for number in numbers if -limit <= number < limit], type_)
 
     @cached_property
     def shredded_schema(self) -> pa.Schema:

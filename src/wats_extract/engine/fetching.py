@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from operator import index
+from typing import Any, TypeAlias, TypeVar
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -17,6 +20,12 @@ from wats_extract.resources.resource import Resource
 from wats_extract.tables import Table
 
 T = TypeVar("T")
+
+AnyKey: TypeAlias = str | int | UUID
+"""A key as callers have it."""
+
+AnyKeys: TypeAlias = AnyKey | Iterable[AnyKey]
+"""Some keys, or a single one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,8 +74,11 @@ class Fetching:
         """Abandon requests in flight, from another thread. The reading thread then raises ``Interrupted``."""
         self.source.client.stop()
 
-    def tables(self, keys: Iterable[str]) -> Fetched:
+    def tables(self, keys: object) -> Fetched:
         """Fetch all items, as tables.
+
+        Args:
+            keys: The keys, or a single one; see :func:`each_key`.
 
         Raises:
             KeyFailed: an item failed, and ``fail_fast`` is set.
@@ -85,25 +97,67 @@ class Fetching:
                 self.on_progress(done)
         return Fetched({each.name: _joined(each, rows) for each in self.resource.tables}, failures)
 
-    def each(self, keys: Iterable[str]) -> Generator[Result[dict[str, Any]]]:
+    def each(self, keys: object) -> Generator[Result[dict[str, Any]]]:
         """Fetch items one by one: one outcome per key, in the order of the keys.
+
+        Args:
+            keys: The keys, or a single one; see :func:`each_key`.
 
         Raises:
             KeyFailed: an item failed, and ``fail_fast`` is set.
         """
-        outcomes = self.resource.reader.outcomes(self.source, self.selection, keys)
-        with closing(until_left(outcomes, self.source.client)) as results:
+        with closing(until_left(self._outcomes(each_key(keys)), self.source.client)) as results:
             for done, outcome in enumerate(results, start=1):
                 if self.fail_fast and not outcome.ok:
                     raise KeyFailed(outcome)
                 self.on_progress(done)
                 yield outcome
 
-    def _chunks(self, keys: Iterable[str]) -> Iterator[Chunk]:
+    def _outcomes(self, keys: Iterable[str | NoKey]) -> Iterator[Result[dict[str, Any]]]:
+        """The outcomes of the keys, and failures for values that are no keys, in the order of ``keys``."""
+        read_ahead: deque[Failure | None] = deque()  # per key that the reader has taken: why it is no key
+
+        def proper() -> Iterator[str]:
+            for key in keys:
+                read_ahead.append(self._failure(key) if isinstance(key, NoKey) else None)
+                if not isinstance(key, NoKey):
+                    yield key
+
+        for outcome in self.resource.reader.outcomes(self.source, self.selection, proper()):
+            while (failure := read_ahead.popleft()) is not None:
+                yield failure
+            yield outcome
+        yield from (failure for failure in read_ahead if failure is not None)
+
+    def _chunks(self, keys: object) -> Iterator[Chunk]:
         reader = self.resource.reader
         source = replace(self.source, judge=_raise_failure) if self.fail_fast else self.source
-        for window in reader.plan(source, self.selection, keys=_distinct(keys)):
+        failures: list[Failure] = []
+
+        def proper() -> Iterator[str]:
+            for key in _distinct(each_key(keys)):
+                if not isinstance(key, NoKey):
+                    yield key
+                    continue
+                failures.append(self._failure(key))
+                if self.fail_fast:
+                    return  # the items before this key come first
+
+        for window in reader.plan(source, self.selection, keys=proper()):
             yield from reader.read(source, window)
+        if failures:
+            yield Chunk("", {}, {}, failures)
+
+    def _failure(self, key: NoKey) -> Failure:
+        return Failure(
+            self.source.resource,
+            key.text,
+            "fetch",
+            "NOT_FOUND",
+            key.reason,
+            hint="A key is a text, a whole number or a UUID.",
+            attempts=0,
+        )
 
 
 def until_left(values: Iterator[T], client: Client) -> Generator[T]:
@@ -124,9 +178,66 @@ def _raise_failure(failure: Failure | None, times: int = 1) -> None:  # noqa: AR
         raise KeyFailed(failure)
 
 
-def _distinct(keys: Iterable[str]) -> Iterator[str]:
+@dataclass(frozen=True)
+class NoKey:
+    """A value that is given as a key, and cannot be one.
+
+    Attributes:
+        text: How the value is shown.
+        reason: Why it cannot be a key.
+    """
+
+    text: str
+    reason: str
+
+
+def each_key(keys: object) -> Iterator[str | NoKey]:
+    """Return keys as texts, and values that cannot be keys as :class:`NoKey`.
+
+    Whole numbers, UUIDs, UTF-8 bytes and Arrow scalars become texts. A single value is one key, also a text.
+    Errors of the caller's own iterable are raised.
+    """
+    if keys is None or isinstance(keys, str | bytes | bytearray | memoryview):
+        return iter([_key(keys)])
+    try:
+        return map(_key, iter(keys))  # type: ignore[call-overload]
+    except TypeError:  # neither iterable nor a sequence
+        return iter([_key(keys)])
+
+
+def _key(given: object) -> str | NoKey:
+    value: object = given.as_py() if isinstance(given, pa.Scalar) else given
+    try:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value).decode("utf-8")
+        if isinstance(value, str):
+            value.encode("utf-8")
+            return str(value)
+    except UnicodeError:
+        return NoKey(_shown(value), "the key is not valid Unicode text")
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, float) and value.is_integer():  # Pandas turns whole numbers with gaps into floats
+        return str(int(value))
+    try:
+        if not isinstance(value, bool):
+            return str(index(value))  # type: ignore[arg-type]  # also NumPy's whole numbers
+    except (TypeError, ValueError):
+        pass
+    return NoKey(_shown(value), f"the key is of type {type(value).__name__}")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:
+        text = object.__repr__(value)
+    return text[:200].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _distinct(keys: Iterable[str | NoKey]) -> Iterator[str | NoKey]:
     """Each key once, in the order of first appearance."""
-    seen: set[str] = set()
+    seen: set[str | NoKey] = set()
     for key in keys:
         if key not in seen:
             seen.add(key)

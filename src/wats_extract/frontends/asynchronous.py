@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 
-from wats_extract.engine.fetching import Fetched, Fetching
+from wats_extract.engine.fetching import AnyKeys, Fetched, Fetching
 from wats_extract.flow import Result
 from wats_extract.frontends.streaming import Stream
 
@@ -50,7 +50,7 @@ class AsyncMethods(ABC):
         stream = self.stream(resource, **selection)
         return _awaited_each(stream, stop=stream.stop, close=stream.close)
 
-    async def afetch(self, resource: str, keys: Iterable[str], **how: Any) -> Fetched:
+    async def afetch(self, resource: str, keys: AnyKeys, **how: Any) -> Fetched:
         """The same as :meth:`fetch`, for asyncio: it works in a thread.
 
         Routes, keys and memory are those of :meth:`fetch`. Several calls at the same time share the
@@ -59,7 +59,7 @@ class AsyncMethods(ABC):
 
         Args:
             resource: The resource's name; ``wats-extract resources`` lists them.
-            keys: The keys. A generator is read in the thread.
+            keys: The keys, or a single one. A generator is read in the thread.
             how: The other arguments of :meth:`fetch`; ``on_progress`` is called in the thread.
 
         Returns:
@@ -74,9 +74,7 @@ class AsyncMethods(ABC):
         fetching = self._fetching(resource, **how)
         return await _awaited(partial(fetching.tables, keys), stop=fetching.stop)
 
-    def afetch_each(
-        self, resource: str, keys: Iterable[str], **how: Any
-    ) -> AsyncGenerator[Result[dict[str, Any]]]:
+    def afetch_each(self, resource: str, keys: AnyKeys, **how: Any) -> AsyncGenerator[Result[dict[str, Any]]]:
         """The same as :meth:`fetch_each`, for asyncio: a thread waits for each outcome.
 
         Routes, keys, memory and the request budget are those of :meth:`fetch_each`. Cancelling works as for

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 
 from wats_extract import events
+from wats_extract.engine.fetching import AnyKeys, NoKey, each_key
 from wats_extract.engine.job import RunReport
 from wats_extract.engine.planning import Plan
 from wats_extract.engine.planning import plan as plan_job
@@ -30,7 +31,7 @@ from wats_extract.resources.catalogue import RESOURCES
 def run(
     path: str | Path,
     *,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     since: Moment | None = None,
     until: Moment | None = None,
     limit: int | None = None,
@@ -41,7 +42,7 @@ def run(
 
     Args:
         path: The pipeline file.
-        only: The resources to extract; all if it is empty.
+        only: The resources to extract, or one of them; all if it is empty.
         since: Replaces the file's ``since``.
         until: Replaces the file's ``until``.
         limit: Stop each resource after so many items; the next run continues from there.
@@ -57,7 +58,7 @@ def run(
         DestinationError: the destination cannot be opened.
     """
     overrides = Overrides(
-        only,
+        _names(only),
         since=None if since is None else _written(since),
         until=None if until is None else _written(until),
         limit=limit,
@@ -87,7 +88,7 @@ def plan(path: str | Path, *, listen: events.Listener = events.nobody) -> Plan:
 def verify(
     path: str | Path,
     *,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     repair: bool = False,
     listen: events.Listener = events.nobody,
 ) -> VerifyReport:
@@ -108,7 +109,7 @@ def verify(
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
-    return verify_pipeline(load(path, catalogue=RESOURCES), only=only, repair=repair, listen=listen)
+    return verify_pipeline(load(path, catalogue=RESOURCES), only=_names(only), repair=repair, listen=listen)
 
 
 def backfill(
@@ -116,7 +117,7 @@ def backfill(
     *,
     since: Moment,
     until: Moment,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     listen: events.Listener = events.nobody,
 ) -> RunReport:
     """Extract an older range of reports, as ``wats-extract backfill`` does.
@@ -143,7 +144,7 @@ def backfill(
         load(path, catalogue=RESOURCES),
         since=_written(since),
         until=_written(until),
-        only=only,
+        only=_names(only),
         listen=listen,
     )
 
@@ -152,7 +153,7 @@ def retry(
     path: str | Path,
     *,
     code: str | None = None,
-    keys: Sequence[str] = (),
+    keys: AnyKeys = (),
     listen: events.Listener = events.nobody,
 ) -> RunReport:
     """Fetch the failed items of a pipeline again, as ``wats-extract retry`` does.
@@ -162,7 +163,7 @@ def retry(
     Args:
         path: The pipeline file.
         code: Only failures with this error code, such as ``TIMEOUT``.
-        keys: Only these keys.
+        keys: Only these keys, or this one; all if it is empty.
         listen: Receives progress events, from any thread.
 
     Returns:
@@ -173,7 +174,7 @@ def retry(
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
-    return retry_pipeline(load(path, catalogue=RESOURCES), code=code, keys=keys, listen=listen)
+    return retry_pipeline(load(path, catalogue=RESOURCES), code=code, keys=_texts(keys), listen=listen)
 
 
 def run_pipeline(
@@ -246,3 +247,13 @@ def plan_pipeline(
 
 def _written(moment: Moment) -> str:
     return moment.isoformat() if isinstance(moment, date) else moment
+
+
+def _names(given: str | Sequence[str]) -> Sequence[str]:
+    """Return names of resources; a single text is one name."""
+    return (given,) if isinstance(given, str) else given
+
+
+def _texts(keys: AnyKeys) -> list[str]:
+    """Return keys as texts; a value that cannot be a key matches no failure."""
+    return [key.text if isinstance(key, NoKey) else key for key in each_key(keys)]

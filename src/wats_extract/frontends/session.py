@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from wats_extract.engine.fetching import Fetched, Fetching
+from wats_extract.engine.fetching import AnyKeys, Fetched, Fetching
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import Moment
 from wats_extract.flow import Result, Window
@@ -201,7 +201,7 @@ class Wats(AsyncMethods):
     def fetch(
         self,
         resource: str,
-        keys: Iterable[str],
+        keys: AnyKeys,
         *,
         chunk_size: int = 200,
         max_in_flight: int | None = None,
@@ -248,7 +248,9 @@ class Wats(AsyncMethods):
 
         Args:
             resource: The resource's name; ``wats-extract resources`` lists them.
-            keys: The keys. A generator is read only some hundred keys ahead. A repeated key is fetched once.
+            keys: The keys, or a single one. Whole numbers and UUIDs are converted to text; any other value
+                becomes a failure. A generator is read only some hundred keys ahead. A repeated key is
+                fetched once.
             chunk_size: The number of documents between two calls of ``on_progress``.
             max_in_flight: The number of concurrent requests, at most that of the connection (10 by default).
             fail_fast: Whether to raise the first failure and stop.
@@ -276,7 +278,7 @@ class Wats(AsyncMethods):
     def fetch_each(
         self,
         resource: str,
-        keys: Iterable[str],
+        keys: AnyKeys,
         *,
         chunk_size: int = 40,
         max_in_flight: int | None = None,
@@ -295,8 +297,8 @@ class Wats(AsyncMethods):
 
         Args:
             resource: The resource's name; ``wats-extract resources`` lists them.
-            keys: The keys. A generator may be endless: it is read a few dozen keys ahead, or 100,000 if a
-                list is read. A repeated key has two outcomes.
+            keys: The keys, or a single one, as for :meth:`fetch`. A generator may be endless: it is read a
+                few dozen keys ahead, or 100,000 if a list is read. A repeated key has two outcomes.
             chunk_size: The largest number of documents that are fetched ahead.
             max_in_flight: The number of concurrent requests, at most that of the connection (10 by default).
             fail_fast: Whether to raise the first failure and stop.

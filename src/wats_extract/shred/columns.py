@@ -169,11 +169,20 @@ class TableBuilder:
             RecordError: A value does not fit its column.
         """
         fields = _Fields(self.records)
-        columns = {c.name: array(fields.first(paths), c) for c, paths in self.layout.sourced}
+        columns = {c.name: self._column(c, paths, fields) for c, paths in self.layout.sourced}
         columns |= {c.name: array(self.placed[c.name], c) for c in self.layout.placed}
         columns[EXTRA.name] = array(self._extras(fields), EXTRA)
         schema = self.layout.table.shredded_schema
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+    def _column(self, column: Column, paths: Sequence[Path], fields: _Fields) -> pa.Array:
+        """Convert the values of a column; those that it cannot hold stay as text in ``_extra``."""
+        values = fields.first(paths)
+        found = array(values, column)
+        for row in rows_lost(values, found, column):
+            path = next(path for path in paths if fields.at(path)[row] is not None)
+            _put(self.extras.setdefault(row, {}), self.layout.json_path(path), values[row])
+        return found
 
     def _extras(self, fields: _Fields) -> list[str | None]:
         """Return ``_extra`` per row; most fields are null in all rows, so it scans field by field."""
@@ -232,6 +241,14 @@ class _Fields:
             second = self.at(path)
             values = [two if one is None else one for one, two in zip(values, second, strict=True)]
         return values
+
+
+def rows_lost(values: Sequence[Any], found: pa.Array, column: Column) -> list[int]:
+    """Return the numbers of the rows whose value became null because the column cannot hold it."""
+    if column.type != TIMESTAMP or found.null_count == 0:
+        return []
+    valid = found.is_valid().to_pylist()
+    return [row for row, _ in filled(values) if not valid[row]]
 
 
 @cache

@@ -76,6 +76,8 @@ class FlatShredder:
         self._keys = [_getter(column.source) for column in self._key_columns if self.keyed]
         self._version_field = columns[table.version].source if table.version else ""
         self._version = attrgetter(self._version_field) if self._version_field else None
+        # A larger one would move the cursor over all records, and no row can hold it.
+        self._version_bits = columns[table.version].type.bit_width if table.version else 64
 
     # Derived on first use: a run imports the declarations of all resources and reads few of them.
 
@@ -160,8 +162,8 @@ class FlatShredder:
             return []
         if self._version_field and not (
             set(map(type, versions)) <= {int}
-            and min(versions, default=0) >= -(2**63)
-            and max(versions, default=0) < 2**63
+            and min(versions, default=0) >= -(1 << (self._version_bits - 1))
+            and max(versions, default=0) < 1 << (self._version_bits - 1)
         ):
             return []
         if self._key_columns[0].kind == "uuid":
@@ -189,8 +191,9 @@ class FlatShredder:
         key = self.key(record)
         version = self._version(record) if self._version else None
         problem = "" if key else "the record lacks its key"
-        if self._version and not _is_int64(version):
-            problem = problem or ("the record lacks its version" if version is None else _VERSION_TOO_LARGE)
+        if self._version and not _fits(version, self._version_bits):
+            too_large = f"the record's version does not fit into {self._version_bits} bits"
+            problem = problem or ("the record lacks its version" if version is None else too_large)
             version = None
         if problem:
             return Row(key or _substitute_key(raw), version, problem=problem, raw=raw)
@@ -200,7 +203,7 @@ class FlatShredder:
         try:
             return self._row(read(raw, self.decoder), raw)
         except (RecordError, Unreadable) as error:
-            key, version = _identity(raw, self._key_columns, self._version_field)
+            key, version = _identity(raw, self._key_columns, self._version_field, self._version_bits)
             return Row(key or _substitute_key(raw), version, problem=error.message, raw=raw)
 
     def _raw_records(self, body: bytes) -> list[bytes]:
@@ -263,11 +266,9 @@ def key_text(parts: Sequence[Any]) -> str:
     return KEY_SEPARATOR.join(str(part) for part in parts)
 
 
-_VERSION_TOO_LARGE = "the record's version does not fit into 64 bits"
-
-
-def _is_int64(version: Any) -> bool:
-    return isinstance(version, int) and not isinstance(version, bool) and -(2**63) <= version < 2**63
+def _fits(version: Any, bits: int) -> bool:
+    limit = 1 << (bits - 1)
+    return isinstance(version, int) and not isinstance(version, bool) and -limit <= version < limit
 
 
 def _field_of(body: bytes, name: str) -> bytes:
@@ -337,7 +338,9 @@ def _substitute_key(raw: bytes) -> str:
     return f"without-key-{hashlib.blake2b(raw, digest_size=8).hexdigest()}"
 
 
-def _identity(raw: bytes, key_columns: Sequence[Column], version_field: str) -> tuple[str, int | None]:
+def _identity(
+    raw: bytes, key_columns: Sequence[Column], version_field: str, version_bits: int
+) -> tuple[str, int | None]:
     """Return key and version of a record that does not fit, as far as they can be decoded."""
     fields = _short_fields(raw)
     parts = [
@@ -349,7 +352,7 @@ def _identity(raw: bytes, key_columns: Sequence[Column], version_field: str) -> 
     lower = all(column.kind == "uuid" for column in key_columns)
     key = key_text(parts) if known else ""
     key = key if is_unicode(key) else ""
-    return key.lower() if lower else key, version if _is_int64(version) else None
+    return key.lower() if lower else key, version if _fits(version, version_bits) else None
 
 
 def _short_fields(raw: bytes) -> dict[str, Any]:

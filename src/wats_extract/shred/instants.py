@@ -24,6 +24,8 @@ _FORM = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def instant(text: str) -> datetime:
@@ -63,8 +65,30 @@ def microseconds(moment: datetime) -> int:
     return (moment.replace(tzinfo=UTC) - _EPOCH - offset) // _MICROSECOND
 
 
+def in_calendar(moment: int) -> bool:
+    """Return whether a time in microseconds since 1970 lies within the years 1 to 9999 in UTC.
+
+    Python, Polars and most databases know no other years. .NET's smallest and largest timestamps leave them
+    when they are converted to UTC from a local time with an offset.
+    """
+    return _FIRST <= moment <= _LAST
+
+
+def only_in_calendar(rows: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
+    """Return rows with nulls for timestamps outside the years 1 to 9999 in UTC, which Python cannot read."""
+    for place, field in enumerate(rows.schema):
+        if not pa.types.is_timestamp(field.type):  # DuckDB may name another time zone
+            continue
+        moments = rows.column(place).cast(pa.int64())
+        least, most = pc.min_max(moments).as_py().values()
+        if least is not None and not (in_calendar(least) and in_calendar(most)):
+            inside = pc.and_(pc.greater_equal(moments, _FIRST), pc.less_equal(moments, _LAST))
+            rows = rows.set_column(place, field, pc.if_else(inside, rows.column(place), None))
+    return rows
+
+
 def instants(texts: Sequence[str | None]) -> pa.Array:
-    """Parse a column of timestamps into ``timestamp[us, UTC]``.
+    """Parse a column of timestamps into ``timestamp[us, UTC]``; outside the years 1 to 9999 they are null.
 
     Raises:
         RecordError: A text is not a timestamp, or names an impossible date.
@@ -73,8 +97,9 @@ def instants(texts: Sequence[str | None]) -> pa.Array:
         whole = pa.array(texts, pa.string()).cast(pa.timestamp("ns", "UTC"))
         if (pc.min(whole.view(pa.int64())).as_py() or 0) >= 0:  # before 1970 Arrow would round up
             return whole.cast(TIMESTAMP, safe=False)
-    values = [None if text is None else microseconds(instant(text)) for text in texts]
-    return pa.array(values, pa.int64()).cast(TIMESTAMP)
+    moments = [None if text is None else microseconds(instant(text)) for text in texts]
+    inside = [None if moment is None or not in_calendar(moment) else moment for moment in moments]
+    return pa.array(inside, pa.int64()).cast(TIMESTAMP)
 
 
 def _zone(text: str | None) -> timezone:

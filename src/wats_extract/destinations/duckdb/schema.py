@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from wats_extract.errors import DestinationError
+from wats_extract.shred.instants import only_in_calendar
 from wats_extract.tables import Table
 
 DATABASE = "wats"
@@ -89,7 +90,10 @@ class Schema:
     # ── read ────────────────────────────────────────────────────────────────────────────────────
 
     def read(self, connection: duckdb.DuckDBPyConnection, table: Table, equal: Mapping[str, str]) -> pa.Table:
-        """The rows whose columns equal the given texts, ordered by key. A missing table is empty."""
+        """The rows whose columns equal the given texts, ordered by key. A missing table is empty.
+
+        Timestamps outside the years 1 to 9999, which other programs may have written, are null.
+        """
         present = self.columns(connection).get(table.name)
         if present is None:
             return table.schema.empty_table()
@@ -98,17 +102,17 @@ class Schema:
         order = ", ".join(quoted(name) for name in table.key) or "ALL"
         query = f"SELECT {columns} FROM {self._table(table)} WHERE {where} ORDER BY {order}"  # noqa: S608
         found: pa.Table = connection.sql(query, params=list(equal.values())).to_arrow_table()
-        return found.cast(table.schema)
+        return only_in_calendar(found.cast(table.schema))
 
     def scan(
         self, connection: duckdb.DuckDBPyConnection, table: Table, names: Iterable[str]
     ) -> Iterator[pa.RecordBatch]:
-        """Some columns of all rows, in no order. A missing table is empty."""
+        """Some columns of all rows, in no order, with timestamps as in :meth:`read`."""
         present = self.columns(connection).get(table.name)
         if present is not None:
             columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
             query = f"SELECT {columns} FROM {self._table(table)}"  # noqa: S608
-            yield from connection.sql(query).to_arrow_reader(_SCAN_ROWS)
+            yield from map(only_in_calendar, connection.sql(query).to_arrow_reader(_SCAN_ROWS))
 
     def count(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
         """The number of rows by table name, without missing tables."""

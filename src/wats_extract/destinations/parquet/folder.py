@@ -25,6 +25,7 @@ from wats_extract.destinations.parquet.schemas import Schemas
 from wats_extract.destinations.parquet.transactions import Transactions
 from wats_extract.errors import DestinationError
 from wats_extract.flow import Commit
+from wats_extract.shred.instants import only_in_calendar
 from wats_extract.state.lock import PipelineLocks, Sighting
 from wats_extract.tables import Table
 
@@ -171,7 +172,10 @@ class Parquet:
                 return lookup.versions(table, keys)
 
     def read(self, table: Table, **equal: str) -> pa.Table:
-        """Return the rows whose columns equal the given texts, ordered by key."""
+        """Return the rows whose columns equal the given texts, ordered by key.
+
+        Timestamps outside the years 1 to 9999, which other programs may have written, are null.
+        """
         paths = [str(path) for path in (self.path / table.name).glob("*.parquet")]
         wanted = pc.scalar(True)
         for name, text in equal.items():
@@ -180,14 +184,15 @@ class Parquet:
             if not paths:
                 return table.schema.empty_table()
             rows = ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
-            return rows.sort_by([(name, "ascending") for name in table.key])
+            return only_in_calendar(rows.sort_by([(name, "ascending") for name in table.key]))
 
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
         with explaining(self.path, f"cannot read table {table.name}"):
             for path in files.data_files(self.path / table.name):
                 dataset = ds.dataset([str(path)], schema=table.schema, format="parquet")
-                yield from dataset.to_batches(columns=list(columns), batch_size=_SCAN_ROWS)
+                batches = dataset.to_batches(columns=list(columns), batch_size=_SCAN_ROWS)
+                yield from map(only_in_calendar, batches)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""

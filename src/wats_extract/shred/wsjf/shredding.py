@@ -21,7 +21,7 @@ from wats_extract.flow import Row
 from wats_extract.shred import header_tables
 from wats_extract.shred.columns import Layout, TableBuilder, all_null, field_of, filled, leftovers
 from wats_extract.shred.flat import FlatShredder
-from wats_extract.shred.instants import has_zone, instant, microseconds
+from wats_extract.shred.instants import has_zone, in_calendar, instant, microseconds
 from wats_extract.shred.records import Record, loads, read
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf import shredding, tables
@@ -173,11 +173,12 @@ class ReportBuilder:
     def _add_report(self, document: Document) -> None:
         builder, report = self.by_name["reports"], document.report
         start, offset = started(report)
-        builder.add(report, document.uuid, start, offset, document.time_stamp)
-        if (
-            report.start is not None
-            and report.startUTC is not None
-            and microseconds(instant(report.startUTC)) != start
+        lost = start is not None and not in_calendar(start)
+        builder.add(report, document.uuid, None if lost else start, offset, document.time_stamp)
+        if lost and report.start is not None:
+            builder.add_extra({"start": report.start})
+        if report.startUTC is not None and (
+            lost or (report.start is not None and microseconds(instant(report.startUTC)) != start)
         ):
             builder.add_extra({"startUTC": report.startUTC})
 

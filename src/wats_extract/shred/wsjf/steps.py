@@ -8,7 +8,7 @@ are the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.shred.columns import array
+from wats_extract.shred.columns import array, rows_lost
 from wats_extract.shred.records import REFUSED, json_text, read
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf import tables
@@ -158,24 +158,27 @@ class StepBatch:
             merged = _native.merge(self._owners, self._documents)
         except (OverflowError, UnicodeError) as error:
             raise RecordError(str(error)) from error
-        extras = {row: json_text(extra) for row, extra in self._extras.items()}
         return {
-            table: _batch(table, rows, columns, extras if table is tables.STEPS else {})
+            table: _batch(table, rows, columns, self._extras if table is tables.STEPS else {})
             for table, (rows, columns) in [(table, merged[table.name]) for table in TABLES]
             if rows
         }
 
 
 def _batch(
-    table: Table, rows: int, columns: Sequence[_steps.Buffers], extras: Mapping[int, str]
+    table: Table, rows: int, columns: Sequence[_steps.Buffers], extras: dict[int, dict[str, Any]]
 ) -> pa.RecordBatch:
-    arrays = [_array(column, rows, found) for column, found in zip(table.columns, columns, strict=True)]
-    texts = pa.array([extras.get(row) for row in range(rows)], EXTRA.type) if extras else None
+    arrays = [
+        _array(column, rows, found, extras) for column, found in zip(table.columns, columns, strict=True)
+    ]
+    encoded = {row: json_text(extra) for row, extra in extras.items()}
+    texts = pa.array([encoded.get(row) for row in range(rows)], EXTRA.type) if extras else None
     arrays.append(pa.nulls(rows, EXTRA.type) if texts is None else texts)
     return pa.RecordBatch.from_arrays(arrays, schema=table.shredded_schema)
 
 
-def _array(column: Column, rows: int, found: _steps.Buffers) -> pa.Array:
+def _array(column: Column, rows: int, found: _steps.Buffers, extras: dict[int, dict[str, Any]]) -> pa.Array:
+    """Build a column; the values of timestamps that it cannot hold are added to ``extras``."""
     nulls, *buffers = found
     if nulls == rows:
         return pa.nulls(rows, column.type)
@@ -183,7 +186,13 @@ def _array(column: Column, rows: int, found: _steps.Buffers) -> pa.Array:
     if offsets is None:
         return pa.Array.from_buffers(column.type, rows, [validity, data], nulls)
     texts = pa.Array.from_buffers(pa.string(), rows, [validity, offsets, data], nulls)
-    return array(texts.to_pylist(), column) if column.type == TIMESTAMP else texts
+    if column.type != TIMESTAMP:
+        return texts
+    values = texts.to_pylist()
+    moments = array(values, column)
+    for row in rows_lost(values, moments, column):
+        extras.setdefault(row, {})[column.source] = values[row]
+    return moments
 
 
 def _index(item: tuple[int, Any]) -> int:
