@@ -124,12 +124,21 @@ def partition(results: Iterable[Result[T]]) -> tuple[list[T], list[Failure]]:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One HTTP response, with its body already inflated."""
+    """One HTTP response, with its body already inflated.
+
+    Attributes:
+        status: The HTTP status.
+        body: The body.
+        url: The path and query of the request.
+        content_type: The media type, as the server states it.
+        headers: The headers that matter here, by lower-case name.
+    """
 
     status: int
     body: bytes = field(repr=False)
     url: str
     content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -121,7 +122,8 @@ def test_kinds_are_complete_and_applicable() -> None:
     assert set(KINDS) == {
         "500", "502", "503", "504", "429", "429-date", "429-none", "429-long", "429-far",
         "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
-        "no-gzip", "half-gzip", "bomb",
+        "no-gzip", "half-gzip", "bomb", "other-encoding", "object", "message", "problem", "envelope",
+        "null-list",
     }  # fmt: skip
     for kind in KINDS:
         assert isinstance(Faults().spoil(kind, Response(200, b"[1,2,3]")), Response)
@@ -150,6 +152,16 @@ def test_report_can_be_permanently_broken(plant: Plant, connect: Connect, kind: 
     assert client.get(f"/api/Report/Wsjf/{uuid}").json() == plant.document(uuid)
 
 
+WRONG_BODIES = {
+    "null": "null",
+    "object": "{}",
+    "empty": "",
+    "message": r'\{"Message":".+"\}',
+    "problem": r'\{"type":"about:blank","title":.+\}',
+    "envelope": r'\{"value":\[\{"type":.+\}\]\}',
+}
+
+
 def check_broken(client: httpx2.Client, address: str, kind: str) -> None:
     if kind == "drop":
         with pytest.raises(httpx2.RemoteProtocolError):
@@ -162,8 +174,11 @@ def check_broken(client: httpx2.Client, address: str, kind: str) -> None:
         assert response.status_code == 200
         with pytest.raises(ValueError, match=r".+"):
             response.json()
-    elif kind == "null":
-        assert response.json() is None
+    elif kind in WRONG_BODIES:
+        assert response.status_code == 200
+        assert re.fullmatch(WRONG_BODIES[kind], response.text)
+    elif kind == "another":
+        assert response.json()["id"] not in address
     else:
         assert b'"value":{"x":1}' in response.content
         assert response.json()["type"] == "T"

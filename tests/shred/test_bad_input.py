@@ -39,12 +39,14 @@ class Bad:
         message: A pattern for the message of the failure; if it is empty, the record must be loaded.
         values: Expected values in the first row of tables, by ``table.column``.
         either: Whether the record may be loaded as well as fail.
+        foreign: Whether it is something other than the requested document.
     """
 
     text: str | bytes
     message: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     either: bool = False
+    foreign: bool = False
 
 
 def document(inner: str) -> str:
@@ -82,9 +84,10 @@ DOCUMENTS = {
         document('"additionalData":[{"props":["L"]}]').encode().replace(b'"L"', b'"\xff"'), "utf-8"
     ),
     # wrong types
-    "a list": Bad("[]", "expected an object"),
-    "a string": Bad('"report"', "expected an object"),
-    "a number": Bad("42", "expected an object"),
+    "a list": Bad("[]", "expected a report, found a list", foreign=True),
+    "a string": Bad('"report"', 'expected a report, found "report"', foreign=True),
+    "a number": Bad("42", "expected a report, found 42", foreign=True),
+    "no id": Bad('{"type":"T"}', "expected report .*, found an object with type", foreign=True),
     "a list for a string": Bad(document('"location":["L"]'), r"\$\.location: expected a string"),
     "a string for a list": Bad(document('"miscInfos":"none"'), r"\$\.miscInfos: expected a list"),
     "null in a list": Bad(document('"miscInfos":[null]'), r"\$\.miscInfos: expected no null"),
@@ -92,7 +95,7 @@ DOCUMENTS = {
     "true for a number": Bad(document('"processCode":true'), r"\$\.processCode: expected a whole number"),
     "a fraction for an integer": Bad(document('"processCode":1.5'), r"\$\.processCode: .*found 1\.5"),
     "a word for a number": Bad(measured('"value":"ten"'), "value: expected a number, found 'ten'"),
-    "another report": Bad('{"id":"0A000000-0000-4000-8000-000000000000"}', "requested report"),
+    "another report": Bad('{"id":"0A000000-0000-4000-8000-000000000000"}', "requested report", foreign=True),
     "a number for a string": Bad(document('"location":1.10'), values={"reports.location": "1.10"}),
     "an integer with a fraction of zero": Bad(
         document('"processCode":10.0'), values={"reports.process_code": 10}
@@ -121,7 +124,7 @@ DOCUMENTS = {
     "900 levels of a new field": Bad(document(f'"later":{tree(900)}'), "nested too deeply", either=True),
     # lone surrogates
     "a lone surrogate": Bad(document(r'"location":"\ud800"'), "surrogate"),
-    "a lone surrogate as id": Bad(r'{"id":"\ud800"}', "requested report"),
+    "a lone surrogate as id": Bad(r'{"id":"\ud800"}', "requested report", foreign=True),
     "a lone surrogate in additional data": Bad(
         document(r'"additionalData":[{"props":["\udfff"]}]'), "surrogate"
     ),
@@ -414,7 +417,8 @@ def check(found: Run, table: str, uuid: str, bad: Bad) -> None:
 
 
 def assert_failure(failure: Mapping[str, Any], bad: Bad) -> None:
-    assert (failure["error_code"], failure["stage"], failure["status"]) == ("INVALID_RECORD", "shred", "open")
+    kind = ("INVALID_RESPONSE", "fetch") if bad.foreign else ("INVALID_RECORD", "shred")
+    assert (failure["error_code"], failure["stage"], failure["status"]) == (*kind, "open")
     assert re.search(bad.message, failure["message"]), failure["message"]
     assert len(failure["message"]) < 1000
     text = bad.text.decode(errors="replace") if isinstance(bad.text, bytes) else bad.text

@@ -19,11 +19,14 @@ from wats_extract.fake.exchange import Response, Sending, message_response, page
 KINDS = (
     "429", "429-date", "429-none", "429-long", "429-far", "500", "502", "503", "504",
     "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
-    "no-gzip", "half-gzip", "bomb",
+    "no-gzip", "half-gzip", "bomb", "other-encoding", "object", "message", "problem", "envelope", "null-list",
 )  # fmt: skip
 """The faults of any request."""
 
-BROKEN_KINDS = ("404", "500", "403", "garbage", "truncated", "wrong-type", "html", "drop", "null")
+BROKEN_KINDS = (
+    "404", "500", "403", "garbage", "truncated", "wrong-type", "html", "drop", "null",
+    "object", "message", "problem", "envelope", "empty", "another",
+)  # fmt: skip
 """The faults of a single report."""
 
 _EXCESSIVE_WAITS = {"long": (99_999, "seconds"), "far": (10 * 365 * 86_400, "date")}
@@ -185,6 +188,35 @@ def _bomb() -> bytes:
     return gzip.compress(b"")[:10] + block * 1024 + end + struct.pack("<II", checksum, 2**30)
 
 
+def _json(text: bytes, kind: str = "application/json; charset=utf-8") -> Response:
+    """JSON with status 200 that is no data, without the headers of the response that it replaces."""
+    return Response(200, text, kind)
+
+
+_PROBLEM = (
+    b'{"type":"about:blank","title":"Bad Gateway","status":502,"detail":"The upstream server failed.",'
+    b'"instance":"/gateway"}'
+)
+_WRONG_BODIES: Mapping[str, Callable[[Response], Response]] = {
+    "object": lambda _: _json(b"{}"),
+    "message": lambda _: _json(b'{"Message":"An error has occurred."}'),
+    "problem": lambda _: _json(_PROBLEM, "application/problem+json"),
+    "envelope": lambda response: _json(b'{"value":[%b]}' % _item(response.body)),
+}
+"""Bodies with status 200 that gateways return in place of data."""
+
+
+def _item(body: bytes) -> bytes:
+    """A JSON value for a list: the body itself, if it seems to be JSON."""
+    return body if body[:1] in (b"{", b"[", b'"') else b""
+
+
+def _another(response: Response) -> Response:
+    """The document of another report."""
+    other = b'"id":"00000000-0000-4000-8000-000000000000"'
+    return replace(response, body=re.sub(rb'"id":"[^"]*"', other, response.body, count=1))
+
+
 def _wrong_type(response: Response) -> Response:
     """A measurement value as an object; without a measurement, a string instead of the report."""
     body, found = re.subn(rb'"value":-?[0-9][^,}]*', b'"value":{"x":1}', response.body, count=1)
@@ -205,6 +237,11 @@ _SPOILED: Mapping[str, Callable[[Response], Response]] = {
     "no-gzip": lambda response: _compressed(response, response.body),
     "half-gzip": _half_compressed,
     "bomb": lambda response: _compressed(response, _bomb()),
+    "other-encoding": lambda response: replace(
+        response, body=zlib.compress(response.body), headers={"Content-Encoding": "deflate"}
+    ),
+    "null-list": lambda response: _json(b"null") if response.body[:1] == b"[" else response,
+    **_WRONG_BODIES,
 }
 _BROKEN: Mapping[str, Callable[[Response], Response]] = {
     "404": lambda _: message_response(404, "Report was not found."),
@@ -216,6 +253,9 @@ _BROKEN: Mapping[str, Callable[[Response], Response]] = {
     "html": lambda _: page_response(200, "Please sign in"),
     "drop": lambda response: replace(response, sending=Sending.DROP),
     "null": lambda response: replace(response, body=b"null"),
+    "empty": lambda _: _json(b""),
+    "another": _another,
+    **_WRONG_BODIES,
 }
 
 

@@ -244,9 +244,10 @@ class Client:
             response = self._response(call)
             request.answered(response.status, len(response.body))
         shared.count_bytes(len(response.body))
-        reply = Reply(response.status, response.body, call.url, response.headers.get("content-type", ""))
+        headers = response.headers
+        reply = Reply(response.status, response.body, call.url, headers.get("content-type", ""), headers)
         if reply.status != 200:
-            raise shared.refusal(reply, retry_after(response.headers.get("retry-after")))
+            raise shared.refusal(reply, retry_after(headers.get("retry-after")))
         try:
             value = call.decode(reply)
         except Unreadable as error:

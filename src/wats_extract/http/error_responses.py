@@ -44,6 +44,34 @@ HINTS = {
 }
 _REFUSED_HINT = "The server does not accept this request; check filter, expand and the other options."
 
+_PAGE_HINT = (
+    "A proxy, or another site at this address, responds instead of WATS. Check source.url (WATS_URL), and "
+    "source.proxy or HTTPS_PROXY."
+)
+_ENCODING_HINT = (
+    "Only gzip and UTF-8 are requested. Something on the way, such as a proxy, changes responses; have it "
+    "pass them on unchanged."
+)
+_HTML = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_LOGIN = re.compile(
+    rb"type\s*=\s*[\"']?password|(?:log|sign)[ -]?(?:in|on)\b|single sign|authenticat", re.IGNORECASE
+)
+_LOGIN_BYTES = 100_000
+_UNICODE = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+    (b"{\0", "UTF-16"),
+    (b"[\0", "UTF-16"),
+    (b"\0{", "UTF-16"),
+    (b"\0[", "UTF-16"),
+)
+"""The beginnings of texts in other encodings than UTF-8, with and without a byte order mark."""
+
 
 class ErrorResponses:
     """Makes errors of what went wrong with a request, without secrets in their texts.
@@ -79,8 +107,23 @@ class ErrorResponses:
         return self._of_reply(reply, code, message, hint=hint, retry_after=retry_after)
 
     def unreadable(self, reply: Reply, message: str) -> RequestError:
-        """The error for a response with status 200 that cannot be decoded."""
-        return self._of_reply(reply, "INVALID_RESPONSE", message, hint=HINTS["INVALID_RESPONSE"])
+        """The error for a response with status 200 that cannot be decoded.
+
+        Args:
+            reply: The response.
+            message: Why it cannot be decoded. A foreign encoding or an HTML page is reported instead, and the
+                message of an error object is added.
+        """
+        hint = HINTS["INVALID_RESPONSE"]
+        if encoding := _foreign_encoding(reply):
+            message, hint = f"the response is encoded in {encoding}, which was not requested", _ENCODING_HINT
+        elif _is_html(reply.body):
+            title = server_message(self.excerpt(reply.body))
+            page = "a login page" if _LOGIN.search(reply.body[:_LOGIN_BYTES]) else "an HTML page"
+            message, hint = f"{page} came instead of data: {title}", _PAGE_HINT
+        elif reply.body.lstrip()[:1] == b"{" and (said := _said(self.excerpt(reply.body))):
+            message = f"{message}: {said}"
+        return self._of_reply(reply, "INVALID_RESPONSE", message, hint=hint)
 
     def no_response(self, error: TransportError, url: str) -> RequestError:
         """The error for a request that got no usable response."""
@@ -122,13 +165,33 @@ class ErrorResponses:
 def server_message(body: str) -> str:
     """The message in an error body of any of WATS's shapes (JSON, text, HTML), at most 300 characters."""
     body = body.strip()
-    found = re.search(r'"(?:message|error|detail|title)"\s*:\s*"((?:[^"\\]|\\.)*)"', body, re.IGNORECASE)
-    if found:
-        return _unescaped(found.group(1))[:LONGEST_MESSAGE]
+    if said := _said(body):
+        return said
     if body.startswith("<"):
         title = re.search(r"<title>(.*?)</title>", body, re.IGNORECASE | re.DOTALL)
         return (title.group(1).strip() if title else "an HTML page")[:LONGEST_MESSAGE]
     return body.strip('"')[:LONGEST_MESSAGE]
+
+
+def _said(body: str) -> str:
+    """The message of an error object; empty if it has none."""
+    found = re.search(r'"(?:message|error|detail|title)"\s*:\s*"((?:[^"\\]|\\.)*)"', body, re.IGNORECASE)
+    return _unescaped(found.group(1))[:LONGEST_MESSAGE] if found else ""
+
+
+def _is_html(body: bytes) -> bool:
+    return bool(_HTML.match(body))
+
+
+def _foreign_encoding(reply: Reply) -> str:
+    """The compression or the character encoding of a response, if it is one that cannot be read.
+
+    The transport removes ``Content-Encoding`` from responses that it has inflated.
+    """
+    compression = reply.headers.get("content-encoding", "").strip().lower()
+    if compression not in ("", "identity"):
+        return compression
+    return next((name for beginning, name in _UNICODE if reply.body.startswith(beginning)), "")
 
 
 def _unescaped(text: str) -> str:

@@ -6,6 +6,7 @@ before the cursor have been read.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -196,7 +197,8 @@ class ByKeyReader(ListReader):
         """Decode a document; ``same`` collects equal bodies of consecutive tries.
 
         If the same unreadable bytes come twice, the document is broken and not the transfer. A truncated
-        document has to come more often, because a proxy may cut each response at the same place.
+        document has to come more often, because a proxy may cut each response at the same place. JSON that
+        is not this document, such as the error object of a gateway, says nothing about the document.
         """
         body = reply.body
         if body.strip() == b"null":
@@ -210,7 +212,8 @@ class ByKeyReader(ListReader):
             return self.shredder.document(key.key, key.version, body)
         except Unreadable as error:
             enough = SAME_TRUNCATED if _is_truncated(body) else 2
-            if len(same) >= enough and body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
+            begin = body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
+            if len(same) >= enough and begin in (b"{", b"[") and not _is_json(body):
                 raise RecordError(f"it is not JSON: {error.message}") from error
             raise
 
@@ -297,6 +300,15 @@ class ByKeyReader(ListReader):
         if len(chunk):
             yield chunk.close()
             chunk.judge()
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether the body is JSON, as .NET writes it: with ``NaN`` and a byte order mark."""
+    try:
+        json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_truncated(body: bytes) -> bool:

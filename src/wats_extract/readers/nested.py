@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
+from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
 from wats_extract.flow import Row, Window
 from wats_extract.readers.ahead import in_order
 from wats_extract.readers.reader import Listing, Page, Query, RowsOf, Source, Undivided
@@ -90,8 +90,8 @@ class Nested(Undivided):
             keys = source.client.get(route, decode=lambda reply: list(self.keys(outer.key, reply.body)))
         except (TokenRefused, ServerUnreachable):
             raise
-        except RequestError as error:
-            if error.code == "NOT_FOUND":
+        except (RequestError, RecordError) as error:
+            if isinstance(error, RequestError) and error.code == "NOT_FOUND":
                 return []
             return [Row(outer.key, None, problem=f"its contents are unknown: {error.message}")]
         return [Row(key, None) for key in keys]

@@ -39,6 +39,7 @@ from wats_extract.resources.statistics import (
 from wats_extract.shred.documents import Answers
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.grouped import GroupedShredder
+from wats_extract.shred.shape import list_or_object
 from wats_extract.tables import Column
 
 _ALL_DAY = (24.0,) * 7
@@ -358,6 +359,7 @@ OEE_ANALYSIS = statistic(
     ),
     options="since available_time",
     query=_available,
+    shredder=answers(FlatShredder(_OEE, shape=list_or_object("oee|availability|performance|quality"))),
 )
 
 _HISTORY = statistic_table(

@@ -15,7 +15,7 @@ from wats_extract.resources.fields import moment, number, place, table, text, tr
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.documents import PlacedDocuments
 from wats_extract.shred.flat import FlatShredder
-from wats_extract.tables import Table
+from wats_extract.shred.shape import one_object
 
 _ASSETS = table(
     "assets",
@@ -107,6 +107,9 @@ _SUB_ASSETS = table(
     },
     owner="asset_id",
 )
+_FIGURES = "CalibrationDaysOverdue|MaintenanceDaysOverdue|TotalCount|RunningCount"
+"""Error objects have ``status`` and ``message`` too."""
+
 ASSET_LIST = TextKeyset(route="Asset", field="assetId")
 
 ASSETS = Resource(
@@ -144,7 +147,7 @@ ASSET_TYPES = Resource(
 )
 
 
-def _of_each(name: str, route: str, summary: str, *, rows: Table, query: Query, lists: bool) -> Resource:
+def _of_each(name: str, route: str, summary: str, *, rows: FlatShredder, query: Query) -> Resource:
     """Return a resource that sends one request per asset."""
     return Resource(
         name=name,
@@ -157,11 +160,11 @@ def _of_each(name: str, route: str, summary: str, *, rows: Table, query: Query, 
             query=lambda key, options: {"id": key, **query},
             shredder=PlacedDocuments(
                 FlatShredder(_ASSETS),
-                FlatShredder(rows),
-                placed=lambda key, version, place: (key, place) if lists else (key,),
+                rows,
+                placed=lambda key, version, place: (key, place) if rows.shape.lists else (key,),
             ),
         ),
-        tables=(rows,),
+        tables=(rows.table,),
         key="asset_id",
         unproven="the columns: the specification does not list them",
     )
@@ -171,15 +174,13 @@ ASSET_STATUSES = _of_each(
     "asset_statuses",
     "Asset/Status",
     "whether each asset may be used: calibration, maintenance and use counts",
-    rows=_STATUSES,
+    rows=FlatShredder(_STATUSES, shape=one_object(f"Status {_FIGURES}")),
     query={},
-    lists=False,
 )
 SUB_ASSETS = _of_each(
     "sub_assets",
     "Asset/SubAssets",
     "the assets that each asset contains",
-    rows=_SUB_ASSETS,
+    rows=FlatShredder(_SUB_ASSETS),
     query={"level": 0},
-    lists=True,
 )

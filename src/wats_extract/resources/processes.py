@@ -10,6 +10,7 @@ from wats_extract.readers.snapshot import Snapshot
 from wats_extract.resources.fields import place, table, text, truth, uuid, whole
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.flat import Child, FlatShredder
+from wats_extract.shred.shape import wrapped_list
 
 _PROCESSES = table(
     "processes",
@@ -91,7 +92,7 @@ PROCESSES = Resource(
                 Child(_CATEGORIES, ("repairOperation.repairCategories",), (Child(_CODES, ("repairCodes",)),)),
                 Child(_MISC_INFOS, ("repairOperation.miscInfos",)),
             ],
-            within="processes",
+            shape=wrapped_list("processes"),
         ),
     ),
     tables=(_PROCESSES, _CATEGORIES, _CODES, _MISC_INFOS),

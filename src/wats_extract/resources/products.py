@@ -113,9 +113,12 @@ _MEMBERSHIPS = table(
 )
 _VENDORS = table("vendors", "vendor_name", text("VendorName"), doc="one row per vendor of products")
 
-_DETAIL = FlatShredder(
-    _DETAILS,
-    [Child(_REVISIONS, ("revisions",), (Child(_REVISION_TAGS, ("tags",)),)), Child(_TAGS, ("tags",))],
+_PRODUCT = FlatDocuments(
+    FlatShredder(_PRODUCTS),
+    FlatShredder(
+        _DETAILS,
+        [Child(_REVISIONS, ("revisions",), (Child(_REVISION_TAGS, ("tags",)),)), Child(_TAGS, ("tags",))],
+    ),
 )
 
 PRODUCTS = Resource(
@@ -138,7 +141,7 @@ PRODUCT_DETAILS = Resource(
         asked={},
         route="Product/{key}",
         query=lambda key, options: {},
-        shredder=FlatDocuments(FlatShredder(_PRODUCTS), _DETAIL),
+        shredder=_PRODUCT,
     ),
     tables=(_DETAILS, _REVISIONS, _TAGS, _REVISION_TAGS),
     key="part_number",
@@ -152,10 +155,9 @@ def _revision_key(key: str) -> str:
 
 def _revisions(part_number: str, body: bytes) -> Iterator[str]:
     """Return the keys of the revisions in a product's document."""
-    for product in _DETAIL.records(body):
-        for revision in product.revisions or ():
-            if revision.revision:
-                yield key_text([part_number, revision.revision])
+    for revision in _PRODUCT.document(part_number, None, body).record.revisions or ():
+        if revision.revision:
+            yield key_text([part_number, revision.revision])
 
 
 PRODUCT_REVISION_DETAILS = Resource(

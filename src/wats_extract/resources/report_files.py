@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
-from wats_extract.flow import Reply, Row, Window
+from wats_extract.flow import Row, Window
 from wats_extract.readers.by_key import ByKeyReader, Wanted
 from wats_extract.readers.reader import Page, Query, Source
 from wats_extract.resources.reports import REPORT_LIST
@@ -126,17 +126,18 @@ class AttachmentReader(ByKeyReader):
             about["stepId"] = listed.stepId
         else:
             raise RecordError(f"its file {listed.filename!r} has neither stepId nor id")
-        reply = source.client.get(self.route, query=about, decode=_unchanged, accept=self.accept)
+        reply = source.client.get(
+            self.route,
+            query=about,
+            decode=lambda reply: report_files.check_file(listed.filename, reply),
+            accept=self.accept,
+        )
         identity = None if listed.id is None else listed.id.lower()
         return AttachedFile(listed.stepId, identity, listed.filename, reply.content_type, reply.body)
 
 
 def _listed_files(header: Any) -> list[Any]:
     return [*(header.attachments or ()), *(header.uurAttachments or ())]
-
-
-def _unchanged(reply: Reply) -> Reply:
-    return reply
 
 
 WSXF_REPORTS = Resource(

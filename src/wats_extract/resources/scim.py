@@ -10,6 +10,7 @@ from wats_extract.readers.paged import PagedReader
 from wats_extract.resources.fields import moment, place, table, text, tree, truth
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.flat import Child, FlatShredder
+from wats_extract.shred.shape import wrapped_list
 
 _USERS = table(
     "users",
@@ -39,7 +40,11 @@ USERS = Resource(
     route="SCIM/v2/Users",
     reader=PagedReader(
         Offset("SCIM/v2/Users"),
-        FlatShredder(_USERS, [Child(_EMAILS, ("emails",))], within="Resources"),
+        FlatShredder(
+            _USERS,
+            [Child(_EMAILS, ("emails",))],
+            shape=wrapped_list("Resources", counted="totalResults"),
+        ),
     ),
     tables=(_USERS, _EMAILS),
     key="id",

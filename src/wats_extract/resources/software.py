@@ -12,6 +12,7 @@ from wats_extract.resources.fields import moment, place, table, text, truth, uui
 from wats_extract.resources.resource import Resource
 from wats_extract.shred.documents import PlacedDocuments
 from wats_extract.shred.flat import Child, FlatShredder
+from wats_extract.shred.shape import list_or_object
 
 _PACKAGES = table(
     "packages",
@@ -67,13 +68,19 @@ _FOLDERS = table(
     doc="one row per folder of packages",
 )
 
+_PACKAGE_OR_LIST = list_or_object("packageId")
+"""The specification says one package in its schema, and a list in its text."""
+
 PACKAGE_LIST = Snapshot("Software/Packages")
 
 PACKAGES = Resource(
     name="packages",
     summary="software packages, one row per version",
     route="Software/Packages",
-    reader=PagedReader(PACKAGE_LIST, FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))])),
+    reader=PagedReader(
+        PACKAGE_LIST,
+        FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))], shape=_PACKAGE_OR_LIST),
+    ),
     tables=(_PACKAGES, _TAGS),
     key="package_id",
 )
@@ -97,7 +104,7 @@ PACKAGE_FILES = Resource(
         route="Software/PackageFiles/{key}",
         query=lambda key, options: {},
         shredder=PlacedDocuments(
-            FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))]),
+            FlatShredder(_PACKAGES, [Child(_TAGS, ("tags",))], shape=_PACKAGE_OR_LIST),
             FlatShredder(_FILES),
             placed=lambda key, version, place: (key, place),
         ),

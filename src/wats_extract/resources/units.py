@@ -25,6 +25,7 @@ from wats_extract.shred.documents import PlacedDocument, PlacedDocuments
 from wats_extract.shred.flat import KEY_SEPARATOR, Child, FlatShredder, key_text
 from wats_extract.shred.header_tables import HEADER_SUB_UNITS, HEADERS
 from wats_extract.shred.records import fit
+from wats_extract.shred.shape import one_object
 from wats_extract.tables import Column
 
 _ASKED: Mapping[str, str | int | bool] = {
@@ -165,7 +166,16 @@ UNIT_LIST = Mentioned(
     condition=_about,
 )
 _LISTED = FlatShredder(HEADERS, [Child(HEADER_SUB_UNITS, ("subUnits", "uurSubUnits"))])
-_UNIT = FlatShredder(_UNITS, [Child(_TAGS, ("tags",)), Child(_SUB_UNITS, ("subUnits",))])
+_UNIT = FlatShredder(
+    _UNITS,
+    [Child(_TAGS, ("tags",)), Child(_SUB_UNITS, ("subUnits",))],
+    shape=one_object("serialNumber partNumber"),
+)
+_VERIFICATION = FlatShredder(
+    _VERIFICATIONS,
+    [Child(_RESULTS, ("results",))],
+    shape=one_object("grade|results|allProcessesPassedAnyRun|allProcessesPassedLastRun"),
+)
 
 UNITS = Resource(
     name="units",
@@ -198,7 +208,7 @@ UNIT_VERIFICATIONS = Resource(
         query=lambda key, options: dict(zip(("serialNumber", "partNumber"), _split(key), strict=True)),
         shredder=PlacedDocuments(
             _LISTED,
-            FlatShredder(_VERIFICATIONS, [Child(_RESULTS, ("results",))]),
+            _VERIFICATION,
             placed=lambda key, version, place: (key, *_split(key), version),
         ),
     ),

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import USUAL_CAPS, Row
-from wats_extract.shred.flat import FlatShredder
+from wats_extract.shred.flat import FlatShredder, substitute_key
 from wats_extract.shred.records import BYTE_ORDER_MARK, fit, loads
+from wats_extract.shred.shape import described
 from wats_extract.tables import Table
 
 
@@ -43,18 +44,20 @@ class FlatDocuments:
         """Decode a document.
 
         Raises:
-            Unreadable: The bytes are not a JSON object.
-            RecordError: The record does not fit, or has another key.
+            Unreadable: The bytes are not the JSON object with this key.
+            RecordError: The record does not fit.
         """
         body = body.removeprefix(BYTE_ORDER_MARK).strip()
         found = self.fetched.rows(b"[" + body + b"]") if body.startswith(b"{") else []
         if len(found) != 1:
-            raise Unreadable(f"expected an object, found {body[:60]!r}")
+            raise Unreadable(f"expected an object, found {described(body)}")
         row = found[0]
+        if row.problem and row.key == substitute_key(body):
+            raise Unreadable(f"requested {key[:60]}, received {described(body)}: {row.problem}")
+        if row.key.lower() != key.lower():
+            raise Unreadable(f"requested {key[:60]}, received {row.key[:60]}")
         if row.problem:
             raise RecordError(row.problem)
-        if row.key.lower() != key.lower():
-            raise RecordError(f"requested {key[:60]}, received {row.key[:60]}")
         return FlatDocument(row.record, body)
 
     def shred(
@@ -111,17 +114,17 @@ class PlacedDocuments:
         """Decode a document.
 
         Raises:
-            Unreadable: The bytes are cut off, or of another format.
-            RecordError: A record does not fit, or has another key.
+            Unreadable: The bytes are cut off, have another shape, or are a record with another key.
+            RecordError: A record does not fit.
         """
         records = self.records(body)
         for record in records if self.fetched.keyed else ():
             if (found := self.fetched.key(record)).lower() != key.lower():
-                raise RecordError(f"requested {key[:60]}, received {found[:60] or 'a record without a key'}")
+                raise Unreadable(f"requested {key[:60]}, received {found[:60] or 'a record without a key'}")
         return PlacedDocument(records, [self.placed(key, version, at) for at in range(len(records))], body)
 
     def records(self, body: bytes) -> list[Any]:
-        """Return the records of a document; a single record becomes a list of one."""
+        """Return the records of a document."""
         return self.fetched.records(body)
 
     def shred(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -17,7 +17,8 @@ import pyarrow as pa
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import Row
 from wats_extract.shred.columns import Layout, TableBuilder, field_of, rows_with_any
-from wats_extract.shred.records import BYTE_ORDER_MARK, REFUSED, Record, is_unicode, loads, pieces, read
+from wats_extract.shred.records import REFUSED, Record, is_unicode, loads, read
+from wats_extract.shred.shape import LIST, Shape, described, fields_of
 from wats_extract.tables import TIMESTAMP, Column, Table
 
 KEY_SEPARATOR = "|"
@@ -59,17 +60,16 @@ class FlatShredder:
     Args:
         table: The table, with one row per record. The key of an item is the text of its key columns.
         children: Lists within the records.
-        within: The field that holds the list of records if a page is an object. A page that is a single
-            record is read as a list of one.
+        shape: The shape of the responses that the records come in.
 
     Attributes:
         keyed: Whether records contain their key; otherwise the caller supplies it.
     """
 
-    def __init__(self, table: Table, children: Sequence[Child] = (), *, within: str = "") -> None:
+    def __init__(self, table: Table, children: Sequence[Child] = (), *, shape: Shape = LIST) -> None:
         self.table = table
         self.children = tuple(children)
-        self.within = within
+        self.shape = shape
         columns = {column.name: column for column in table.columns}
         self._key_columns = [columns[name] for name in table.key]
         self.keyed = all(column.source for column in self._key_columns)
@@ -143,14 +143,18 @@ class FlatShredder:
         """Return the records of a page; one that does not fit becomes a row with the reason.
 
         Raises:
-            Unreadable: The page is cut off, or holds no records.
+            Unreadable: The page is cut off, or has another shape.
         """
         with contextlib.suppress(*REFUSED):
-            records = [] if self.within else self.page_decoder.decode(body)
+            records = self.page_decoder.decode(body) if self.shape.lists else []
             rows = self._rows(records) or [self._row(record) for record in records]
             if rows and not any(row.problem for row in rows):
                 return rows
-        return [self._lenient_row(raw) for raw in self._raw_records(body)]
+        found = self._raw_records(body)
+        rows = [self._lenient_row(raw) for raw in found]
+        if rows and all(row.problem for row in rows) and all(map(self._is_foreign, found)):
+            raise self.foreign(found[0])
+        return rows
 
     def _rows(self, records: Sequence[Any]) -> list[Row]:
         """Do the same as ``_row``, faster; return nothing if keys or versions need a closer look."""
@@ -174,13 +178,40 @@ class FlatShredder:
         """Return the records of a response, whether or not they contain a key.
 
         Raises:
-            Unreadable: The response is cut off, or holds no records.
+            Unreadable: The response is cut off, or has another shape.
             RecordError: A record does not fit.
         """
+        with contextlib.suppress(*REFUSED):
+            records = list(self.page_decoder.decode(body)) if self.shape.lists else []
+            if any(record != self._blank for record in records):
+                return records
+        found = self._raw_records(body)
+        if found and all(map(self._is_foreign, found)):
+            raise self.foreign(found[0])
+        return [read(raw, self.decoder) for raw in found]
+
+    def foreign(self, raw: bytes) -> Unreadable:
+        """Return the error for a response whose objects are no records of this table."""
+        return Unreadable(f"expected records of {self.table.name}, found {described(raw)}")
+
+    def _is_foreign(self, raw: bytes) -> bool:
+        """Whether an object has none of the declared fields, such as an error object in a list."""
+        if not raw.startswith(b"{"):
+            return False
         try:
-            return list(self.page_decoder.decode(body))
-        except REFUSED:
-            return [read(raw, self.decoder) for raw in self._raw_records(body)]
+            return self._names.isdisjoint(name.lower() for name, _ in fields_of(raw))
+        except Unreadable:
+            return False
+
+    @cached_property
+    def _blank(self) -> Record:
+        """A record without any field."""
+        return self.record_type()
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """The names of the declared fields, in lower case."""
+        return frozenset(name.lower() for name in self.record_type.__struct_encode_fields__)
 
     def value(self, row: Row) -> dict[str, Any]:
         """Return the record as decoded JSON, without its nulls."""
@@ -196,7 +227,7 @@ class FlatShredder:
             problem = problem or ("the record lacks its version" if version is None else too_large)
             version = None
         if problem:
-            return Row(key or _substitute_key(raw), version, problem=problem, raw=raw)
+            return Row(key or substitute_key(raw), version, problem=problem, raw=raw)
         return Row(key, version, record)
 
     def _lenient_row(self, raw: bytes) -> Row:
@@ -204,16 +235,11 @@ class FlatShredder:
             return self._row(read(raw, self.decoder), raw)
         except (RecordError, Unreadable) as error:
             key, version = _identity(raw, self._key_columns, self._version_field, self._version_bits)
-            return Row(key or _substitute_key(raw), version, problem=error.message, raw=raw)
+            return Row(key or substitute_key(raw), version, problem=error.message, raw=raw)
 
     def _raw_records(self, body: bytes) -> list[bytes]:
         """Split a page into its records without decoding them."""
-        if self.within:
-            body = _field_of(body, self.within)
-        with contextlib.suppress(*REFUSED):
-            return [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
-        found = pieces(body)  # works if a record is invalid or nested too deeply
-        return [body] if _begins(body, b"{") else found
+        return self.shape.items(body)
 
 
 class _LayoutTree:
@@ -271,36 +297,6 @@ def _fits(version: Any, bits: int) -> bool:
     return isinstance(version, int) and not isinstance(version, bool) and -limit <= version < limit
 
 
-def _field_of(body: bytes, name: str) -> bytes:
-    """Return a field of an object without decoding it; a body that is a list is returned as it is.
-
-    Raises:
-        Unreadable: There is no such field.
-    """
-    if _begins(body, b"["):
-        return body
-    fields = dict(_fields_of(body))
-    if name.lower() not in fields:
-        raise Unreadable(f"expected an object with {name}")
-    return fields[name.lower()]
-
-
-def _fields_of(body: bytes) -> Iterator[tuple[str, bytes]]:
-    """Split an object into fields: the name in lower case, and the value without decoding it.
-
-    Raises:
-        Unreadable: The object is cut off.
-    """
-    for piece in pieces(body) if _begins(body, b"{") else ():
-        if written := _NAME.match(piece):
-            yield str(loads(written[1])).lower(), piece[written.end() :]
-
-
-def _begins(body: bytes, bracket: bytes) -> bool:
-    return body.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(bracket)
-
-
-_NAME = re.compile(rb'("(?:[^"\\]|\\.)*+")\s*:\s*', re.DOTALL)
 _LONGEST_KEY = 1000
 
 
@@ -333,7 +329,7 @@ def _list(record: Any, field: str) -> Sequence[Any]:
     return () if holder is None else getattr(holder, name) or ()
 
 
-def _substitute_key(raw: bytes) -> str:
+def substitute_key(raw: bytes) -> str:
     """Return a key for a record without one: a hash, so that the same record always has the same key."""
     return f"without-key-{hashlib.blake2b(raw, digest_size=8).hexdigest()}"
 
@@ -359,9 +355,9 @@ def _short_fields(raw: bytes) -> dict[str, Any]:
     """Return the fields of an object by name in lower case, without long and invalid values."""
     found: dict[str, Any] = {}
     with contextlib.suppress(Unreadable):
-        for name, value in _fields_of(raw):
+        for name, value in fields_of(raw):
             with contextlib.suppress(Unreadable):
-                found |= {name: loads(value)} if len(value) < _LONGEST_KEY else {}
+                found |= {name.lower(): loads(value)} if len(value) < _LONGEST_KEY else {}
     return found
 
 
@@ -395,6 +391,9 @@ def _struct(name: str, fields: dict[str, Any]) -> type[Record]:
     return kind
 
 
+_VERSION = re.compile(r"\d+(\.[\w+-]+)+")
+
+
 class VersionShredder(FlatShredder):
     """Shreds the response of a route that returns the version as a single string."""
 
@@ -402,6 +401,9 @@ class VersionShredder(FlatShredder):
         """Return the only record.
 
         Raises:
-            Unreadable: The response is not JSON.
+            Unreadable: The response is not a JSON string with a version, such as ``"2026.1.5.324"``.
         """
-        return super().rows(b'[{"version": ' + body + b"}]")
+        version = loads(body)
+        if not isinstance(version, str) or not _VERSION.fullmatch(version.strip()):
+            raise Unreadable(f"expected a version, found {described(body)}")
+        return super().rows(msgspec.json.encode([{"version": version}]))

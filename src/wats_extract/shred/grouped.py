@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
-from wats_extract.errors import Unreadable
 from wats_extract.flow import Row
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import json_text, loads, read
+from wats_extract.shred.shape import wrapped_list
 from wats_extract.tables import Table
 
 
@@ -21,7 +22,7 @@ class GroupedShredder(FlatShredder):
     Args:
         table: The table, with one row per record.
         children: Lists within the records.
-        within: The field of a group that holds its records.
+        within: The field of a group that holds its records. A response may be a single group.
         numbered: The name of a field that is added to each record: a number, from 0, among the records with
             the same values of ``same``.
         same: The fields by which records are numbered.
@@ -36,7 +37,8 @@ class GroupedShredder(FlatShredder):
         numbered: str = "",
         same: Sequence[str] = (),
     ) -> None:
-        super().__init__(table, children, within=within)
+        super().__init__(table, children, shape=wrapped_list(within))
+        self.within = within
         self.numbered, self.same = numbered, tuple(same)
 
     def records(self, body: bytes) -> list[Any]:
@@ -46,7 +48,7 @@ class GroupedShredder(FlatShredder):
             Unreadable: The response is cut off, or holds no groups.
             RecordError: A record does not fit.
         """
-        return [read(raw, self.decoder) for raw in self._raw_records(body)]
+        return [read(raw, self.decoder) for raw in self._known_records(body)]
 
     def rows(self, body: bytes) -> list[Row]:
         """Return the records of all groups; one that does not fit becomes a row with the reason.
@@ -54,14 +56,26 @@ class GroupedShredder(FlatShredder):
         Raises:
             Unreadable: The response is cut off, or holds no groups.
         """
-        return [self._lenient_row(raw) for raw in self._raw_records(body)]
+        return [self._lenient_row(raw) for raw in self._known_records(body)]
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """The names of the declared fields, in lower case, without the field that is added to each record."""
+        return super()._names - {self.numbered.lower()}
+
+    def _known_records(self, body: bytes) -> list[bytes]:
+        """Return the records, unless none of them has a declared field."""
+        found = self._raw_records(body)
+        if found and all(map(self._is_foreign, found)):
+            raise self.foreign(found[0])
+        return found
 
     def _raw_records(self, body: bytes) -> list[bytes]:
         groups = loads(body, exact=True)
-        if isinstance(groups, dict):
+        if isinstance(groups, dict) and isinstance(_field(groups, self.within), list):
             groups = [groups]
         if not isinstance(groups, list):
-            raise Unreadable(f"expected a list, found {str(groups)[:60]!r}")
+            raise self.shape.mismatch(body)
         count: Counter[tuple[Any, ...]] = Counter()
         found = []
         for record in self._ungrouped(groups):

@@ -13,9 +13,11 @@ from xml.parsers import expat
 
 import pyarrow as pa
 
-from wats_extract.errors import RecordError, Unreadable
+from wats_extract.errors import Unreadable
+from wats_extract.flow import Reply
 from wats_extract.shred.columns import Layout
-from wats_extract.shred.records import Record
+from wats_extract.shred.records import BYTE_ORDER_MARK, Record
+from wats_extract.shred.shape import described
 from wats_extract.tables import Column, Table
 
 _TEXT, _INT, _LONG = pa.string(), pa.int32(), pa.int64()
@@ -94,15 +96,14 @@ def xml_document(uuid: str, time_stamp: int | None, body: bytes) -> XmlDocument:
     """Check that the bytes are the XML document of a report, and keep them unchanged.
 
     Raises:
-        Unreadable: The bytes are cut off, or are not XML.
-        RecordError: The document is another report.
+        Unreadable: The bytes are cut off, are not XML, or are not this report.
     """
     found: list[str] = []
     parser = expat.ParserCreate()
 
     def begin(name: str, attributes: dict[str, str]) -> None:
         if name.rpartition(":")[2] == "Report":
-            found.append(attributes.get("ID", ""))
+            found.append(next((text for key, text in attributes.items() if key.lower() == "id"), ""))
             parser.StartElementHandler = None
 
     parser.StartElementHandler = begin
@@ -112,9 +113,34 @@ def xml_document(uuid: str, time_stamp: int | None, body: bytes) -> XmlDocument:
         raise Unreadable(f"it is not XML: {error}") from error
     if not found:
         raise Unreadable("it is XML without a report")
-    if found[0] and found[0].strip("{}").lower() != uuid.lower():
-        raise RecordError(f"requested report {uuid}, received {found[0][:60]}")
+    if found[0].strip("{}").lower() != uuid.lower():
+        raise Unreadable(f"requested report {uuid}, received {found[0][:60] or 'a report without an ID'}")
     return XmlDocument(uuid, time_stamp, body)
+
+
+def check_file(filename: str | None, reply: Reply) -> Reply:
+    """Return the response with a file, unless it seems to be something else.
+
+    WATS names the file in the header ``Content-Disposition``, which error objects and login pages lack.
+    Without this header, an empty response is refused, and so are HTML and JSON for other types of files.
+
+    Raises:
+        Unreadable: It is no file.
+    """
+    if "content-disposition" in reply.headers:
+        return reply
+    beginning = reply.body.removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
+    kind = _KINDS.get(beginning, "") if beginning else "nothing"
+    extension = (filename or "").lower().rpartition(".")[2]
+    if beginning and not kind and reply.body.strip() != b"null":
+        return reply
+    if extension in _EXTENSIONS.get(kind, ()):
+        return reply
+    raise Unreadable(f"expected the file {filename!r}, found {described(reply.body)}")
+
+
+_KINDS = {b"{": "json", b"[": "json", b"<": "html"}
+_EXTENSIONS = {"json": ("json",), "html": ("htm", "html", "xhtml", "xml", "svg")}
 
 
 def shred_xml(documents: Sequence[XmlDocument]) -> dict[Table, pa.RecordBatch]:

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests import expected
 
-from wats_extract.errors import RecordError
+from wats_extract.errors import RecordError, Unreadable
 from wats_extract.fake.plant.data import Plant
 from wats_extract.shred.columns import coordinates
 from wats_extract.shred.records import Record
 from wats_extract.shred.wsjf import document as wsjf
-from wats_extract.shred.wsjf.shredding import WsjfOptions, decode, shred, started
+from wats_extract.shred.wsjf.shredding import WsjfOptions, WsjfShredder, decode, shred, started
 from wats_extract.shred.wsjf.tables import TABLES
 from wats_extract.tables import Table
 
@@ -230,10 +230,16 @@ def test_a_limit_that_is_not_set_is_null() -> None:
     assert (row["low_limit"], row["high_limit"]) == (None, None)
 
 
+@pytest.mark.parametrize("document", [{"id": "y"}, {}, {"Message": "x"}, [], "x", {"value": [{"id": "x"}]}])
+def test_a_document_has_to_identify_itself(document: Any) -> None:
+    with pytest.raises(Unreadable):
+        WsjfShredder().document("x", 1, json.dumps(document).encode())
+    assert WsjfShredder().document("x", 1, b'{"ID": "X"}').report.id == "X"
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"id": "y"}, "requested report x, received 'y'"),
         ({"id": "x", "root": {"numericMeas": [{"value": "12,5"}]}}, "value: expected a number, found '12,5'"),
         ({"id": "x", "root": {"start": "2026-02-30T00:00:00Z"}}, "impossible date"),
         ({"id": "x", "root": {"id": 2**40}}, "step_id"),

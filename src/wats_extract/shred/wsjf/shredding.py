@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from wats_extract.errors import RecordError
+from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import Row
 from wats_extract.shred import header_tables
 from wats_extract.shred.columns import Layout, TableBuilder, all_null, field_of, filled, leftovers
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import has_zone, in_calendar, instant, microseconds
-from wats_extract.shred.records import Record, loads, read
+from wats_extract.shred.records import BYTE_ORDER_MARK, Record, loads, read
+from wats_extract.shred.shape import described
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf import shredding, tables
 from wats_extract.shred.wsjf.steps import StepBatch, Steps, read_natively
@@ -101,12 +102,12 @@ def decode(uuid: str, time_stamp: int | None, raw: bytes) -> Document:
     """Decode a document.
 
     Raises:
-        Unreadable: The bytes are not JSON.
-        RecordError: The document does not fit, or is another report.
+        Unreadable: The bytes are not JSON, or are another report.
+        RecordError: The document does not fit.
     """
     report, steps = read_natively(raw) or (read(raw, wsjf.REPORT_DECODER), None)
     if report.id is not None and report.id.lower() != uuid.lower():
-        raise RecordError(f"$.id: requested report {uuid}, received {report.id[:60]!r}")
+        raise Unreadable(f"$.id: requested report {uuid}, received {report.id[:60]!r}")
     return Document(uuid, time_stamp, report, raw, steps)
 
 
@@ -362,8 +363,18 @@ class WsjfShredder:
         ]
 
     def document(self, key: str, version: int | None, body: bytes) -> shredding.Document:
-        """Decode a document."""
-        return shredding.decode(key, version, body)
+        """Decode a document.
+
+        Raises:
+            Unreadable: The bytes are not the JSON object of this report.
+            RecordError: The document does not fit.
+        """
+        if not body.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{"):
+            raise Unreadable(f"expected a report, found {described(body)}")
+        found = shredding.decode(key, version, body)
+        if found.report.id is None:
+            raise Unreadable(f"expected report {key}, found {described(body)}")
+        return found
 
     def value(self, document: shredding.Document) -> dict[str, Any]:
         """Return the document as decoded JSON."""
