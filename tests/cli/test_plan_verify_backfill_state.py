@@ -182,7 +182,7 @@ def test_state_shows_sets_clears_exports_and_imports(desk: Desk, serving: Servin
     assert "has no cursors yet" in desk.wats("state", file).out
     desk.wats("run", file, "-q")
     [(cursor,)] = rows(desk, "select max(time_stamp) from reports")
-    assert desk.wats("state", file, "show").out.count(f"time_stamp {cursor} ") == 2
+    assert desk.wats("state", file, "show").out.count(f"time_stamp {cursor}, ") == 2
     exported = desk.wats("state", file, "export").out
     assert [each["resource"] for each in json.loads(exported)["cursors"]] == ["report_headers", "reports"]
     (desk.folder / "cursors.json").write_text(exported, encoding="utf-8")
