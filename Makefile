@@ -31,8 +31,8 @@ help:
 	@echo "make clean        remove .venv and caches, but not data/"
 
 demo: $(VENV)/.installed
-	@echo "Extracting from the embedded demo server: wats-extract run $(PIPELINE)"
-	@WATS_URL=demo $(BIN)/wats-extract run $(PIPELINE)
+	@echo "Extracting from the embedded demo server: wats-extract run $(PIPELINE) --demo"
+	@$(BIN)/wats-extract run $(PIPELINE) --demo
 	@echo
 	@$(BIN)/python docs/examples/look.py
 

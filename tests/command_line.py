@@ -15,7 +15,10 @@ from wats_extract.fake.app import App
 from wats_extract.fake.server import serve
 
 SECRET = "c2VjcmV0LW1hcmtlci10b2tlbg"
-"""The token of every command. No command may print it."""
+"""The token of every command that has a server. No command may print it."""
+
+DEMO = "demo?reports=20"
+"""The server of a command that has no other one."""
 
 MODULE = ("-m", "wats_extract.cli")
 
@@ -39,19 +42,25 @@ class CommandLine:
     Attributes:
         folder: Working directory of every command.
         env: All environment variables.
+        token: ``WATS_TOKEN`` of commands that have a server.
     """
 
     folder: Path
     env: dict[str, str]
+    token: str = SECRET
     _servers: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
     def inside(cls, folder: Path, *, token: str = SECRET) -> Self:
-        """A command line whose environment asks for colours, which must not reach a pipe nevertheless."""
+        """A command line that reads the demo until :meth:`serve` starts a server.
+
+        Its environment asks for colours, which must not reach a pipe nevertheless.
+        """
         ours = ("WATS_", "PYWATS_", "NO_COLOR", "COLUMNS", "LINES")
         env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        env |= INTERPRETER | {"WATS_TOKEN": token}
-        return cls(folder, env | {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "TERM": "xterm-256color"})
+        env |= INTERPRETER | {"WATS_URL": DEMO}
+        env |= {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "TERM": "xterm-256color"}
+        return cls(folder, env, token)
 
     def __enter__(self) -> Self:
         return self
@@ -60,8 +69,12 @@ class CommandLine:
         self._servers.close()
 
     def serve(self, app: App) -> None:
-        """Start a server in this process and point ``WATS_URL`` to it. It stops with this object."""
-        self.env["WATS_URL"] = self._servers.enter_context(serve(app)).url
+        """Start a server in this process, and let the environment name it. It stops with this object."""
+        self.read(self._servers.enter_context(serve(app)).url)
+
+    def read(self, url: str) -> None:
+        """Let the environment name this server and the token."""
+        self.env |= {"WATS_URL": url, "WATS_TOKEN": self.token}
 
     # ── commands ──
 
@@ -98,7 +111,7 @@ class CommandLine:
         self,
         file: str = "p.yaml",
         *,
-        url: str = "${WATS_URL:-demo?reports=20}",
+        url: str = "${WATS_URL}",
         source: str = "",
         kind: str = "duckdb",
         path: str = "data/wats.duckdb",

@@ -108,6 +108,7 @@ def test_url_and_token_come_from_the_environment(name: str) -> None:
     text = (PIPELINES / name).read_text(encoding="utf-8")
     lines = [line.split("#")[0].rstrip() for line in text.splitlines()]
 
-    assert "  url: ${WATS_URL:-demo}" in lines
-    assert "  token: ${WATS_TOKEN:-}" in lines
+    assert "  url: ${WATS_URL}" in lines
+    assert "  token: ${WATS_TOKEN}" in lines
+    assert any(line.startswith("  path: ../data/") for line in lines)
     assert not any("requests_per_minute" in line for line in lines)

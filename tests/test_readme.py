@@ -54,8 +54,19 @@ def test_commands_run_as_written(tmp_path: Path, environ: dict[str, str]) -> Non
         said[shlex.join(arguments)] = python(["-m", "wats_extract.cli", *arguments], tmp_path, environ)
 
     assert (tmp_path / "data" / "wats.duckdb").is_file()
-    assert "steps" in said["run pipelines/reports.yaml"]
-    assert '"status": "succeeded"' in said["run pipelines/reports.yaml --json --quiet"]
+    assert "steps" in said["run pipelines/reports.yaml --demo"]
+    assert '"status": "succeeded"' in said["run pipelines/reports.yaml --demo --json --quiet"]
+
+
+def test_no_command_reads_the_demo_unless_it_is_asked_for(tmp_path: Path, environ: dict[str, str]) -> None:
+    shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
+    del environ["WATS_URL"]
+    for _, *arguments in COMMANDS:
+        if "--demo" in arguments:
+            words = [word for word in arguments if word != "--demo"]
+            command = [sys.executable, "-m", "wats_extract.cli", *words]
+            assert subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True).returncode == 2
+    assert not (tmp_path / "data").exists()
 
 
 def test_code_blocks_are_short() -> None:
@@ -79,7 +90,9 @@ def test_first_look_without_make(tmp_path: Path, environ: dict[str, str]) -> Non
     assert ["make", "test"] in [line[:2] for line in lines]
     shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
 
-    python(["-m", "wats_extract.cli", "run", "pipelines/reports.yaml"], tmp_path, environ)
+    run = ["wats-extract", "run", "pipelines/reports.yaml", "--demo"]
+    assert f"\n{shlex.join(run)}\n" in README
+    python(["-m", "wats_extract.cli", *run[1:]], tmp_path, environ)
     said = python([str(ROOT / "docs" / "examples" / "look.py")], tmp_path, environ)
 
     assert "first-pass yield, %" in said

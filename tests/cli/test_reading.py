@@ -38,7 +38,7 @@ def after_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, 
     app = App(Plant(20), token=SECRET, faults=broken("404", "garbage"))
     desk = desk_in(tmp_path_factory.mktemp("after_run"))
     with serve(app) as server:
-        desk.env["WATS_URL"] = server.url
+        desk.read(server.url)
         assert desk.wats("run", desk.pipeline(), "-q").code == 3
         yield desk, app
 
@@ -70,7 +70,6 @@ def test_check_reports_every_problem(desk: Desk, serving: Serving) -> None:
 
 
 def test_check_without_a_token(desk: Desk) -> None:
-    del desk.env["WATS_TOKEN"]
     said = desk.wats("check", desk.pipeline(url="https://example.wats.com"))
     assert said.code == 2
     assert "token for https://example.wats.com" in said.err
@@ -99,7 +98,8 @@ def test_status_shows_runs_cursors_rows_and_failures(after_run: tuple[Desk, App]
 
 
 def test_status_before_the_first_run(desk: Desk) -> None:
-    assert "Nothing has been loaded into data/wats.duckdb yet" in desk.wats("status", desk.pipeline()).out
+    place = desk.folder / "data" / "wats.duckdb"
+    assert f"Nothing has been loaded into {place} yet" in desk.wats("status", desk.pipeline()).out
     assert not (desk.folder / "data").exists()
 
 
@@ -107,7 +107,7 @@ def test_status_while_another_program_has_the_duckdb_file_open(desk: Desk) -> No
     with duckdb.connect(desk.folder / "wats.duckdb"):
         said = desk.wats("status", desk.pipeline(path="wats.duckdb"))
     assert said.code == 1
-    assert said.err.startswith("Error: wats.duckdb")
+    assert said.err.startswith(f"Error: {desk.folder / 'wats.duckdb'}")
     assert "close the program" in said.err
 
 
@@ -297,15 +297,19 @@ def test_json_schema(desk: Desk) -> None:
 
 
 def test_init_writes_a_pipeline_that_runs(desk: Desk) -> None:
-    del desk.env["WATS_TOKEN"]
+    del desk.env["WATS_URL"]
     said = desk.wats("init", "new folder")
     assert said.code == 0
     assert 'cd "new folder"' in said.out
     folder = desk.folder / "new folder"
     assert {path.name for path in folder.iterdir()} == {"pipelines", ".env.example", ".gitignore"}
     desk.folder = folder
-    done = desk.wats("run", "pipelines/reports.yaml", "--only", "report_headers", "--limit", "5", "--json")
-    assert (done.code, json.loads(done.out)["resources"]["report_headers"]["items"]) == (0, 5)
+    run = ["run", "pipelines/reports.yaml", "--only", "report_headers", "--limit", "5", "--json"]
+    assert desk.wats(*run).code == 2
+    done = desk.wats(*run, "--demo")
+    result = json.loads(done.out)
+    assert (done.code, result["resources"]["report_headers"]["items"]) == (0, 5)
+    assert result["destination"] == str(folder / "data" / "wats.duckdb")
 
 
 def test_init_never_overwrites(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from wats_extract.fake.faults import Faults
 
 from .conftest import SECRET, Desk, Serving
 
-KEYS = {"run_id", "status", "seconds", "requests", "bytes", "failures", "resources"}
+KEYS = {"run_id", "status", "server", "destination", "seconds", "requests", "bytes", "failures", "resources"}
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no POSIX signals")
 
 
@@ -54,7 +54,9 @@ def test_the_summary_is_on_stdout_and_progress_on_stderr(desk: Desk, serving: Se
     said = desk.wats("run", desk.pipeline(kind="parquet", path="data/wats"))
     assert said.code == 0
     assert said.out.startswith("Done: everything new is loaded.\n")
-    assert 'pl.scan_parquet("data/wats/report_headers/*.parquet")' in said.out
+    place = desk.folder / "data" / "wats"
+    assert f'pl.scan_parquet("{place.as_posix()}/report_headers/*.parquet")' in said.out
+    assert f"from {desk.env['WATS_URL']} into {place}\n" in said.out
     assert "reports: 20/20 fetched, 20 committed" in said.err
     assert "Done" not in said.err
     assert pl.scan_parquet(desk.folder / "data/wats/reports/*.parquet").collect().height == 20
@@ -133,7 +135,7 @@ def test_exit_4_at_stop_at_failures(desk: Desk, serving: Serving) -> None:
 
 
 def test_exit_5_if_the_server_is_unreachable(desk: Desk) -> None:
-    desk.env["WATS_URL"] = "http://127.0.0.1:9"
+    desk.read("http://127.0.0.1:9")
     said = desk.wats("run", desk.pipeline(), "--json")
     assert said.code == 5
     assert report(said.out)["status"] == "unreachable"
@@ -198,6 +200,7 @@ def test_exit_1_and_a_message_without_secrets_for_a_bug(desk: Desk) -> None:
         "main(['run', 'p.yaml', '--json'])\n"
     )
     desk.pipeline()
+    desk.read("https://example.wats.com")
     for traceback in ("", "1"):
         process = subprocess.Popen(
             [sys.executable, "-c", script],

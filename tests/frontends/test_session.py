@@ -171,7 +171,7 @@ def test_commands_as_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "resources: [{name: report_headers}]\n",
         encoding="utf-8",
     )
-    with wx.connect() as wats:
+    with wx.demo(reports=90) as wats:
         starts = [start for batch in wats.stream("report_headers") for start in batch["start"].to_pylist()]
     middle = sorted(starts)[45]
 

@@ -398,7 +398,9 @@ def test_ca_file_and_proxy_in_a_pipeline_file(desk: Desk, safe: Safe, proxied: A
     assert safe.app.total > 5
     assert proxy.heads
 
-    untrusted = desk.wats("run", desk.pipeline("q.yaml", url=safe.url, source=", proxy: ''"), "--json")
+    untrusted = desk.wats(
+        "run", desk.pipeline("q.yaml", url=safe.url, source=", proxy: ''", path="q.duckdb"), "--json"
+    )
     assert untrusted.code == 5
     assert "the certificate of 127.0.0.1 is not trusted" in untrusted.err
     assert "ca_file" in untrusted.err

@@ -13,6 +13,7 @@ import pyarrow as pa
 from wats_extract.tables import TIMESTAMP, Column
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
+SERVER = "https://acme.wats.com"
 SECRET = "aGVsbG86c2VjcmV0LW1hcmtlcg=="
 FILTERS = {
     column.name: column

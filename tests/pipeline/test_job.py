@@ -78,7 +78,7 @@ def test_the_fingerprint_has_ages_as_written() -> None:
         "since": "30 days ago",
         "until": None,
         "filter": {"part_number": ["A"], "result": "P"},
-        "server": "one.wats.com",
+        "server": "https://one.wats.com",
     }
     later = one.model_copy(update={"since": "31 days ago"})
     assert fingerprint(one, server) != fingerprint(later, server)
@@ -91,12 +91,25 @@ def test_the_fingerprint_depends_on_the_server() -> None:
         "demo?reports=5",
         "https://one.wats.com",
         "https://two.wats.com",
+        "https://one.wats.com:8443",
+        "https://one.wats.com/wats",
         "http://127.0.0.1:80",
+        "http://127.0.0.1:81",
     ]
     prints = {fingerprint(config, Source(url=url)) for url in servers}
     assert len(prints) == len(servers)
-    again = Source(url="http://127.0.0.1:81/wats")
-    assert fingerprint(config, again) in prints, "a tunnel may get another port"
+    assert fingerprint(config, Source(url="https://One.wats.com:443/api/")) in prints
+    moved = {fingerprint(config, Source(url=url, id="plant-a")) for url in servers[2:]}
+    assert len(moved) == 1, "a server with an id may be reached under any address"
+
+
+def test_without_a_server_the_fingerprint_is_that_of_the_recorded_one() -> None:
+    config, url = ResourceConfig(name="reports"), "https://one.wats.com"
+    assert fingerprint(config, Source(), server=url) == fingerprint(config, Source(url=url))
+
+
+def test_a_job_has_the_identity_of_the_server(pipeline: Pipeline) -> None:
+    assert job_of(pipeline, Overrides()).server == "demo"
 
 
 def test_the_disposition_depends_on_the_key() -> None:

@@ -9,32 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.pipeline.files import CATALOGUE, SECRET, resource, text_with
+from tests.pipeline.files import CATALOGUE, SECRET, SERVER, resource, text_with
 
-from wats_extract.errors import PipelineFileError
+from wats_extract.errors import ConfigurationError, PipelineFileError
 from wats_extract.pipeline import loading
 from wats_extract.pipeline.model import DuckDB, Parquet
 
 # ── reading ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_example_of_the_contract_is_read(load: Any) -> None:
+def test_the_example_of_the_contract_is_read(load: Any, tmp_path: Path) -> None:
     read = load(
         """\
         version: 1
         name: reports
         source:
-          url: ${WATS_URL:-demo}
-          token: ${WATS_TOKEN:-}
+          url: ${WATS_URL}
+          token: ${WATS_TOKEN}
+          id: plant-a
           requests_per_minute: 500
           max_in_flight: 10
           max_requests: 20000
           timeout: 120s
         destination:
           type: duckdb
-          path: data/wats.duckdb
+          path: ../data/wats.duckdb
         resources:
           - name: report_headers
             since: 2026-01-01
@@ -49,12 +51,17 @@ def test_the_example_of_the_contract_is_read(load: Any) -> None:
             keep_raw: false
         max_failures: 0
         stop_at_failures: 20%
-        """
+        """,
+        WATS_TOKEN=SECRET,
     )
-    assert (read.name, read.source.url, read.source.timeout) == ("reports", "demo", 120.0)
+    assert (read.name, read.source.url, read.source.timeout) == ("reports", SERVER, 120.0)
+    assert read.source.identity == "plant-a"
     assert (read.source.requests_per_minute, read.source.max_requests) == (500, 20000)
     assert isinstance(read.destination, DuckDB)
-    assert (read.destination.path, read.destination.schema_name) == (Path("data/wats.duckdb"), "main")
+    assert (read.destination.path, read.destination.schema_name) == (
+        tmp_path.parent / "data" / "wats.duckdb",
+        "main",
+    )
     headers, reports = read.resources
     assert (headers.since, headers.until, headers.write_disposition) == ("2026-01-01", "2026-02-01", "merge")
     assert (reports.chunk_size, reports.attachments, reports.charts, reports.keep_raw) == (
@@ -68,7 +75,7 @@ def test_the_example_of_the_contract_is_read(load: Any) -> None:
 
 def test_missing_keys_have_defaults(load: Any) -> None:
     read = load(text_with(source=""))
-    assert (read.source.url, read.source.requests_per_minute, read.source.max_in_flight) == ("demo", None, 10)
+    assert (read.source.url, read.source.requests_per_minute, read.source.max_in_flight) == (SERVER, 500, 10)
     assert (read.resources[0].chunk_size, read.resources[0].attachments, read.resources[0].charts) == (
         200,
         "none",
@@ -82,10 +89,10 @@ def test_models_are_frozen(load: Any) -> None:
         load(text_with()).name = "other"
 
 
-def test_both_destinations_are_read(load: Any) -> None:
+def test_both_destinations_are_read(load: Any, tmp_path: Path) -> None:
     read = load(text_with(destination="destination: {type: parquet, path: data/wats}\n")).destination
     assert isinstance(read, Parquet)
-    assert read.path == Path("data/wats")
+    assert read.path == tmp_path / "data" / "wats"
     read = load(
         text_with(destination="destination: {type: duckdb, path: ~/x.duckdb, schema: wats}\n")
     ).destination
@@ -132,10 +139,10 @@ def test_dates_in_filters_stay_text(load: Any) -> None:
 @pytest.mark.parametrize(
     ("environ", "url"),
     [
-        ({}, "demo"),
-        ({"WATS_URL": ""}, "demo"),
         ({"WATS_URL": "https://a"}, "https://a"),
-        ({"PYWATS_SERVER_URL": "https://b/api/"}, "https://b"),
+        ({"WATS_URL": " demo?reports=5 "}, "demo?reports=5"),
+        ({"WATS_URL": "", "PYWATS_SERVER_URL": "https://b/api/"}, "https://b"),
+        ({"WATS_URL": " ", "PYWATS_SERVER_URL": "https://b/api/"}, "https://b"),
         ({"WATS_URL": "https://a", "PYWATS_SERVER_URL": "https://b"}, "https://a"),
     ],
 )
@@ -176,7 +183,7 @@ def test_variables_become_numbers_and_truth_values(load: Any) -> None:
     assert str(read.max_failures) == "1%"
 
 
-def test_variables_are_expanded_within_text_and_never_parsed_as_yaml(load: Any) -> None:
+def test_variables_are_expanded_within_text_and_never_parsed_as_yaml(load: Any, tmp_path: Path) -> None:
     evil = "x'\nresources: []\nname: evil #"
     read = load(
         text_with(
@@ -186,7 +193,7 @@ def test_variables_are_expanded_within_text_and_never_parsed_as_yaml(load: Any) 
         YEAR="2026",
         PN=evil.replace("\n", " "),
     )
-    assert read.destination.path == Path("data/here/2026.duckdb")
+    assert read.destination.path == tmp_path / "data" / "here" / "2026.duckdb"
     assert read.name == "reports"
     assert read.resources[0].filter == {"part_number": [evil.replace("\n", " "), "${PN}"]}
 
@@ -205,24 +212,160 @@ def test_any_value_of_a_variable_stays_one_value(
         assert read.resources[0].filter == {"part_number": value}
 
 
-def test_env_files_are_read_beside_the_file_and_in_the_current_folder(
+def test_the_first_env_file_from_the_folder_of_the_file_upwards_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beside, current = tmp_path / "beside", tmp_path / "current"
-    for folder, text in (
-        (beside, f"WATS_TOKEN={SECRET}\nNAME=beside\n"),
-        (current, "NAME=current\nHERE=yes\n"),
-    ):
-        folder.mkdir()
-        (folder / ".env").write_text(text, encoding="utf-8")
+    above, folder, current = (
+        tmp_path / "above",
+        tmp_path / "above" / "between" / "folder",
+        tmp_path / "current",
+    )
+    for each in (folder, current):
+        each.mkdir(parents=True)
+    (above / ".env").write_text(f"WATS_URL={SERVER}\nWATS_TOKEN={SECRET}\nNAME=above\n", encoding="utf-8")
+    (current / ".env").write_text("NAME=current\nHERE=yes\n", encoding="utf-8")
+    (tmp_path / ".env").write_text("NAME=too_far\nHERE=yes\n", encoding="utf-8")
+    (folder / ".env").mkdir()  # an environment of Python may have this name
     for name in ("WATS_URL", "WATS_TOKEN", "PYWATS_SERVER_URL", "PYWATS_API_TOKEN", "NAME", "HERE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(current)
-    (beside / "x.yaml").write_text(text_with(name="name: ${NAME}_${HERE}\n"), encoding="utf-8")
+    text = text_with(name="name: ${NAME}${HERE:-}\n", source="")
+    (folder / "x.yaml").write_text(text, encoding="utf-8")
     before = dict(os.environ)
-    read = loading.load(beside / "x.yaml", catalogue=CATALOGUE)
-    assert (read.name, read.source.token.get_secret_value()) == ("beside_yes", SECRET)
+    read = loading.load("../above/between/folder/x.yaml", catalogue=CATALOGUE)
+    assert (read.name, read.source.url, read.source.token.get_secret_value()) == ("above", SERVER, SECRET)
     assert dict(os.environ) == before
+
+    (folder.parent / ".env").write_text("NAME=between\n", encoding="utf-8")
+    with pytest.raises(PipelineFileError, match="add --demo"):
+        loading.load(folder / "x.yaml", catalogue=CATALOGUE)
+
+
+# ── the demo ───────────────────────────────────────────────────────────────────────────────────────
+
+
+NO_SERVER: list[dict[str, str]] = [
+    {},
+    {"WATS_URL": ""},
+    {"WATS_URL": " \t"},
+    {"WATS_URL": "", "PYWATS_SERVER_URL": " "},
+    {"PYWATS_SERVER_URL": "demo"},
+    {"WATS_URL": " ", "PYWATS_SERVER_URL": "demo?reports=5"},
+    {"OTHER": "demo"},
+]
+ANY_URL = ["", "source:\n", "source: {timeout: 5}\n", "source: {url: }\n", "source: {url: ''}\n"] + [
+    f"source: {{url: '{url}'}}\n"
+    for url in (
+        "${WATS_URL}",
+        "${WATS_URL:-}",
+        "${WATS_URL:-demo}",
+        "${WATS_URL:-demo?reports=5}",
+        "${OTHER:-demo}",
+    )
+]
+
+
+@pytest.mark.parametrize("token", ["", SECRET])
+@pytest.mark.parametrize("environ", NO_SERVER)
+@pytest.mark.parametrize("source", ANY_URL)
+def test_nothing_falls_back_to_the_demo(load: Any, source: str, environ: dict[str, str], token: str) -> None:
+    environ = {"WATS_URL": "", "WATS_TOKEN": token} | environ
+    with pytest.raises(PipelineFileError, match=r"source\.url: .*--demo"):
+        load(text_with(source=source), **environ)
+
+
+@pytest.mark.parametrize("environ", NO_SERVER)
+@pytest.mark.parametrize("source", ANY_URL)
+def test_the_demo_is_read_if_it_is_asked_for(tmp_path: Path, source: str, environ: dict[str, str]) -> None:
+    path = tmp_path / "reports.yaml"
+    source = source.replace("}\n", ", token: '${WATS_TOKEN}'}\n").replace("{url: ,", "{url: null,")
+    path.write_text(text_with(source=source), encoding="utf-8")
+    read = loading.load(path, catalogue=CATALOGUE, environ=environ, demo=True)
+    assert read.source.demo is not None
+    environ = environ | {"WATS_URL": "demo?reports=7"}
+    if "OTHER" not in source and "''" not in source:
+        assert loading.load(path, catalogue=CATALOGUE, environ=environ).source.url == "demo?reports=7"
+
+
+@pytest.mark.parametrize("url", ["https://acme.wats.com", "http://acme.wats.com", "acme", "${WATS_URL}"])
+def test_the_demo_replaces_the_server_of_the_file(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "reports.yaml"
+    path.write_text(text_with(source=f"source: {{url: '{url}', id: plant-a}}\n"), encoding="utf-8")
+    source = loading.load(path, catalogue=CATALOGUE, environ={"WATS_URL": SERVER}, demo=True).source
+    assert (source.url, source.identity, source.requests_per_minute) == ("demo", "demo", None)
+
+
+@pytest.mark.parametrize("name", ["WATS_TOKEN", "PYWATS_API_TOKEN", "OTHER"])
+@pytest.mark.parametrize(
+    ("url", "environ", "demo"),
+    [
+        ("demo", {}, False),
+        ("demo?reports=5", {}, False),
+        ("${WATS_URL}", {"WATS_URL": "demo"}, False),
+        ("${WATS_URL}", {"WATS_URL": "demo?reports=5"}, False),
+        ("${WATS_URL}", {}, True),
+        (SERVER, {}, True),
+    ],
+)
+def test_the_demo_with_a_token_is_refused(
+    tmp_path: Path, url: str, environ: dict[str, str], demo: bool, name: str
+) -> None:
+    path = tmp_path / "reports.yaml"
+    token = ", token: '${OTHER}'" if name == "OTHER" else ""
+    path.write_text(text_with(source=f"source: {{url: '{url}'{token}}}\n"), encoding="utf-8")
+    with pytest.raises(PipelineFileError, match=r"source\.url: a token is set") as refused:
+        loading.load(path, catalogue=CATALOGUE, environ=environ | {name: SECRET}, demo=demo)
+    assert SECRET not in str(refused.value)
+    blank = environ | {name: " "}
+    assert loading.load(path, catalogue=CATALOGUE, environ=blank, demo=demo).source.demo is not None
+
+
+@pytest.mark.parametrize("environ", NO_SERVER)
+@pytest.mark.parametrize("source", ANY_URL)
+def test_a_command_without_requests_needs_no_server(
+    tmp_path: Path, source: str, environ: dict[str, str]
+) -> None:
+    path = tmp_path / "reports.yaml"
+    path.write_text(text_with(source=source), encoding="utf-8")
+    source_ = loading.load(path, catalogue=CATALOGUE, environ=environ, offline=True).source
+    assert (source_.url, source_.identity, source_.demo) == ("", "", None)
+    with pytest.raises(ConfigurationError, match="there is no server to read from"):
+        source_.usable_token()
+
+
+# ── paths ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_paths_are_relative_to_the_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "deep" / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "real" / "x.yaml").write_text(
+        text_with(
+            source=f"source: {{url: '{SERVER}', ca_file: ../ca.pem}}\n",
+            destination=f"destination: {{type: {kind}, path: ../data/wats}}\n",
+        ),
+        encoding="utf-8",
+    )
+    for folder, file in {
+        ".": "real/x.yaml",
+        "real": "x.yaml",
+        "elsewhere": "../real/x.yaml",
+        "elsewhere/deep": "link/x.yaml",
+        "elsewhere/deep/link": "./x.yaml",
+    }.items():
+        monkeypatch.chdir(tmp_path / folder)
+        read = loading.load(file, catalogue=CATALOGUE, environ={})
+        assert read.destination.path == tmp_path / "data" / "wats"
+        assert read.source.ca_file == tmp_path / "ca.pem"
+
+
+def test_absolute_paths_stay(load: Any, tmp_path: Path) -> None:
+    place = (tmp_path / "other" / "wats.duckdb").as_posix()
+    read = load(text_with(destination=f"destination: {{type: duckdb, path: '{place}'}}\n"))
+    assert read.destination.path == Path(place)
 
 
 # ── problems ───────────────────────────────────────────────────────────────────────────────────────
@@ -264,7 +407,16 @@ STRUCTURE: list[Case] = [
     ({"source": "source:\n  url: acme.wats.com # <-\n"}, "source.url", "https://"),
     ({"source": "source:\n  url: http://acme.wats.com # <-\n"}, "source.url", "allow_http: true"),
     ({"source": "source:\n  url: [a] # <-\n"}, "source.url", "should be text"),
-    ({"source": "source:\n  url: ${URL:-} # <-\n"}, "source.url", "is empty"),
+    ({"source": "source:\n  url: ${URL:-} # <-\n"}, "source.url", "variable URL is not set, or empty"),
+    ({"source": "source:\n  url: ${URL} # <-\n"}, "source.url", "variable URL is not set, or empty"),
+    (
+        {"source": "source:\n  url: ${URL:-demo} # <-\n"},
+        "source.url",
+        "neither a default nor another variable",
+    ),
+    ({"source": "source:\n  url: '\"https://a\"' # <-\n"}, "source.url", "without quotation marks"),
+    ({"source": "source:\n  url: https://a\n  id: plant a # <-\n"}, "source.id", "a word without blanks"),
+    ({"source": "source:\n  url: https://a\n  id: demo # <-\n"}, "source.id", "choose another word"),
     ({"destination": "destination: duckdb # <-\n"}, "destination", "should hold keys and values"),
     (
         {"version": "version: 1 # <-\n", "destination": ""},

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from wats_extract.errors import ConfigurationError
-from wats_extract.pipeline.source import Demo, Source, connection, environment, variable
+from wats_extract.pipeline.source import Demo, Source, connection, environment, source_of, variable
 
 NOW = datetime(2026, 3, 31, 15, 30, 20, tzinfo=UTC)
 SECRET = "aGVsbG86c2VjcmV0LW1hcmtlcg=="
@@ -43,7 +43,9 @@ def test_an_address_is_normalised(given_: str, normal: str) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("", "is empty"),
+        ("", "neither WATS_URL nor PYWATS_SERVER_URL is set"),
+        ('"https://acme.wats.com"', "without quotation marks"),
+        ("'demo'", "without quotation marks"),
         ("acme.wats.com", "should begin with https://"),
         ("acme.wats.com:443", "should begin with https://"),
         ("ftp://acme.wats.com", "should begin with https://"),
@@ -58,15 +60,68 @@ def test_an_address_is_normalised(given_: str, normal: str) -> None:
         ("https://acme.wats.com/#/reports", "the address alone"),
         ("https://[acme", "is not a web address"),
         ("https://acme:port", "is not a web address"),
-        ("demo?size=5", "'reports' and 'seed', not 'size'"),
-        ("demo?reports=many", "should be a whole number"),
-        ("demo?seed=-1", "should be a whole number"),
     ],
 )
 def test_a_wrong_address_is_refused(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(message)) as refused:
         connection(url or None, environ={"WATS_URL": " "} if not url else {})
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("demo?size=5", "'reports' and 'seed', not 'size'"),
+        ("demo?reports=many", "should be a whole number"),
+        ("demo?seed=-1", "should be a whole number"),
+    ],
+)
+def test_a_wrong_demo_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        source_of({"url": url})
+
+
+@pytest.mark.parametrize("url", ["demo", "demo?reports=5", " demo "])
+def test_a_connection_is_never_to_the_demo(url: str) -> None:
+    for given, environ in ((url, {}), (None, {"WATS_URL": url}), (None, {"PYWATS_SERVER_URL": url})):
+        with pytest.raises(ConfigurationError, match="embedded demo server") as refused:
+            connection(given, environ=environ)
+        assert "wats_extract.demo()" in refused.value.hint
+
+
+@pytest.mark.parametrize("environ", [{}, {"WATS_URL": ""}, {"WATS_URL": " ", "PYWATS_SERVER_URL": "\t"}])
+def test_a_connection_without_an_address_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="there is no server to connect to") as refused:
+        connection(environ=environ | {"WATS_TOKEN": SECRET})
+    assert "wats_extract.demo()" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://acme.wats.com", "HTTPS://ACME.wats.com:443/api/", True),
+        ("https://acme.wats.com/Wats/", "https://acme.wats.com/wats", True),
+        ("http://127.0.0.1", "http://127.0.0.1:80", True),
+        ("http://[::1]:80", "http://[::1]", True),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8001", False),
+        ("https://acme.wats.com", "https://acme.wats.com:444", False),
+        ("http://127.0.0.1:443", "https://127.0.0.1", False),
+        ("https://acme.wats.com", "https://acme.wats.com/wats", False),
+        ("https://acme.wats.com", "https://other.wats.com", False),
+        ("demo", "demo?reports=5&seed=7", True),
+        ("demo", "https://demo", False),
+    ],
+)
+def test_the_identity_of_a_server(one: str, other: str, same: bool) -> None:
+    first, second = (Source.model_validate({"url": url}).identity for url in (one, other))
+    assert (first == second) is same
+
+
+def test_an_id_replaces_the_address_but_not_that_of_the_demo() -> None:
+    assert Source(url="https://acme.wats.com:8443/Wats/").identity == "https://acme.wats.com:8443/wats"
+    assert Source(url="https://acme.wats.com", id="plant-a").identity == "plant-a"
+    assert Source(url="demo", id="plant-a").identity == "demo"
+    assert Source().identity == ""
 
 
 def test_plain_http_has_to_be_allowed() -> None:
@@ -96,7 +151,7 @@ def test_only_a_real_server_has_a_rate_limit_by_default() -> None:
 @pytest.mark.parametrize(
     ("environ", "url", "token"),
     [
-        ({}, "demo", ""),
+        ({"WATS_URL": "https://a"}, "https://a", ""),
         ({"WATS_URL": "https://a", "WATS_TOKEN": "t"}, "https://a", "t"),
         ({"PYWATS_SERVER_URL": "https://b/api", "PYWATS_API_TOKEN": "u"}, "https://b", "u"),
         ({"WATS_URL": "", "PYWATS_SERVER_URL": "https://b"}, "https://b", ""),
@@ -119,7 +174,7 @@ def test_wrong_limits_are_refused_in_plain_words() -> None:
     with pytest.raises(
         ConfigurationError, match="max_in_flight: should be at least 1; timeout: should be a duration"
     ):
-        connection("demo", environ={}, max_in_flight=0, timeout="soon")
+        connection("https://a", environ={}, max_in_flight=0, timeout="soon")
 
 
 @pytest.mark.parametrize("written", [SECRET, f" {SECRET}\n", f"Basic {SECRET}"])
@@ -150,20 +205,51 @@ def test_only_the_demo_needs_no_token() -> None:
 # ── the environment ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_env_files_never_override_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    near, far = tmp_path / "near", tmp_path / "far"
-    for folder in (near, far):
-        folder.mkdir()
-    (near / ".env").write_bytes("\ufeffA=near\r\nB=near\r\nQUOTED='a $b'\r\nEMPTY\r\n".encode())
-    (far / ".env").write_text("A=far\nB=far\nC=far\n", encoding="utf-8")
+def test_an_env_file_never_overrides_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "near" / "empty"
+    folder.mkdir(parents=True)
+    (tmp_path / "near" / ".env").write_bytes("\ufeffA=near\r\nB=near\r\nQUOTED='a $b'\r\nEMPTY\r\n".encode())
+    (tmp_path / ".env").write_text("A=far\nB=far\nC=far\n", encoding="utf-8")
     monkeypatch.setenv("A", "process")
     for name in ("B", "C", "QUOTED", "EMPTY"):
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
-    found = environment(near, far, tmp_path / "missing")
-    assert (found["A"], found["B"], found["C"], found["QUOTED"]) == ("process", "near", "far", "a $b")
-    assert "EMPTY" not in found
+    found = environment(folder)
+    assert (found["A"], found["B"], found["QUOTED"]) == ("process", "near", "a $b")
+    assert not {"C", "EMPTY"} & found.keys()
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("process", "file", "url", "token"),
+    [
+        ({}, {"WATS_URL": "file", "WATS_TOKEN": "f"}, "file", "f"),
+        ({}, {"PYWATS_SERVER_URL": "file", "PYWATS_API_TOKEN": "f"}, "file", "f"),
+        ({"WATS_URL": "process"}, {"WATS_URL": "file", "WATS_TOKEN": "f"}, "process", "f"),
+        ({"WATS_URL": "process"}, {"PYWATS_SERVER_URL": "file"}, "process", None),
+        ({"PYWATS_SERVER_URL": "process"}, {"WATS_URL": "file"}, "process", None),
+        ({"PYWATS_API_TOKEN": "p"}, {"WATS_TOKEN": "f"}, None, "p"),
+        ({"WATS_URL": "", "WATS_TOKEN": " "}, {"WATS_URL": "file", "WATS_TOKEN": "f"}, "file", "f"),
+        ({"WATS_URL": "", "PYWATS_SERVER_URL": ""}, {"PYWATS_SERVER_URL": "file"}, "file", None),
+        ({"WATS_URL": "process", "WATS_TOKEN": "p"}, {"WATS_URL": "", "WATS_TOKEN": ""}, "process", "p"),
+    ],
+)
+def test_the_environment_comes_before_an_env_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    process: dict[str, str],
+    file: dict[str, str],
+    url: str | None,
+    token: str | None,
+) -> None:
+    for name in ("WATS_URL", "WATS_TOKEN", "PYWATS_SERVER_URL", "PYWATS_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in process.items():
+        monkeypatch.setenv(name, value)
+    lines = "".join(f'{name}="{value}"\n' for name, value in file.items())
+    (tmp_path / ".env").write_text(lines, encoding="utf-8")
+    found = environment(tmp_path)
+    assert (variable("WATS_URL", found), variable("WATS_TOKEN", found)) == (url, token)
 
 
 def test_an_env_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
@@ -173,7 +259,9 @@ def test_an_env_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     assert SECRET not in str(refused.value)
 
 
-def test_an_empty_variable_is_set_but_the_alias_is_used() -> None:
-    assert variable("WATS_URL", {"WATS_URL": ""}) == ""
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert variable("WATS_URL", {"WATS_URL": ""}) is None
+    assert variable("WATS_URL", {"WATS_URL": " \t", "PYWATS_SERVER_URL": "\n"}) is None
     assert variable("WATS_URL", {"WATS_URL": "", "PYWATS_SERVER_URL": "x"}) == "x"
+    assert variable("OTHER", {"OTHER": ""}) == ""
     assert variable("NAME", {}) is None

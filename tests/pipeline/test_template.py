@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline.files import NOW, SECRET
+from tests.pipeline.files import NOW, SECRET, SERVER
 
 from wats_extract.pipeline import loading
 from wats_extract.pipeline.job import selection
@@ -16,18 +16,19 @@ from wats_extract.pipeline.schema import json_schema
 from wats_extract.pipeline.template import ENV_EXAMPLE, GITIGNORE, template
 
 
-def test_the_template_is_valid(load: Any) -> None:
-    read = load(template())
-    assert (read.source.demo is not None, [each.name for each in read.resources]) == (
-        True,
+def test_the_template_is_valid(load: Any, tmp_path: Path) -> None:
+    read = load(template(), WATS_TOKEN=SECRET)
+    assert (read.source.url, [each.name for each in read.resources]) == (
+        SERVER,
         ["report_headers", "reports"],
     )
+    assert read.destination.path == tmp_path.parent / "data" / "wats.duckdb"
 
 
 def test_the_commented_lines_of_the_template_are_valid(load: Any) -> None:
     text = re.sub(r"(?m)^( *)# ?(\w+: )", r"\1\2", template())
     read = load(text, WATS_URL="https://acme.wats.com", WATS_TOKEN=SECRET)
-    assert read.source.max_requests == 20000
+    assert (read.source.max_requests, read.source.id) == (20000, "plant-a")
     assert read.resources[0].filter == {"part_number": ["PCBA-100", "PCBA-200"], "result": "Failed"}
 
 
@@ -41,7 +42,7 @@ def test_the_resources_of_the_template_exist(tmp_path: Path) -> None:
     catalogue = pytest.importorskip("wats_extract.resources.catalogue").RESOURCES
     path = tmp_path / "reports.yaml"
     path.write_text(template(), encoding="utf-8")
-    read = loading.load(path, catalogue=catalogue, environ={})
+    read = loading.load(path, catalogue=catalogue, environ={}, demo=True)
     for each in read.resources:
         assert selection(each, catalogue[each.name], now=NOW).since == datetime(2026, 1, 1, tzinfo=UTC)
     pytest.importorskip("jsonschema").Draft202012Validator.check_schema(json_schema(catalogue))

@@ -81,7 +81,7 @@ def commands() -> None:
 
     \b
       wats-extract init
-      wats-extract run pipelines/reports.yaml
+      wats-extract run pipelines/reports.yaml --demo
     """  # noqa: D301 - \b tells click to keep the line breaks
 
 

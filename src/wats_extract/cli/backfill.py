@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from wats_extract.cli import summary
-from wats_extract.cli.pipeline_file import file_argument
+from wats_extract.cli.pipeline_file import demo_option, file_argument
 from wats_extract.cli.running import ReportingCommand, run_command
 from wats_extract.frontends.pipelines import backfill_pipeline
 
@@ -25,6 +25,7 @@ from wats_extract.frontends.pipelines import backfill_pipeline
 @click.option("--from", "since", required=True, metavar="WHEN", help="Reports that start at or after WHEN.")
 @click.option("--to", "until", required=True, metavar="WHEN", help="Reports that start before WHEN.")
 @click.option("--only", multiple=True, metavar="NAME", help="Extract only this resource. Repeatable.")
+@demo_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def command(
@@ -32,6 +33,7 @@ def command(
     since: str,
     until: str,
     only: tuple[str, ...],
+    demo: bool,  # noqa: FBT001 - click gives it by name
     as_json: bool,  # noqa: FBT001 - click gives it by name
     quiet: bool,  # noqa: FBT001
 ) -> int:
@@ -46,6 +48,7 @@ def command(
         file,
         partial(backfill_pipeline, since=since, until=until, only=only),
         partial(summary.show_run, file=file),
+        demo=demo,
         as_json=as_json,
         quiet=quiet,
     )

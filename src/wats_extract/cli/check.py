@@ -12,12 +12,21 @@ import click
 
 from wats_extract.cli import output, progress
 from wats_extract.cli.command import Command
-from wats_extract.cli.pipeline_file import file_argument, loaded
-from wats_extract.errors import ConfigurationError, RequestError, Unreadable, WatsExtractError
+from wats_extract.cli.pipeline_file import demo_option, file_argument, loaded
+from wats_extract.cli.reading import reading
+from wats_extract.errors import (
+    ConfigurationError,
+    DestinationError,
+    PipelineLocked,
+    RequestError,
+    Unreadable,
+    WatsExtractError,
+)
 from wats_extract.flow import Reply
 from wats_extract.http.client import Client
 from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import destination_of, open_client
+from wats_extract.state.ownership import refuse_other_server
 from wats_extract.state.tables import BOOKKEEPING
 
 T = TypeVar("T")
@@ -25,21 +34,31 @@ T = TypeVar("T")
 
 @click.command("check", cls=Command, examples=("check pipelines/reports.yaml",))
 @file_argument
-def command(file: Path) -> int:
+@demo_option
+def command(file: Path, demo: bool) -> int:  # noqa: FBT001 - click gives it by name
     """Check that FILE can run, without running it.
 
-    Checks that the file is valid, the server responds, the token works and the destination can be written.
+    Checks that the file is valid, the server responds and the token works, and that the destination can be
+    written and does not belong to another server.
 
     \b
     Exit codes:
       0    all checks passed
       1    the destination cannot be written
-      2    the file or the token is wrong
+      2    the file, the server's address or the token is wrong
       5    the server is unreachable
     """  # noqa: D301 - \b tells click to keep the line breaks
     checks = Checks()
-    pipeline = checks.run("file", lambda: loaded(file), lambda pipeline: f"{file}: {_names(pipeline)}")
-    if pipeline is not None:
+    pipeline = checks.run(
+        "file", lambda: loaded(file, demo=demo), lambda pipeline: f"{file}: {_names(pipeline)}"
+    )
+    if pipeline is None:
+        return checks.exit_code
+    if error := _other_server(pipeline):
+        for name in ("server", "token"):
+            checks.skip(name)
+        checks.fail("destination", error)
+    else:
         _check_source(checks, pipeline)
         checks.run("destination", lambda: _opened_for_writing(pipeline), lambda place: f"{place} is writable")
     return checks.exit_code
@@ -140,6 +159,18 @@ def _describe_access(reports: int) -> str:
 
 
 # ── destination ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _other_server(pipeline: Pipeline) -> ConfigurationError | None:
+    """The error of a destination that belongs to another server; ``None`` also if it cannot be read."""
+    try:
+        with reading(pipeline) as destination:
+            refuse_other_server(destination, pipeline.source.identity)
+    except ConfigurationError as error:
+        return error
+    except (DestinationError, PipelineLocked):
+        return None  # the check for writing reports it
+    return None
 
 
 def _opened_for_writing(pipeline: Pipeline) -> str:

@@ -44,7 +44,7 @@ def command(file: Path, with_resolved: bool, style: str) -> None:  # noqa: FBT00
     Shows the open rows of the table _wats_failures, one per item, with the reason. To fetch these items
     again, use wats-extract retry FILE.
     """
-    pipeline = loaded(file)
+    pipeline = loaded(file, offline=True)
     equal = {"pipeline": pipeline.name} | ({} if with_resolved else {"status": "open"})
     with reading(pipeline) as destination:
         rows = destination.read(FAILURES, **equal).to_pylist()

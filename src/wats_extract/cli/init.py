@@ -20,7 +20,7 @@ def command(folder: Path) -> None:
     """Create a pipeline file to start from.
 
     Writes pipelines/reports.yaml, .env.example and .gitignore into DIR, by default the current folder.
-    Existing files are not changed. Without changes, the pipeline reads the embedded demo server.
+    Existing files are not changed. Run the pipeline with --demo to try it without a WATS server.
     """
     _write(folder / PIPELINE, template())
     _write(folder / ".env.example", ENV_EXAMPLE)
@@ -61,13 +61,16 @@ def _show_next_steps(folder: Path) -> None:
     cd = [] if folder == Path() else [(f"cd {output.quoted(str(folder))}", "")]
     steps = [
         *cd,
-        (f"wats-extract run {PIPELINE.as_posix()}", "  # extract from the embedded demo server"),
+        (f"wats-extract run {PIPELINE.as_posix()} --demo", "  # extract from the embedded demo server"),
         (f"wats-extract status {PIPELINE.as_posix()}", "  # show what is loaded"),
     ]
     output.say()
     output.say("Next:", "bold")
     for command_line, comment in steps:
-        output.say_unwrapped(f"  {command_line:<45}{comment}".rstrip(), "cyan")
+        output.say_unwrapped(f"  {command_line:<46}{comment}".rstrip(), "cyan")
     output.say()
-    output.say("To read your own server, copy .env.example to .env, fill in WATS_URL and WATS_TOKEN, then:")
+    output.say(
+        "To read your own server, delete data/ if it holds the demo, copy .env.example to .env, fill in"
+    )
+    output.say("WATS_URL and WATS_TOKEN, then:")
     output.say_unwrapped(f"  wats-extract check {PIPELINE.as_posix()}", "cyan")

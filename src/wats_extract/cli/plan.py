@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from wats_extract.cli import output
+from wats_extract.cli import output, summary
 from wats_extract.cli.output import Column
-from wats_extract.cli.pipeline_file import file_argument
+from wats_extract.cli.pipeline_file import demo_option, file_argument
 from wats_extract.cli.running import ReportingCommand, run_command
 from wats_extract.engine.planning import Plan, PlannedResource
 from wats_extract.frontends.pipelines import plan_pipeline
@@ -21,15 +21,16 @@ from wats_extract.pipeline.model import Pipeline
     examples=("plan pipelines/reports.yaml", "plan pipelines/reports.yaml --json"),
 )
 @file_argument
+@demo_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def command(file: Path, as_json: bool) -> int:  # noqa: FBT001 - click gives it by name
+def command(file: Path, demo: bool, as_json: bool) -> int:  # noqa: FBT001 - click gives them by name
     """Show what a run of FILE would read.
 
     Shows for each resource the cursor to start from, the number of new items, the number of requests, and
     the time at the pipeline's request rate. Nothing is extracted. To count reports, plan reads their list,
     10,000 reports per request.
     """
-    return run_command(file, plan_pipeline, _show, as_json=as_json, quiet=False)
+    return run_command(file, plan_pipeline, _show, demo=demo, as_json=as_json, quiet=False)
 
 
 def _show(plan: Plan, pipeline: Pipeline) -> None:
@@ -44,6 +45,7 @@ def _show(plan: Plan, pipeline: Pipeline) -> None:
     output.say(f"A run of pipeline {pipeline.name} would read:", "bold")
     output.table(columns, [_cells(name, each) for name, each in plan.resources.items()])
     output.say()
+    summary.show_places(plan.server, plan.destination)
     output.say(_total(plan))
     if plan.open_failures:
         failures = output.plural(plan.open_failures, "open failure")

@@ -14,7 +14,7 @@ import click
 from wats_extract.cli import output
 from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
-from wats_extract.cli.pipeline_file import file_argument, loaded
+from wats_extract.cli.pipeline_file import demo_option, file_argument, loaded
 from wats_extract.frontends.session import Wats
 from wats_extract.frontends.streaming import Stream
 from wats_extract.pipeline.model import Pipeline, ResourceConfig
@@ -45,12 +45,19 @@ MAX_VALUE = 36
     help="Number of rows.",
 )
 @click.option("--table", metavar="NAME", help="Table to show; by default the resource's first.")
-def command(file: Path, resource: str, rows: int, table: str | None) -> None:
+@demo_option
+def command(
+    file: Path,
+    resource: str,
+    rows: int,
+    table: str | None,
+    demo: bool,  # noqa: FBT001 - click gives it by name
+) -> None:
     """Show the first rows of a resource.
 
     The rows come from the server, and nothing is written. If FILE names RESOURCE, its filters apply.
     """
-    pipeline = loaded(file)
+    pipeline = loaded(file, demo=demo)
     names = [column.name for column in table_named(resource_named(resource), table).columns]
     with Wats(pipeline.source) as wats:
         stream = _stream(wats, pipeline, resource, table, rows)

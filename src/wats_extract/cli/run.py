@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from wats_extract.cli import summary
-from wats_extract.cli.pipeline_file import file_argument
+from wats_extract.cli.pipeline_file import demo_option, file_argument
 from wats_extract.cli.running import ReportingCommand, run_command
 from wats_extract.frontends.pipelines import run_pipeline
 from wats_extract.pipeline.job import Overrides
@@ -29,6 +29,7 @@ from wats_extract.pipeline.job import Overrides
 @click.option("--until", metavar="WHEN", help="Override the file's until (exclusive).")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop each resource after N items.")
 @click.option("--full-refresh", is_flag=True, help="Extract everything again, even if it is loaded already.")
+@demo_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def command(
@@ -38,6 +39,7 @@ def command(
     until: str | None,
     limit: int | None,
     full_refresh: bool,  # noqa: FBT001 - click gives it by name
+    demo: bool,  # noqa: FBT001 - click gives it by name
     as_json: bool,  # noqa: FBT001
     quiet: bool,  # noqa: FBT001
 ) -> int:
@@ -62,6 +64,7 @@ def command(
         file,
         partial(run_pipeline, overrides=overrides),
         partial(summary.show_run, file=file, limit=limit),
+        demo=demo,
         as_json=as_json,
         quiet=quiet,
     )

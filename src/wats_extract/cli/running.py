@@ -48,17 +48,20 @@ class ReportingCommand(Command):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             if as_json:
-                output.json_line(_refusal(error, error.format_message()))
+                output.json_line(_refusal(error, message=error.format_message()))
             raise
 
 
-def run_command(file: Path, operation: Operation[R], show: Show[R], *, as_json: bool, quiet: bool) -> int:
+def run_command(
+    file: Path, operation: Operation[R], show: Show[R], *, demo: bool, as_json: bool, quiet: bool
+) -> int:
     """Run an operation on a pipeline file and report its outcome.
 
     Args:
         file: The pipeline file.
         operation: Runs the pipeline.
         show: Prints the report for people.
+        demo: Read the embedded demo server instead of the file's server.
         as_json: Print the report as JSON instead, even if the operation raises an error.
         quiet: Print problems only.
 
@@ -68,15 +71,16 @@ def run_command(file: Path, operation: Operation[R], show: Show[R], *, as_json: 
     Raises:
         WatsExtractError: The operation could not start, or failed without a report.
     """
+    pipeline = None
     try:
         with signals.caught() as stop:
-            pipeline = loaded(file)
+            pipeline = loaded(file, demo=demo)
             report = _observed(operation, pipeline, stop, quiet=quiet)
     except Exception as error:
         if isinstance(error, Interrupted):
             error.exit_code = stop.exit_code
         if as_json:
-            output.json_line(_refusal(error))
+            output.json_line(_refusal(error, pipeline=pipeline))
         raise
     if as_json:
         output.json_line(report.to_json())
@@ -107,8 +111,12 @@ def _announce_stop(stop: signals.Stop, listen: events.Listener) -> None:
         listen(events.Noted(_STOPPING))
 
 
-def _refusal(error: Exception, message: str = "") -> dict[str, Any]:
+def _refusal(error: Exception, *, pipeline: Pipeline | None = None, message: str = "") -> dict[str, Any]:
     """What ``--json`` prints for an error: an object with the keys of a report."""
     status = _STATUS.get(getattr(error, "exit_code", 1), "failed")
     text = message or str(error) or type(error).__name__
-    return RunReport("", "", status, message=output.masked(text)).to_json() | {"run_id": None}
+    report = RunReport("", "", status, message=output.masked(text))
+    if pipeline is not None:
+        report.server = pipeline.source.identity
+        report.destination = str(pipeline.destination.path)
+    return report.to_json() | {"run_id": None}

@@ -16,9 +16,11 @@ from wats_extract.cli.pipeline_file import file_argument, loaded
 from wats_extract.cli.reading import reading
 from wats_extract.engine import cursors
 from wats_extract.engine.cursors import Change, Stored
+from wats_extract.errors import ConfigurationError
 from wats_extract.pipeline.job import Overrides, job_of
 from wats_extract.pipeline.model import Pipeline
 from wats_extract.pipeline.opening import destination_of
+from wats_extract.state.ownership import refuse_other_server
 
 _ARGUMENTS = {
     "show": (),
@@ -62,7 +64,7 @@ def command(file: Path, action: str, arguments: tuple[str, ...], yes: bool) -> N
     required = sum(not argument.startswith("[") for argument in takes)
     if not required <= len(arguments) <= len(takes):
         raise click.UsageError(f"{action} takes {' and '.join(takes) or 'no arguments'}")
-    pipeline = loaded(file)
+    pipeline = loaded(file, offline=True)
     if action in ("show", "export"):
         _show(pipeline, export=action == "export")
     else:
@@ -93,8 +95,9 @@ def _text(cursor: dict[str, Any]) -> str:
 def _change(pipeline: Pipeline, action: str, arguments: Sequence[str], *, ask: bool) -> None:
     destination = destination_of(pipeline)
     with cursors.changing(destination, pipeline.name) as write:
+        server = refuse_other_server(destination, pipeline.source.identity)
         before = cursors.stored(destination, pipeline.name)
-        changes = cursors.changes(before, _changed(pipeline, before, action, arguments))
+        changes = cursors.changes(before, _changed(pipeline, before, action, arguments, server=server))
         if not changes:
             output.say("Nothing to change.")
             return
@@ -128,12 +131,14 @@ def _confirmed() -> bool:
         raise click.UsageError("no answer on stdin; use --yes to change cursors without asking") from None
 
 
-def _changed(pipeline: Pipeline, before: list[Stored], action: str, arguments: Sequence[str]) -> list[Stored]:
-    """The cursors that the action sets."""
+def _changed(
+    pipeline: Pipeline, before: list[Stored], action: str, arguments: Sequence[str], *, server: str
+) -> list[Stored]:
+    """The cursors that the action sets, of the server that the destination belongs to."""
     if action == "import":
         exported = _file_text(Path(arguments[0]))
         return cursors.imported(exported, [config.name for config in pipeline.resources])
-    tasks = job_of(pipeline, Overrides(arguments[:1])).tasks
+    tasks = job_of(pipeline, Overrides(arguments[:1]), server=server).tasks
     if action == "clear":
         named = {task.resource.name for task in tasks}
         return [
@@ -141,6 +146,10 @@ def _changed(pipeline: Pipeline, before: list[Stored], action: str, arguments: S
             for each in before
             if not arguments or each.resource in named
         ]
+    if not (pipeline.source.identity or server):
+        raise ConfigurationError(
+            "the server of this cursor is not known, because nothing is loaded yet", hint="Set WATS_URL."
+        )
     return [Stored(task.resource.name, task.fingerprint, cursors.written(arguments[1])) for task in tasks]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from wats_extract.cli import output
+from wats_extract.cli import output, summary
 from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
@@ -21,6 +21,7 @@ from wats_extract.flow import Destination
 from wats_extract.pipeline.model import Pipeline
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.state.lock import Sighting
+from wats_extract.state.ownership import recorded_server
 from wats_extract.state.positions import position_in
 from wats_extract.state.tables import FAILURES, RUNS, STATE
 
@@ -36,7 +37,7 @@ def command(file: Path) -> None:
 
     Reads the destination of FILE only: it sends no request to the server, and changes nothing.
     """
-    pipeline = loaded(file)
+    pipeline = loaded(file, offline=True)
     with reading(pipeline) as destination:
         runs = destination.read(RUNS, pipeline=pipeline.name).to_pylist()
         if not runs:
@@ -44,7 +45,9 @@ def command(file: Path) -> None:
             return
         runs.sort(key=lambda run: run["started_at"], reverse=True)
         failures = destination.read(FAILURES, pipeline=pipeline.name, status="open").to_pylist()
-        output.say(f"Pipeline {pipeline.name}, tables in {destination.place}", "bold")
+        server = recorded_server(destination) or runs[0]["server"]
+        places = summary.places(server, destination.place)
+        output.say_unwrapped(f"Pipeline {pipeline.name}, {places}", "bold")
         _show_last_run(runs[0], len(failures), destination.holder(pipeline.name))
         _show_runs(runs)
         _show_cursors(destination.read(STATE, pipeline=pipeline.name).to_pylist())

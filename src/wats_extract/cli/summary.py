@@ -9,6 +9,7 @@ from wats_extract.cli import output
 from wats_extract.cli.output import Column
 from wats_extract.engine.job import RunReport
 from wats_extract.pipeline.model import Pipeline
+from wats_extract.pipeline.source import DEMO
 
 _RESUMES = "Committed data is kept; the next run resumes from there."
 _ENDED_EARLY = {
@@ -55,6 +56,17 @@ def show_retry(report: RunReport, pipeline: Pipeline, *, file: Path) -> None:
     _show(_retry_sentence(report), report, pipeline, file)
 
 
+def show_places(server: str | None, destination: str | None) -> None:
+    """Print which server was read, and where the tables are."""
+    output.say_unwrapped(places(server, destination), "dim")
+
+
+def places(server: str | None, destination: str | None) -> str:
+    """Which server was read, and where the tables are."""
+    named = "the embedded demo server" if server == DEMO else server or "no server"
+    return f"from {named} into {destination}"
+
+
 def report_problem(report: Outcome, file: Path, *, summarized: bool) -> None:
     """Print on stderr why a command did not succeed.
 
@@ -79,6 +91,7 @@ def _show(sentence: str, report: RunReport, pipeline: Pipeline, file: Path) -> N
     if any(each.rows for each in report.resources.values()):
         _show_rows(report)
     output.say()
+    show_places(report.server, report.destination)
     output.say(
         f"{output.seconds(report.seconds)}, {output.plural(report.requests, 'request')}, "
         f"{output.size(report.bytes)}, run {report.run_id}"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from wats_extract.cli import output
+from wats_extract.cli import output, summary
 from wats_extract.cli.output import Column
-from wats_extract.cli.pipeline_file import file_argument
+from wats_extract.cli.pipeline_file import demo_option, file_argument
 from wats_extract.cli.running import ReportingCommand, run_command
 from wats_extract.engine.comparison import KINDS
 from wats_extract.engine.verifying import VerifyReport
@@ -35,12 +35,14 @@ _SENTENCES = {
 @file_argument
 @click.option("--only", multiple=True, metavar="NAME", help="Compare only this resource. Repeatable.")
 @click.option("--repair", is_flag=True, help="Fetch missing, outdated and duplicated reports.")
+@demo_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def command(
     file: Path,
     only: tuple[str, ...],
     repair: bool,  # noqa: FBT001 - click gives it by name
+    demo: bool,  # noqa: FBT001 - click gives it by name
     as_json: bool,  # noqa: FBT001
     quiet: bool,  # noqa: FBT001
 ) -> int:
@@ -67,6 +69,7 @@ def command(
         file,
         partial(verify_pipeline, only=only, repair=repair),
         partial(_show, file=file),
+        demo=demo,
         as_json=as_json,
         quiet=quiet,
     )
@@ -83,6 +86,7 @@ def _show(report: VerifyReport, pipeline: Pipeline, *, file: Path) -> None:  # n
     _show_keys(report)
     _show_repair(report)
     output.say()
+    summary.show_places(report.server, report.destination)
     output.say(f"{output.seconds(report.seconds)}, {output.plural(report.requests, 'request')}")
     if report.status == "different":
         _show_next_steps(report, file)

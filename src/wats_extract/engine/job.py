@@ -104,6 +104,7 @@ class Job:
         max_failures: Up to so many open failures still count as success.
         stop_at_failures: The run stops when so many of the recent items fail.
         full_refresh: Whether to read everything again, also items that are loaded.
+        server: The identity of the server, which the destination has to belong to; empty for no check.
     """
 
     pipeline: str
@@ -112,6 +113,7 @@ class Job:
     max_failures: Tolerance
     stop_at_failures: Tolerance
     full_refresh: bool = False
+    server: str = ""
 
 
 @dataclass
@@ -146,6 +148,8 @@ class RunReport:
             ``interrupted``.
         exit_code: The exit code of the command line.
         message: Why it stopped early, or empty.
+        server: The identity of the server; ``None`` if the pipeline could not be loaded.
+        destination: Where the tables are; ``None`` if the pipeline could not be loaded.
         seconds: How long it took.
         requests: The number of requests sent, retries included.
         bytes: The size of all responses, inflated.
@@ -159,6 +163,8 @@ class RunReport:
     status: str = "running"
     exit_code: int = 0
     message: str = ""
+    server: str | None = None
+    destination: str | None = None
     seconds: float = 0.0
     requests: int = 0
     bytes: int = 0
@@ -168,7 +174,18 @@ class RunReport:
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        names = ("run_id", "status", "seconds", "requests", "bytes", "failures", "open_failures", "message")
+        names = (
+            "run_id",
+            "status",
+            "server",
+            "destination",
+            "seconds",
+            "requests",
+            "bytes",
+            "failures",
+            "open_failures",
+            "message",
+        )
         return {name: getattr(self, name) for name in names} | {
             "resources": {
                 name: vars(report) | {"cursor": cursor_to_json(report.cursor) or None}

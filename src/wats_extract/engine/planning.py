@@ -18,6 +18,7 @@ from wats_extract.flow import Destination, Known
 from wats_extract.http.client import Client
 from wats_extract.readers.reader import Source
 from wats_extract.state.failures import OpenFailures
+from wats_extract.state.ownership import refuse_other_server
 
 MOST_PAGES = 100
 """The number of pages that a plan reads of one list; beyond them it says "at least"."""
@@ -55,6 +56,8 @@ class Plan:
         status: ``planned``.
         exit_code: 0.
         message: Empty; the outcome of every command has one.
+        server: The identity of the server.
+        destination: Where the tables are.
         requests_per_minute: The pipeline's rate; ``None`` for as fast as the server responds.
         requests: The number of requests that planning took.
         resources: By name.
@@ -64,6 +67,8 @@ class Plan:
     status: str = "planned"
     exit_code: int = 0
     message: str = ""
+    server: str | None = None
+    destination: str | None = None
     requests_per_minute: float | None = None
     requests: int = 0
     resources: dict[str, PlannedResource] = field(default_factory=dict)
@@ -90,13 +95,15 @@ def plan(job: Job, client: Client, *, listen: events.Listener = events.nobody) -
     """Find out what a run would read. Nothing is extracted, and nothing is written.
 
     Raises:
+        ConfigurationError: the destination belongs to another server; no request was sent.
         DestinationError: the destination cannot be read.
         RequestError: a request fails after all retries.
     """
     rate = client.connection.requests_per_minute
-    found = Plan(job.pipeline, requests_per_minute=rate)
+    found = Plan(job.pipeline, server=job.server, destination=job.destination.place, requests_per_minute=rate)
     job.destination.open(read_only=True)
     try:
+        refuse_other_server(job.destination, job.server)
         failures = OpenFailures.of(job.destination, job.pipeline)
         for task in job.tasks:
             failed = frozenset(failures.keys(task.resource.name))

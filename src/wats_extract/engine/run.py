@@ -5,21 +5,23 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from wats_extract import events
-from wats_extract.engine.accounting import Accounts, FailureRate
+from wats_extract.engine.accounting import Accounts, FailureRate, Receipt
 from wats_extract.engine.buffer import WriteBuffer
 from wats_extract.engine.extraction import Extraction, RunContext
 from wats_extract.engine.job import Job, RunReport, SizedKeys
 from wats_extract.engine.stamping import Stamper
 from wats_extract.errors import DestinationError, Interrupted, WatsExtractError
-from wats_extract.flow import Commit
+from wats_extract.flow import Commit, Destination
 from wats_extract.http.client import Client
 from wats_extract.state.failures import OpenFailures
-from wats_extract.state.tables import BOOKKEEPING, RUNS
+from wats_extract.state.ownership import refuse_other_server, server_row
+from wats_extract.state.tables import BOOKKEEPING, RUNS, STATE
 from wats_extract.version import __version__
 
 Clock = Callable[[], datetime]
@@ -49,6 +51,7 @@ def execute(
         now: The clock.
 
     Raises:
+        ConfigurationError: the destination belongs to another server; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
@@ -115,19 +118,28 @@ _STATUS = {2: "refused", 4: "incomplete", 5: "unreachable", 130: "interrupted", 
 class _Run:
     """A run: its report, its row in ``_wats_runs``, and what its resources share."""
 
-    def __init__(self, job: Job, client: Client, command: str, listen: events.Listener, now: Clock) -> None:
+    def __init__(
+        self,
+        job: Job,
+        client: Client,
+        command: str,
+        listen: events.Listener,
+        now: Clock,
+        *,
+        recorded: str,
+    ) -> None:
         self._job, self._client, self._now = job, client, now
         self._command, self._started = command, now()
         # Microseconds make the ids sort in the order of the runs.
         run_id = f"{self._started:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-        self.report = RunReport(run_id, job.pipeline)
+        self.report = RunReport(run_id, job.pipeline, server=job.server, destination=job.destination.place)
         failures = OpenFailures.of(job.destination, job.pipeline)
         self._accounts = Accounts(self.report, failures, listen)
         self.context = RunContext(
             job=job,
             client=client,
             run_id=run_id,
-            buffer=WriteBuffer(job.destination, on_durable=self._accounts.durable),
+            buffer=self._buffer(recorded),
             failures=failures,
             accounts=self._accounts,
             rate=FailureRate(job.stop_at_failures),
@@ -147,13 +159,22 @@ class _Run:
         with destination.exclusive(job.pipeline, check=client.check, listen=listen):
             destination.open()
             try:
+                recorded = refuse_other_server(destination, job.server)
                 tables = [table for task in job.tasks for table in task.resource.tables]
                 destination.prepare([*BOOKKEEPING, *tables])
-                run = cls(job, client, command, listen, now)
+                run = cls(job, client, command, listen, now, recorded=recorded)
                 with run._recorded():
                     yield run
             finally:
                 destination.close()
+
+    def _buffer(self, recorded: str) -> WriteBuffer[Receipt]:
+        """The write buffer; until a server is recorded, each commit of data records the run's."""
+        destination, server = self._job.destination, self._job.server
+        if recorded or not server:
+            return WriteBuffer(destination, on_durable=self._accounts.durable)
+        row = server_row(server, run_id=self.report.run_id, now=self._started)
+        return _RecordingBuffer(destination, on_durable=self._accounts.durable, row=row)
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -223,6 +244,7 @@ class _Run:
             "run_id": report.run_id,
             "pipeline": report.pipeline,
             "command": self._command,
+            "server": self._job.server or None,
             "status": report.status,
             "started_at": self._started,
             "ended_at": ended,
@@ -245,6 +267,29 @@ class _Run:
     def _write_row(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
         label = f"{self.report.run_id}-{step}"
         self._job.destination.commit(Commit(label, {}, {}, frozenset(), {RUNS: rows}))
+
+
+class _RecordingBuffer(WriteBuffer[Receipt]):
+    """A write buffer that adds a row of ``_wats_state`` to each commit.
+
+    Only commits of data have it, not the run's row in ``_wats_runs``: a run that loads nothing, because its
+    address is mistyped, must not claim the destination.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        on_durable: Callable[[Sequence[Receipt]], None],
+        row: Mapping[str, Any],
+    ) -> None:
+        super().__init__(destination, on_durable=on_durable)
+        self._row = row
+
+    def add(self, commit: Commit, receipt: Receipt) -> None:
+        """Buffer a commit with the row."""
+        book = {**commit.book, STATE: [*commit.book.get(STATE, ()), self._row]}
+        super().add(replace(commit, book=book), receipt)
 
 
 class _WaitingForOthers:

@@ -26,6 +26,7 @@ from wats_extract.http.client import Client
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.reader import Source, in_groups
 from wats_extract.state.failures import OpenFailures
+from wats_extract.state.ownership import refuse_other_server
 
 REPAIRED = ("missing", "outdated", "duplicated")
 """The kinds of difference that fetching repairs. Extra reports stay: the loaded copy may be the only one."""
@@ -44,6 +45,8 @@ class VerifyReport:
             status of :class:`wats_extract.engine.job.RunReport`.
         exit_code: 0 where server and tables are equal now, 3 where they differ, 4 where it is incomplete.
         message: Why it stopped, where it did.
+        server: The identity of the server.
+        destination: Where the tables are.
         seconds: How long it took.
         requests: Requests sent, those of the repair included.
         bytes: Bytes of answers, inflated.
@@ -56,6 +59,8 @@ class VerifyReport:
     status: str = "equal"
     exit_code: int = 0
     message: str = ""
+    server: str | None = None
+    destination: str | None = None
     seconds: float = 0.0
     requests: int = 0
     bytes: int = 0
@@ -70,7 +75,7 @@ class VerifyReport:
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        names = ("status", "message", "seconds", "requests", "bytes", "not_compared")
+        names = ("status", "server", "destination", "message", "seconds", "requests", "bytes", "not_compared")
         return {
             "run_id": self.repair.run_id if self.repair else None,
             **{name: getattr(self, name) for name in names},
@@ -97,11 +102,14 @@ def verify(
         now: The clock.
 
     Raises:
+        ConfigurationError: the destination belongs to another server; no request was sent.
         DestinationError: the destination cannot be read.
         RequestError: a request fails after all retries.
         PipelineLocked: another process runs this pipeline, so it cannot be repaired.
     """
-    started, report = now(), VerifyReport(job.pipeline)
+    started = now()
+    report = VerifyReport(job.pipeline, server=job.server, destination=job.destination.place)
+    _check_server(job)
     with ExitStack() as stack:
         ledgers: dict[str, Ledger] = {}
         try:
@@ -121,6 +129,15 @@ def verify(
     report.seconds = (now() - started).total_seconds()
     report.requests, report.bytes = client.requests, client.bytes
     return report
+
+
+def _check_server(job: Job) -> None:
+    """Refuse a destination that belongs to another server, before the first request."""
+    job.destination.open(read_only=True)
+    try:
+        refuse_other_server(job.destination, job.server)
+    finally:
+        job.destination.close()
 
 
 def _is_comparable(task: Task) -> bool:

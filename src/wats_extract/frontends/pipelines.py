@@ -36,6 +36,7 @@ def run(
     until: Moment | None = None,
     limit: int | None = None,
     full_refresh: bool = False,
+    demo: bool = False,
     listen: events.Listener = events.nobody,
 ) -> RunReport:
     """Run a pipeline file, as ``wats-extract run`` does.
@@ -47,13 +48,15 @@ def run(
         until: Replaces the file's ``until``.
         limit: Stop each resource after so many items; the next run continues from there.
         full_refresh: Read everything again, also items that are loaded.
+        demo: Read the embedded demo server instead of the file's server, as ``--demo`` does.
         listen: Receives progress events, from any thread.
 
     Returns:
         What the run did, and how it ended: ``status`` and ``exit_code`` say whether everything is loaded.
 
     Raises:
-        ConfigurationError: the file is wrong; no request was sent.
+        ConfigurationError: the file is wrong, there is no server, or the destination belongs to another
+            server; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
@@ -64,25 +67,27 @@ def run(
         limit=limit,
         full_refresh=full_refresh,
     )
-    return run_pipeline(load(path, catalogue=RESOURCES), overrides, listen=listen)
+    return run_pipeline(load(path, catalogue=RESOURCES, demo=demo), overrides, listen=listen)
 
 
-def plan(path: str | Path, *, listen: events.Listener = events.nobody) -> Plan:
+def plan(path: str | Path, *, demo: bool = False, listen: events.Listener = events.nobody) -> Plan:
     """Find out what a run would read, as ``wats-extract plan`` does. Nothing is extracted.
 
     Args:
         path: The pipeline file.
+        demo: Read the embedded demo server instead of the file's server, as ``--demo`` does.
         listen: Receives progress events, from any thread.
 
     Returns:
         For each resource: the cursor, the number of items and requests, and the time at the given rate.
 
     Raises:
-        ConfigurationError: the file is wrong; no request was sent.
+        ConfigurationError: the file is wrong, there is no server, or the destination belongs to another
+            server; no request was sent.
         DestinationError: the destination cannot be read.
         RequestError: a request fails after all retries.
     """
-    return plan_pipeline(load(path, catalogue=RESOURCES), listen=listen)
+    return plan_pipeline(load(path, catalogue=RESOURCES, demo=demo), listen=listen)
 
 
 def verify(
@@ -90,6 +95,7 @@ def verify(
     *,
     only: str | Sequence[str] = (),
     repair: bool = False,
+    demo: bool = False,
     listen: events.Listener = events.nobody,
 ) -> VerifyReport:
     """Compare the server with the destination, as ``wats-extract verify`` does.
@@ -98,6 +104,7 @@ def verify(
         path: The pipeline file.
         only: The resources to compare; all that can be compared if it is empty.
         repair: Fetch missing, outdated and duplicated reports; extra ones stay.
+        demo: Read the embedded demo server instead of the file's server, as ``--demo`` does.
         listen: Receives progress events, from any thread.
 
     Returns:
@@ -105,11 +112,14 @@ def verify(
         are equal.
 
     Raises:
-        ConfigurationError: the file is wrong; no request was sent.
+        ConfigurationError: the file is wrong, there is no server, or the destination belongs to another
+            server; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
-    return verify_pipeline(load(path, catalogue=RESOURCES), only=_names(only), repair=repair, listen=listen)
+    return verify_pipeline(
+        load(path, catalogue=RESOURCES, demo=demo), only=_names(only), repair=repair, listen=listen
+    )
 
 
 def backfill(
@@ -118,6 +128,7 @@ def backfill(
     since: Moment,
     until: Moment,
     only: str | Sequence[str] = (),
+    demo: bool = False,
     listen: events.Listener = events.nobody,
 ) -> RunReport:
     """Extract an older range of reports, as ``wats-extract backfill`` does.
@@ -130,18 +141,20 @@ def backfill(
         since: Only reports that start at or after.
         until: Only reports that start before.
         only: The resources to extract; all that have a ``start`` if it is empty.
+        demo: Read the embedded demo server instead of the file's server, as ``--demo`` does.
         listen: Receives progress events, from any thread.
 
     Returns:
         What the run did, and how it ended.
 
     Raises:
-        ConfigurationError: the file or the range is wrong; no request was sent.
+        ConfigurationError: the file or the range is wrong, there is no server, or the destination belongs to
+            another server; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
     return backfill_pipeline(
-        load(path, catalogue=RESOURCES),
+        load(path, catalogue=RESOURCES, demo=demo),
         since=_written(since),
         until=_written(until),
         only=_names(only),
@@ -154,6 +167,7 @@ def retry(
     *,
     code: str | None = None,
     keys: AnyKeys = (),
+    demo: bool = False,
     listen: events.Listener = events.nobody,
 ) -> RunReport:
     """Fetch the failed items of a pipeline again, as ``wats-extract retry`` does.
@@ -164,17 +178,21 @@ def retry(
         path: The pipeline file.
         code: Only failures with this error code, such as ``TIMEOUT``.
         keys: Only these keys, or this one; all if it is empty.
+        demo: Read the embedded demo server instead of the file's server, as ``--demo`` does.
         listen: Receives progress events, from any thread.
 
     Returns:
         What the run did, and how it ended; ``exit_code`` is 3 while some keys still fail.
 
     Raises:
-        ConfigurationError: the file is wrong; no request was sent.
+        ConfigurationError: the file is wrong, there is no server, or the destination belongs to another
+            server; no request was sent.
         PipelineLocked: another process runs this pipeline.
         DestinationError: the destination cannot be opened.
     """
-    return retry_pipeline(load(path, catalogue=RESOURCES), code=code, keys=_texts(keys), listen=listen)
+    return retry_pipeline(
+        load(path, catalogue=RESOURCES, demo=demo), code=code, keys=_texts(keys), listen=listen
+    )
 
 
 def run_pipeline(

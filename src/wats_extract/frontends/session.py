@@ -15,8 +15,8 @@ from wats_extract.flow import Result, Window
 from wats_extract.frontends.asynchronous import AsyncMethods
 from wats_extract.frontends.streaming import Stream
 from wats_extract.pipeline.opening import open_client
+from wats_extract.pipeline.source import DEMO, connection, source_of
 from wats_extract.pipeline.source import Source as SourceSettings
-from wats_extract.pipeline.source import connection
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reader import Source
 from wats_extract.resources.catalogue import resource_named, table_named
@@ -28,17 +28,19 @@ T = TypeVar("T")
 
 
 def connect(url: str | None = None, *, token: str | None = None, **limits: Any) -> Wats:
-    """Connect to a WATS server.
+    """Connect to a WATS server. For the embedded demo server, use :func:`demo`.
+
+    Variables come from the environment, else from the first ``.env`` file in the current folder or above it.
 
     Args:
         url: The server's address, such as ``https://example.wats.com``. The default is ``WATS_URL``, then
-            ``PYWATS_SERVER_URL``, then the embedded demo server.
+            ``PYWATS_SERVER_URL``.
         token: The API token. The default is ``WATS_TOKEN``, then ``PYWATS_API_TOKEN``.
         limits: ``requests_per_minute`` (500), ``max_in_flight`` (10), ``max_requests`` (no limit) and
             ``timeout`` (120 s), as in a pipeline file.
 
     Raises:
-        ConfigurationError: a value is wrong, or there is no token.
+        ConfigurationError: a value is wrong, there is no server, or there is no token.
     """
     return Wats(connection(url, token, **limits))
 
@@ -52,7 +54,7 @@ def demo(*, reports: int | None = None, seed: int | None = None) -> Wats:
     """
     given = {"reports": reports, "seed": seed}
     query = "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
-    return Wats(connection(f"demo?{query}" if query else "demo", ""))
+    return Wats(source_of({"url": f"{DEMO}?{query}" if query else DEMO}))
 
 
 class Wats(AsyncMethods):

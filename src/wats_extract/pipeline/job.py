@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from wats_extract.engine.job import Job, Task
 from wats_extract.errors import ConfigurationError
@@ -44,10 +43,15 @@ class Overrides:
             object.__setattr__(self, "only", (self.only,))
 
 
-def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
+def job_of(pipeline: Pipeline, overrides: Overrides, *, server: str = "") -> Job:
     """The job of a run.
 
     ``since`` and ``until`` of ``overrides`` apply to the resources that can be selected by time.
+
+    Args:
+        pipeline: The pipeline.
+        overrides: What the command line sets instead of the file.
+        server: The identity of the server, if the pipeline was loaded without one.
 
     Raises:
         ConfigurationError: ``only`` names a resource that the file does not have, ``since`` or ``until``
@@ -68,7 +72,7 @@ def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
         if takes_time(resource):
             config = config.model_copy(update=given)
         wanted = selection(config, resource, now=now, limit=overrides.limit)
-        written = fingerprint(config, pipeline.source)
+        written = fingerprint(config, pipeline.source, server=server)
         age = takes_time(resource) and is_age(config.since)
         tasks.append(Task(resource, wanted, written, disposition(config, resource), since_is_age=age))
     return Job(
@@ -78,6 +82,7 @@ def job_of(pipeline: Pipeline, overrides: Overrides) -> Job:
         max_failures=pipeline.max_failures,
         stop_at_failures=pipeline.stop_at_failures,
         full_refresh=overrides.full_refresh,
+        server=pipeline.source.identity or server,
     )
 
 
@@ -151,13 +156,18 @@ def selection(
     )
 
 
-def fingerprint(config: ResourceConfig, source: Source) -> str:
+def fingerprint(config: ResourceConfig, source: Source, *, server: str = "") -> str:
     """The identity of a selection, which keys its cursor: the server, and the file's text of the selection.
 
     Ages stay as written, so that tomorrow's run with ``30 days ago`` goes on from today's cursor. Another
-    server starts anew, because its numbers mean nothing to the first one.
+    server starts anew, because its numbers mean nothing to the first one; so does a demo with other reports.
+
+    Args:
+        config: The resource's part of the pipeline file.
+        source: The server.
+        server: The identity of the server, if the pipeline was loaded without one.
     """
-    server = source.url if source.demo else urlsplit(source.url).hostname
+    server = source.url if source.demo else source.identity or server
     said = {"since": config.since, "until": config.until, "filter": config.filter or None, "server": server}
     return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 

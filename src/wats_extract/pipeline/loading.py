@@ -3,12 +3,14 @@
 ::
 
     text ─compose→ YAML nodes ─expand ${NAME}→ plain values, with the line of each key
+         ─serve→    the server's address and its token; nothing falls back to the demo
          ─validate→ Pipeline    (keys and types, by pydantic)
          ─compare→  catalogue   (resources, columns and options, by resources.selecting)
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -22,8 +24,8 @@ from wats_extract.flow import Selection
 from wats_extract.pipeline.messages import problems_of
 from wats_extract.pipeline.model import Pipeline, from_text
 from wats_extract.pipeline.settings import findings_of
-from wats_extract.pipeline.source import DEMO, environment, variable
-from wats_extract.pipeline.yaml_source import Document, Problem, compose, distinct, refused
+from wats_extract.pipeline.source import DEMO, UNSET, environment, is_demo, variable
+from wats_extract.pipeline.yaml_source import Document, Problem, compose, distinct, not_set, refused
 from wats_extract.resources import selecting
 from wats_extract.resources.resource import Resource
 from wats_extract.resources.selecting import OPTIONS, Catalogue, KeyPath
@@ -35,29 +37,37 @@ def load(
     catalogue: Catalogue,
     environ: Mapping[str, str] | None = None,
     now: datetime | None = None,
+    demo: bool = False,
+    offline: bool = False,
 ) -> Pipeline:
-    """Read and check a pipeline file.
+    """Read and check a pipeline file. Its paths become absolute.
 
     Args:
         path: The file.
         catalogue: All resources, by name.
-        environ: The environment for ``${NAME}``. By default the variables of the process, then those of the
-            ``.env`` file beside the pipeline file, then those of the ``.env`` file in the current folder.
+        environ: The environment for ``${NAME}``. By default the variables of the process, completed from the
+            first ``.env`` file in the folder of the pipeline file or above it.
         now: The current time, from which ages such as ``30 days ago`` are counted.
+        demo: Read the embedded demo server instead of the file's server.
+        offline: For commands that send no request: the server and the token need not be known.
 
     Raises:
         PipelineFileError: with every problem on a line of its own: ``FILE:LINE: key.path: what is wrong``.
         ConfigurationError: a ``.env`` file cannot be read.
     """
     path = Path(path)
+    # The real folder: `..` must mean the same, whether the command is started inside the folder or outside.
+    folder = Path(os.path.realpath(path.parent))
     if environ is None:
-        environ = environment(path.parent, Path.cwd())
-    document = Document(compose(path), environ)
+        environ = environment(folder)
+    document = Document(compose(path), environ, unset=(_URL, _TOKEN))
     if not isinstance(document.value, Mapping):
         raise refused(path, [Problem("should hold keys such as version, name and resources", line=1)])
-    pipeline, findings = _validate(document, environ)
+    served = _Served(document, environ, demo=demo, offline=offline)
+    pipeline, findings = _validate(served.values, document, folder)
     compared = _compare(document.value.get("resources"), catalogue, now=now or datetime.now(UTC))
-    problems = distinct([*document.problems, *_literal_token(document), *compared, *findings])
+    literal = list(_literal_token(document))
+    problems = distinct([*document.problems, *literal, *served.problems, *compared, *findings])
     if problems or pipeline is None:
         raise refused(path, [document.placed(each) for each in problems], secrets=_secrets(document, environ))
     return pipeline
@@ -68,42 +78,106 @@ def load(
 
 def _secrets(document: Document, environ: Mapping[str, str]) -> list[str]:
     """The tokens that no message may show. Short words are not tokens."""
-    written = document.written.get(("source", "token"), "")
+    written = document.written.get(_TOKEN, "")
     secrets = ["" if "${" in written else written, variable("WATS_TOKEN", environ) or ""]
     return [secret for secret in secrets if len(secret) > 7]
 
 
 def _literal_token(document: Document) -> Iterator[Problem]:
     """Refuse a token that is written in the file: everyone who can read the file or its history has it."""
-    path = ("source", "token")
-    written = document.written.get(path, "")
+    written = document.written.get(_TOKEN, "")
     if written in ("", "null", "~") or re.fullmatch(r"\$\{[A-Za-z_]\w*(:-)?\}", written):
         return
     yield Problem(
         "is written in the file, where everyone who can read the file can see it; write ${WATS_TOKEN} "
         "instead, and set WATS_TOKEN in the environment or in a .env file",
-        path,
+        _TOKEN,
     )
+
+
+# ── the server ──────────────────────────────────────────────────────────────────────────────────
+
+_URL: KeyPath = ("source", "url")
+_TOKEN: KeyPath = ("source", "token")
+
+
+class _Served:
+    """The server of a run: the file's, else that of the environment, or the demo where it is asked for.
+
+    Args:
+        document: The file.
+        environ: The variables.
+        demo: Whether ``--demo`` asks for the demo.
+        offline: Whether the server and the token need not be known.
+
+    Attributes:
+        values: The file's values, with the address and the token filled in.
+        problems: Why no server can be read.
+    """
+
+    def __init__(self, document: Document, environ: Mapping[str, str], *, demo: bool, offline: bool) -> None:
+        self._document, self._environ = document, environ
+        self.values: Mapping[str, Any] = document.value
+        self.problems: list[Problem] = []
+        source = self.values.get("source")
+        if not isinstance(source, Mapping | None):
+            return
+        given = {name: value for name, value in (source or {}).items() if value is not None}
+        url = given.get("url", variable("WATS_URL", environ) or "")
+        token = given.get("token", variable("WATS_TOKEN", environ) or "")
+        if isinstance(url, str):
+            url, problems = self._server(url.strip(), token, demo=demo)
+            self.problems += [] if offline else problems
+        self.values = {**self.values, "source": given | {"url": url, "token": token}}
+
+    def _server(self, url: str, token: object, *, demo: bool) -> tuple[str, list[Problem]]:
+        """The address, empty if there is none, and why no server can be read."""
+        if demo and not is_demo(url):
+            url = DEMO
+        if is_demo(url):
+            if not (demo or self._asks_for_demo()):
+                return "", [Problem(_NOT_ASKED, _URL)]
+            has_token = str(token).strip() or variable("WATS_TOKEN", self._environ)
+            return url, [Problem(_UNWANTED, _URL)] if has_token else []
+        problems = [] if url else [Problem(self._no_server(), _URL)]
+        named = re.fullmatch(r"\$\{([A-Za-z_]\w*)\}", self._document.written.get(_TOKEN, ""))
+        if named and not token:
+            problems.append(Problem(not_set(named[1]), _TOKEN))
+        return url, problems
+
+    def _asks_for_demo(self) -> bool:
+        """Whether the demo is written in the file, or is what ``WATS_URL`` says, and not just a default."""
+        written = self._document.written.get(_URL, "")
+        return any(is_demo(url.strip()) for url in (written, self._environ.get("WATS_URL", "")))
+
+    def _no_server(self) -> str:
+        names = re.findall(r"\$\{([A-Za-z_]\w*)", self._document.written.get(_URL, ""))
+        name = names[0] if names else "WATS_URL"
+        unset = UNSET if name == "WATS_URL" else f"the environment variable {name} is not set, or empty"
+        where = "in the environment, or in a .env file beside the pipeline file or above it"
+        return f"{unset}; set {name} {where}, or add --demo to try it without a WATS server"
+
+
+_NOT_ASKED = (
+    "WATS_URL is not set, and neither a default nor another variable starts the embedded demo server; set "
+    "WATS_URL to the address of your server, or add --demo to try it without one"
+)
+_UNWANTED = (
+    "a token is set, but the embedded demo server needs none; remove WATS_TOKEN and PYWATS_API_TOKEN from "
+    "the environment and the .env file, or read the server that the token is for"
+)
 
 
 # ── keys and types ──────────────────────────────────────────────────────────────────────────────
 
 
-def _validate(document: Document, environ: Mapping[str, str]) -> tuple[Pipeline | None, list[Problem]]:
+def _validate(
+    values: Mapping[str, Any], document: Document, folder: Path
+) -> tuple[Pipeline | None, list[Problem]]:
     try:
-        return Pipeline.model_validate(_with_source(document.value, environ)), []
+        return Pipeline.model_validate(values, context={"folder": folder}), []
     except ValidationError as error:
         return None, problems_of(findings_of(error), document)
-
-
-def _with_source(values: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """The values, with the server and the token of the environment if the file gives none."""
-    source = values.get("source")
-    if not isinstance(source, Mapping | None):
-        return values
-    given = {name: value for name, value in (source or {}).items() if value is not None or name != "token"}
-    found = {"url": variable("WATS_URL", environ) or DEMO, "token": variable("WATS_TOKEN", environ) or ""}
-    return {**values, "source": found | given}
 
 
 # ── the catalogue ───────────────────────────────────────────────────────────────────────────────

@@ -60,9 +60,9 @@ _VALUE_SHOWN = ("literal_error", "int_type", "int_parsing", "int_from_float", "b
 _EXAMPLES = {
     "version": "version: 1",
     "name": "name: reports",
-    "destination": "destination: {type: duckdb, path: data/wats.duckdb}",
+    "destination": "destination: {type: duckdb, path: ../data/wats.duckdb}",
     "resources": "resources: [{name: report_headers}]",
-    "path": "path: data/wats.duckdb",
+    "path": "path: ../data/wats.duckdb",
     "type": "type: duckdb, or type: parquet",
 }
 

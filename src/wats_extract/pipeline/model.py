@@ -14,6 +14,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
@@ -22,18 +23,18 @@ from pydantic_core import CoreSchema, core_schema
 from wats_extract.engine.job import Tolerance
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import instant
-from wats_extract.pipeline.settings import Settings
+from wats_extract.pipeline.settings import Settings, from_file
 from wats_extract.pipeline.source import Source
 from wats_extract.resources.selecting import OPTIONS, no_filter, one_line
 
 
-def _local_path(written: object) -> object:
+def _local_path(written: object, info: ValidationInfo) -> object:
     if not isinstance(written, str):
         return written
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", written):
         raise ValueError("object stores come in a later version; write a path on this machine or a share")
     try:
-        return Path(written).expanduser()
+        return from_file(Path(written), info)
     except RuntimeError:
         raise ValueError("begins with '~' and the name of a user who does not exist here") from None
 
@@ -48,7 +49,7 @@ class DuckDB(Settings):
 
     type: Literal["duckdb"] = Field(description="The kind of destination.")
     path: LocalPath = Field(
-        description="The file, such as data/wats.duckdb; relative to the folder the command is run in."
+        description="The file, such as ../data/wats.duckdb; relative to the folder of the pipeline file."
     )
     schema_name: str = Field(
         default="main",
@@ -63,7 +64,7 @@ class Parquet(Settings):
 
     type: Literal["parquet"] = Field(description="The kind of destination.")
     path: LocalPath = Field(
-        description="The folder, such as data/wats; relative to the folder the command is run in."
+        description="The folder, such as ../data/wats; relative to the folder of the pipeline file."
     )
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 
@@ -16,13 +25,23 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_empty_text(cls, given: object) -> object:
-        """Drop empty values, so that ``since: ${SINCE:-}`` means the default.
-
-        An empty ``url`` stays and is refused: it does not ask for the demo.
-        """
+        """Drop empty values, so that ``since: ${SINCE:-}`` means the default."""
         if not isinstance(given, Mapping):
             return given
-        return {name: value for name, value in given.items() if value != "" or name == "url"}
+        return {name: value for name, value in given.items() if value != ""}
+
+
+def from_file(path: Path, info: ValidationInfo) -> Path:
+    """The absolute path of a path in a pipeline file, which is relative to the folder of the file.
+
+    Without the context ``folder``, as in :func:`wats_extract.connect`, the path stays as it is.
+
+    Raises:
+        RuntimeError: it begins with ``~`` and the name of a user who does not exist.
+    """
+    folder = (info.context or {}).get("folder")
+    path = path.expanduser()
+    return path if folder is None else Path(os.path.normpath(folder / path))
 
 
 def _refuse_truth_value(value: object) -> object:

@@ -1,8 +1,8 @@
 """The WATS server to read from: its address, the token, and the limits for requests.
 
-Address and token come from ``WATS_URL`` and ``WATS_TOKEN``, or from pyWATS's variables if those are not set;
-without an address the embedded demo server is read. A ``.env`` file adds variables to the environment and
-never overrides one.
+Address and token come from ``WATS_URL`` and ``WATS_TOKEN``, or from pyWATS's variables if those are not set.
+An empty variable counts as not set. Nothing falls back to the embedded demo server: without an address there
+is an error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pydantic import (
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import duration
 from wats_extract.masking import credentials
-from wats_extract.pipeline.settings import WHOLE, Settings, findings_of, in_plain_words
+from wats_extract.pipeline.settings import WHOLE, Settings, findings_of, from_file, in_plain_words
 
 DEMO = "demo"
 REQUESTS_PER_MINUTE = 500
@@ -41,27 +41,42 @@ REQUESTS_PER_MINUTE = 500
 ALIASES = {"WATS_URL": "PYWATS_SERVER_URL", "WATS_TOKEN": "PYWATS_API_TOKEN"}
 """pyWATS's variables, which are used if ours are not set."""
 
+UNSET = "neither WATS_URL nor PYWATS_SERVER_URL is set, or they are empty"
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 # ── the environment ─────────────────────────────────────────────────────────────────────────────
 
 
-def environment(*folders: Path) -> dict[str, str]:
-    """The variables of the process, completed from the ``.env`` files of some folders; earlier folders win.
+def environment(folder: Path) -> dict[str, str]:
+    """The variables of the process, completed from the first ``.env`` file in a folder or above it.
 
-    ``os.environ`` itself does not change.
+    A ``.env`` file never overrides the address or the token of the process, whether our variables or pyWATS's
+    set them. ``os.environ`` itself does not change.
 
     Raises:
-        ConfigurationError: a ``.env`` file cannot be read.
+        ConfigurationError: the ``.env`` file cannot be read.
     """
-    merged: dict[str, str] = {}
-    for folder in reversed(folders):
-        merged |= _dot_env(folder / ".env")
-    return merged | dict(os.environ)
+    process, found = dict(os.environ), _dot_env_above(folder)
+    for name, alias in ALIASES.items():
+        pair = (name, alias)
+        if variable(name, process) is not None:
+            found = {each: value for each, value in found.items() if each not in pair}
+        elif variable(name, found) is not None:
+            process = {each: value for each, value in process.items() if each not in pair}
+    return found | process
+
+
+def _dot_env_above(folder: Path) -> dict[str, str]:
+    folder = Path(os.path.realpath(folder))
+    for each in (folder, *folder.parents):
+        if os.path.isfile(each / ".env"):  # noqa: PTH113 - unlike Path.is_file, it never raises
+            return _dot_env(each / ".env")
+    return {}
 
 
 def _dot_env(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
@@ -72,8 +87,15 @@ def _dot_env(path: Path) -> dict[str, str]:
 
 
 def variable(name: str, environ: Mapping[str, str]) -> str | None:
-    """The value of a variable; ``WATS_URL`` and ``WATS_TOKEN`` fall back to pyWATS's variables."""
-    return environ.get(name) or environ.get(ALIASES.get(name, name)) or environ.get(name)
+    """The value of a variable, or ``None`` if it is not set.
+
+    ``WATS_URL`` and ``WATS_TOKEN`` fall back to pyWATS's variables; an empty or blank value of these counts
+    as not set.
+    """
+    if name not in ALIASES:
+        return environ.get(name)
+    values = (environ.get(each, "") for each in (name, ALIASES[name]))
+    return next((value for value in values if value.strip()), None)
 
 
 # ── the source ──────────────────────────────────────────────────────────────────────────────────
@@ -89,8 +111,8 @@ class Demo:
 
 def _default_rate(validated: dict[str, Any]) -> int | None:
     """WATS's own limit; no limit for the demo and for a server on this machine, such as ``demo-server``."""
-    url = validated.get("url", DEMO)
-    here = _is_demo(url) or _is_loopback(urlsplit(url).hostname or "")
+    url = validated.get("url", "")
+    here = is_demo(url) or _is_loopback(urlsplit(url).hostname or "")
     return None if here else REQUESTS_PER_MINUTE
 
 
@@ -103,9 +125,14 @@ class Source(Settings):
         description="Allow http, which is not encrypted, to another machine.",
     )
     url: str = Field(
-        default=DEMO,
-        description="The server's address, such as https://example.wats.com; 'demo' starts the embedded "
-        "server, 'demo?reports=500&seed=7' one with other reports.",
+        default="",
+        description="The server's address, such as https://example.wats.com; default: WATS_URL of the "
+        "environment. 'demo' starts the embedded server, 'demo?reports=500&seed=7' one with other reports.",
+    )
+    id: Annotated[str, Field(max_length=200)] = Field(
+        default="",
+        description="Identifies the server if it is reached under several addresses, such as plant-a. A "
+        "destination belongs to one server. Default: scheme, host, port and path of url.",
     )
     token: SecretStr = Field(
         default=SecretStr(""),
@@ -144,10 +171,22 @@ class Source(Settings):
     @field_validator("url")
     @classmethod
     def _normalise(cls, url: str, info: ValidationInfo) -> str:
-        if _is_demo(url):
+        url = url.strip()
+        if is_demo(url):
             _demo(url)
             return url
+        if not url:
+            return ""
         return _address(url, allow_http=bool(info.data.get("allow_http")))
+
+    @field_validator("id")
+    @classmethod
+    def _not_the_demo(cls, identity: str) -> str:
+        if not re.fullmatch(r"[!-~]*", identity):
+            raise ValueError("should be a word without blanks, such as plant-a")
+        if is_demo(identity):
+            raise ValueError("demo stands for the embedded server; choose another word, such as plant-a")
+        return identity
 
     @field_validator("token")
     @classmethod
@@ -159,11 +198,11 @@ class Source(Settings):
 
     @field_validator("ca_file")
     @classmethod
-    def _certificates(cls, file: Path | None) -> Path | None:
+    def _certificates(cls, file: Path | None, info: ValidationInfo) -> Path | None:
         if file is None:
             return None
         try:
-            file = file.expanduser()
+            file = from_file(file, info)
             ssl.create_default_context(cafile=file)
         except ssl.SSLError:
             raise ValueError("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)") from None
@@ -188,19 +227,30 @@ class Source(Settings):
     @property
     def demo(self) -> Demo | None:
         """The embedded server, or ``None`` for a real server."""
-        return _demo(self.url) if _is_demo(self.url) else None
+        return _demo(self.url) if is_demo(self.url) else None
+
+    @property
+    def identity(self) -> str:
+        """Identifies the server that a destination and its cursors belong to; empty without a server.
+
+        It is ``demo`` for the embedded server, else ``id``, else the address in lower case, without a default
+        port and a trailing slash.
+        """
+        return DEMO if self.demo else self.id or _identity(self.url)
 
     def usable_token(self) -> str:
         """The token that follows ``Basic`` in the ``Authorization`` header; empty for the demo.
 
         Raises:
-            ConfigurationError: the server is a real one and there is no token.
+            ConfigurationError: there is no server, or the server is a real one and there is no token.
         """
+        if not self.url:
+            raise ConfigurationError(f"there is no server to read from: {UNSET}")
         token = "" if self.demo else self.token.get_secret_value()
         if not token and not self.demo:
             raise ConfigurationError(
                 f"there is no token for {self.url}",
-                hint="Set WATS_TOKEN in the environment, or in a .env file beside the pipeline file.",
+                hint="Set WATS_TOKEN in the environment, or in a .env file in the folder or above it.",
             )
         return token
 
@@ -212,22 +262,43 @@ def connection(
     environ: Mapping[str, str] | None = None,
     **limits: Any,
 ) -> Source:
-    """The source to read from: the arguments, else the environment, else the demo server.
+    """The server to read from: the arguments, else the environment. It is never the demo server.
 
     Args:
-        url: The server's address, or ``demo``; else ``WATS_URL``, else ``PYWATS_SERVER_URL``.
+        url: The server's address; else ``WATS_URL``, else ``PYWATS_SERVER_URL``.
         token: The API token; else ``WATS_TOKEN``, else ``PYWATS_API_TOKEN``.
-        environ: The environment; by default the process's, with the ``.env`` file of the current folder.
+        environ: The environment; by default the process's, completed from the first ``.env`` file in the
+            current folder or above it.
         limits: Other fields of :class:`Source`, such as ``requests_per_minute``.
 
     Raises:
-        ConfigurationError: one of these is wrong; the message never contains the token.
+        ConfigurationError: there is no address, it is the demo's, or one of these is wrong; the message never
+            contains the token.
     """
     environ = environment(Path.cwd()) if environ is None else environ
-    url = url or variable("WATS_URL", environ) or DEMO
+    url = (url or variable("WATS_URL", environ) or "").strip()
+    if not url:
+        raise ConfigurationError(
+            f"there is no server to connect to: {UNSET}",
+            hint="Pass its address, or set WATS_URL. To try it without a server, use wats_extract.demo().",
+        )
+    if is_demo(url):
+        raise ConfigurationError(
+            f"connect() does not start the embedded demo server ({url})",
+            hint="Use wats_extract.demo(), or give the address of a server.",
+        )
     token = variable("WATS_TOKEN", environ) if token is None else token
+    return source_of({"url": url, "token": token or "", **limits})
+
+
+def source_of(given: Mapping[str, Any]) -> Source:
+    """Check the fields of a source.
+
+    Raises:
+        ConfigurationError: one of them is wrong; the message never contains the token.
+    """
     try:
-        return Source.model_validate({"url": url, "token": token or "", **limits})
+        return Source.model_validate(given)
     except ValidationError as error:
         problems = [f"{each['loc'][0]}: {in_plain_words(each)}" for each in findings_of(error)]
     raise ConfigurationError("; ".join(problems))
@@ -236,7 +307,8 @@ def connection(
 # ── addresses ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _is_demo(url: str) -> bool:
+def is_demo(url: str) -> bool:
+    """Whether an address means the embedded server: ``demo``, or ``demo?reports=500&seed=7``."""
     return url == DEMO or url.startswith(f"{DEMO}?")
 
 
@@ -268,8 +340,8 @@ def _address(text: str, *, allow_http: bool) -> str:
 
 
 def _wrong_with(parts: SplitResult, text: str, *, allow_http: bool) -> str:
-    if not text.strip():
-        return "is empty; write the server's address, or demo"
+    if text[:1] in ("'", '"'):
+        return "begins with a quotation mark; write the address without quotation marks"
     if "@" in text:
         return "contains a user name or password; write the address alone, and the token in WATS_TOKEN"
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -279,6 +351,15 @@ def _wrong_with(parts: SplitResult, text: str, *, allow_http: bool) -> str:
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         return "would send the token unencrypted; write https://, or add allow_http: true to accept that"
     return ""
+
+
+def _identity(address: str) -> str:
+    if not address:
+        return ""
+    parts = urlsplit(address.lower())
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
 
 
 def _is_proxy(text: str) -> bool:

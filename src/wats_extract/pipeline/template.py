@@ -8,14 +8,17 @@ _TEMPLATE = """\
 #   wats-extract check FILE     check the file, the server, the token and the destination
 #   wats-extract run FILE       extract; a second run fetches only what is new
 #
-# ${NAME} and ${NAME:-default} are read from the environment, or from a .env file beside this file.
+# ${NAME} and ${NAME:-default} are read from the environment, or from a .env file beside this file or above.
+# Add --demo to read the embedded demo server instead. A destination belongs to one server: delete the demo's
+# before you load from your own.
 
 version: 1
 name: reports                          # identifies the state; lower-case letters, digits and _
 
 source:
-  url: ${WATS_URL:-demo}               # https://example.wats.com; "demo" starts the embedded server
-  token: ${WATS_TOKEN:-}               # from the environment; never write it here
+  url: ${WATS_URL}                     # such as https://example.wats.com
+  token: ${WATS_TOKEN}                 # from the environment; never write it here
+  # id: plant-a                        # identifies the server, if it is reached under several addresses
   # requests_per_minute: 500           # shared by all processes that use the same token
   # max_in_flight: 10                  # concurrent requests
   # max_requests: 20000                # stop cleanly after this many; the next run goes on
@@ -23,7 +26,7 @@ source:
 
 destination:
   type: duckdb                         # duckdb: a file | parquet: a folder
-  path: data/wats.duckdb               # relative to the folder the command is run in
+  path: ../data/wats.duckdb            # relative to the folder of this file
 
 resources:                             # `wats-extract resources` lists them all
   - name: report_headers               # one row per report
@@ -46,7 +49,7 @@ stop_at_failures: 20%                  # stop with exit code 4 if this share of 
 
 ENV_EXAMPLE = """\
 # Copy this file to .env and fill it in. Keep .env out of version control: the token gives access to your
-# data. Without WATS_URL the embedded demo server is read, which needs no token.
+# data.
 WATS_URL=
 WATS_TOKEN=
 """
@@ -58,5 +61,5 @@ data/
 
 
 def template() -> str:
-    """A commented pipeline file to start with; unchanged, it reads the embedded demo server."""
+    """A commented pipeline file to start with, for the folder ``pipelines``."""
     return _TEMPLATE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,13 +155,18 @@ class Document:
     """A YAML document as plain values, with the line of each key and the text of each scalar.
 
     Dates stay text, because a part number may look like one.
+
+    Args:
+        root: The document.
+        environ: The variables for ``${NAME}``.
+        unset: Keys whose variables need not be set; their values are empty then.
     """
 
-    def __init__(self, root: Node, environ: Mapping[str, str]) -> None:
+    def __init__(self, root: Node, environ: Mapping[str, str], *, unset: Collection[KeyPath] = ()) -> None:
         self.lines: dict[KeyPath, int] = {}
         self.written: dict[KeyPath, str] = {}
         self.problems: list[Problem] = []
-        self._environ = environ
+        self._environ, self._unset = environ, unset
         self._count = 0
         self._constructor = YAML(typ="safe", pure=True).constructor
         try:
@@ -237,13 +242,14 @@ class Document:
             self.problems.append(Problem("'${' begins a variable; write ${NAME} or ${NAME:-default}", path))
             return ""
         value = variable(found["name"], self._environ)
-        if value is None and found["fallback"] is None:
-            self.problems.append(Problem(_unset(found["name"]), path))
+        if value is None and found["fallback"] is None and path not in self._unset:
+            self.problems.append(Problem(not_set(found["name"]), path))
         return value or found["default"] or ""
 
 
-def _unset(name: str) -> str:
+def not_set(name: str) -> str:
+    """The message for a variable that is not set and has no default."""
     return (
-        f"the environment variable {name} is not set; set it, add it to a .env file beside the "
-        f"pipeline file, or write ${{{name}:-default}}"
+        f"the environment variable {name} is not set; set it, add it to a .env file beside the pipeline file "
+        f"or above it, or write ${{{name}:-default}}"
     )

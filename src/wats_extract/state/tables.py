@@ -20,6 +20,7 @@ RUNS = Table(
         Column("run_id", _TEXT),
         Column("pipeline", _TEXT),
         Column("command", _TEXT, doc="run, retry, backfill or verify"),
+        Column("server", _TEXT, doc="the identity of the server: source.id, or its address; demo"),
         Column("status", _TEXT, doc="running, or the outcome"),
         Column("started_at", TIMESTAMP),
         Column("ended_at", TIMESTAMP),
@@ -36,12 +37,17 @@ RUNS = Table(
 STATE = Table(
     "_wats_state",
     key=("pipeline", "resource", "selection"),
-    doc="one row per resource and selection: its cursor",
+    doc="one row per resource and selection: its cursor. The row with an empty pipeline and resource records "
+    "the server that the destination belongs to",
     stamped=False,
     columns=(
         Column("pipeline", _TEXT),
         Column("resource", _TEXT),
-        Column("selection", _TEXT, doc="the selection of this cursor: since, until and filter, as JSON"),
+        Column(
+            "selection",
+            _TEXT,
+            doc="the selection of this cursor, as JSON; in the row of the server its identity",
+        ),
         Column("cursor", _TEXT, doc="a JSON object"),
         Column("updated_at", TIMESTAMP),
         Column("run_id", _TEXT),
