@@ -61,7 +61,7 @@ NESTED: list[Any] = [["a"], ("a", "b"), {"a": 1}]
 STRANGE = ["", " ", "\0", "a\nb", ".", "..", "a/b", "%2e%2e", "'", '"', "?x=1", "#", "\U0001f527", "x" * 3000]
 
 
-@pytest.mark.parametrize(("key", "text"), CONVERTED, ids=repr)
+@pytest.mark.parametrize(("key", "text"), CONVERTED, ids=lambda value: type(value).__name__)
 def test_a_key_is_converted_and_a_single_value_is_one_key(key: object, text: str) -> None:
     assert list(each_key(key)) == [text]
     assert list(each_key([key, "b"])) == [text, "b"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.conftest import TOKEN
-from tests.extraction import DESTINATIONS, Extraction
+from tests.conftest import DESTINATIONS, TOKEN
+from tests.extraction import Extraction
 
 from wats_extract.fake.app import App
 from wats_extract.fake.exchange import Response

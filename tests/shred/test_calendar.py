@@ -14,8 +14,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import TOKEN
-from tests.extraction import DESTINATIONS, Extraction
+from tests.conftest import DESTINATIONS, TOKEN
+from tests.extraction import Extraction
 
 from wats_extract.engine.verifying import verify
 from wats_extract.fake.app import App
