@@ -1,4 +1,7 @@
-"""Bad input through the whole pipeline: a record is loaded unchanged, or becomes a failure with its text."""
+"""Bad input through the whole pipeline: a record is loaded, or becomes a failure with its text.
+
+A value that does not fit its column goes to ``_extra``, so that nothing of a loaded record is lost.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +43,7 @@ class Bad:
         values: Expected values in the first row of tables, by ``table.column``.
         either: Whether the record may be loaded as well as fail.
         foreign: Whether it is something other than the requested document.
+        kept: The number of values that do not fit their column.
     """
 
     text: str | bytes
@@ -47,6 +51,7 @@ class Bad:
     values: Mapping[str, Any] = field(default_factory=dict)
     either: bool = False
     foreign: bool = False
+    kept: int = 0
 
 
 def document(inner: str) -> str:
@@ -60,6 +65,25 @@ def step(inner: str) -> str:
 
 def measured(inner: str) -> str:
     return step(f'"numericMeas":[{{"compOp":"LOG",{inner}}}]')
+
+
+def misc_info(inner: str) -> str:
+    return document(f'"miscInfos":[{{{inner}}}]')
+
+
+def kept(make: Callable[[str], str], place: str, field: str, value: str, *, as_text: bool = False) -> Bad:
+    """Return a record with a value that its column cannot hold.
+
+    Args:
+        make: Makes the record from a field and its value.
+        place: The table and the column.
+        field: The name of the field.
+        value: The value as JSON.
+        as_text: Whether ``_extra`` has it as a string.
+    """
+    table = place.partition(".")[0]
+    extra = f'{{"{field}":{json.dumps(value) if as_text else value}}}'
+    return Bad(make(f'"{field}":{value}'), values={place: None, f"{table}._extra": extra}, kept=1)
 
 
 def nested(depth: int) -> str:
@@ -92,9 +116,52 @@ DOCUMENTS = {
     "a string for a list": Bad(document('"miscInfos":"none"'), r"\$\.miscInfos: expected a list"),
     "null in a list": Bad(document('"miscInfos":[null]'), r"\$\.miscInfos: expected no null"),
     "a string for a step": Bad(document('"root":"r"'), r"\$\.root: expected an object"),
-    "true for a number": Bad(document('"processCode":true'), r"\$\.processCode: expected a whole number"),
-    "a fraction for an integer": Bad(document('"processCode":1.5'), r"\$\.processCode: .*found 1\.5"),
-    "a word for a number": Bad(measured('"value":"ten"'), "value: expected a number, found 'ten'"),
+    "true for a number": kept(document, "reports.process_code", "processCode", "true"),
+    "a fraction for an integer": kept(document, "reports.process_code", "processCode", "1.50"),
+    "a word for a number": kept(measured, "numeric_measurements.value", "value", '"ten"'),
+    "a decimal comma": kept(measured, "numeric_measurements.value", "value", '"1,5"'),
+    "a boolean for a string": Bad(document('"location":false'), values={"reports.location": "false"}),
+    "a boolean for the id": Bad('{"id":true}', "requested report", foreign=True),
+    "a word for a boolean": kept(step, "steps.caused_uut_failure", "causedUUTFailure", '"perhaps"'),
+    "a value in another case": kept(document, "reports.process_code", "PROCESSCODE", '"x"'),
+    "a word in a block": Bad(
+        document('"uut":{"errorCode":"E7","user":"u"}'),
+        values={
+            "reports.error_code": None,
+            "reports.user_name": "u",
+            "reports._extra": '{"uut":{"errorCode":"E7"}}',
+        },
+        kept=1,
+    ),
+    "a number beyond 32 bits in a block": Bad(
+        document('"uut":{"errorCode":4294967295}'),
+        values={"reports.error_code": None, "reports._extra": '{"uut":{"errorCode":4294967295}}'},
+        kept=1,
+    ),
+    "a word in a block of a step": Bad(
+        step('"loop":{"num":"three","passed":2}'),
+        values={"steps.loop_count": None, "steps.loop_passed": 2, "steps._extra": '{"loop":{"num":"three"}}'},
+        kept=1,
+    ),
+    "a word in a chart": Bad(
+        step('"chart":{"label":"l","series":[{"name":"n","xdata":"1;x","ydata":"2"}]}'),
+        values={
+            "chart_series.name": "n",
+            "chart_series.x": None,
+            "chart_series.y": [2.0],
+            "chart_series._extra": '{"xdata":"1;x"}',
+        },
+        kept=1,
+    ),
+    "a fraction beside a new field": Bad(
+        document('"miscInfos":[{"numeric":23.750,"later":[1.10],"text":"t"}]'),
+        values={
+            "misc_infos.numeric": None,
+            "misc_infos.text": "t",
+            "misc_infos._extra": '{"numeric":23.750,"later":[1.10]}',
+        },
+        kept=1,
+    ),
     "another report": Bad('{"id":"0A000000-0000-4000-8000-000000000000"}', "requested report", foreign=True),
     "a number for a string": Bad(document('"location":1.10'), values={"reports.location": "1.10"}),
     "an integer with a fraction of zero": Bad(
@@ -130,8 +197,8 @@ DOCUMENTS = {
     ),
     "a lone surrogate in a new field": Bad(document(r'"later":"\ud800"'), "surrogate"),
     "a lone surrogate as a name": Bad(document(r'"\ud800":1'), "surrogate"),
-    "a lone surrogate for a number": Bad(measured(r'"value":"\ud800"'), "expected a number"),
-    "a lone surrogate for a date": Bad(step(r'"start":"\ud800"'), "surrogate|not a date"),
+    "a lone surrogate for a number": Bad(measured(r'"value":"\ud800"'), "surrogate"),
+    "a lone surrogate for a date": Bad(step(r'"start":"\ud800"'), "surrogate"),
     "a surrogate pair": Bad(document(r'"location":"\ud83d\ude00"'), values={"reports.location": "😀"}),
     # NUL
     "NUL": Bad(
@@ -151,19 +218,19 @@ DOCUMENTS = {
     "the largest int64": Bad(
         document(f'"miscInfos":[{{"numeric":{LARGEST}}}]'), values={"misc_infos.numeric": LARGEST}
     ),
-    "an integer above int64": Bad(document(f'"miscInfos":[{{"numeric":{LARGEST + 1}}}]'), "numeric: "),
-    "fit into 64 bits": Bad(document(f'"miscInfos":[{{"numeric":{2**64}}}]'), "numeric: "),
-    "beyond 32 bits": Bad(step('"errorCode":2147483648'), "error_code: "),
-    "of 5,000 digits": Bad(document(f'"miscInfos":[{{"numeric":{DIGITS}}}]'), "expected a whole number"),
+    "an integer above int64": kept(misc_info, "misc_infos.numeric", "numeric", str(LARGEST + 1)),
+    "an integer above 64 bits": kept(misc_info, "misc_infos.numeric", "numeric", str(2**64)),
+    "beyond 32 bits": kept(step, "steps.error_code", "errorCode", "2147483648"),
+    "of 5,000 digits": kept(misc_info, "misc_infos.numeric", "numeric", DIGITS, as_text=True),
     "of 5,000 digits, new": Bad(
         document(f'"later":{DIGITS}'), values={"reports._extra": f'{{"later":"{DIGITS}"}}'}
     ),
-    "a value of 5,000 digits": Bad(measured(f'"value":{DIGITS}'), "expected a number"),
-    "a value of 400 digits": Bad(measured(f'"value":{DIGITS[:400]}'), "fit into 64 bits"),
+    "a value of 5,000 digits": kept(measured, "numeric_measurements.value", "value", DIGITS, as_text=True),
+    "a value of 400 digits": kept(measured, "numeric_measurements.value", "value", DIGITS[:400]),
     "a large value": Bad(measured(f'"value":{2**70}'), values={"numeric_measurements.value": 2.0**70}),
-    "1e400": Bad(measured('"value":1e400'), "fit into 64 bits"),
-    "quoted 1e400": Bad(measured('"value":"1e400"'), "expected a number"),
-    "1_000": Bad(measured('"value":"1_000"'), "expected a number"),
+    "1e400": kept(measured, "numeric_measurements.value", "value", "1e400"),
+    "quoted 1e400": kept(measured, "numeric_measurements.value", "value", '"1e400"'),
+    "1_000": kept(measured, "numeric_measurements.value", "value", '"1_000"'),
     "1e400, new": Bad(document('"later":1e400'), values={"reports._extra": '{"later":1e400}'}),
     "an exponent": Bad(measured('"value":4.55E-05'), values={"numeric_measurements.value": 4.55e-05}),
     "leading zeros": Bad(document('"processCode":010'), "not JSON"),
@@ -171,7 +238,7 @@ DOCUMENTS = {
     "NaN": Bad(measured('"value":NaN'), values={"numeric_measurements.value": math.nan}),
     "-Infinity": Bad(measured('"value":-Infinity'), values={"numeric_measurements.value": -math.inf}),
     "quoted NaN": Bad(measured('"value":"nan"'), values={"numeric_measurements.value": math.nan}),
-    "NaN for an integer": Bad(document('"processCode":NaN'), r"\$\.processCode: expected a whole number"),
+    "NaN for an integer": kept(document, "reports.process_code", "processCode", "NaN", as_text=True),
     "NaN, new": Bad(document('"later":NaN'), values={"reports._extra": '{"later":"NaN"}'}),
     "NaN in a chart": Bad(
         step('"chart":{"series":[{"xdata":"1;NaN","ydata":"-Infinity"}]}'),
@@ -205,6 +272,7 @@ _READ = {
     "0001-01-01T00:00:00": datetime(1, 1, 1, tzinfo=UTC),
     "9999-12-31T23:59:59.9999999Z": datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
 }
+_OUTSIDE = ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59.9999999-05:00"]
 _IMPOSSIBLE = [
     "2026-13-01T00:00:00Z",
     "2026-02-30T00:00:00Z",
@@ -230,15 +298,29 @@ DOCUMENTS |= {
     for place, make in (("reports", document), ("steps", step))
 }
 DOCUMENTS |= {
-    f"{place} on {text or 'an empty string'}": Bad(
-        make(f'"start":"{text}"'), "not a date and time|impossible date"
-    )
-    for text in _IMPOSSIBLE
+    f"{place} on {text or 'an empty string'}": kept(make, f"{place}.start", "start", json.dumps(text))
+    for text in [*_IMPOSSIBLE, *_OUTSIDE]
     for place, make in (("reports", document), ("steps", step))
 }
 DOCUMENTS |= {
-    "seconds since 1970": Bad(step('"start":1767225600'), "not a date and time"),
-    "a day as a number": Bad(step('"start":20260101'), "not a date and time"),
+    "seconds since 1970": kept(step, "steps.start", "start", "1767225600", as_text=True),
+    "a day as a number": kept(step, "steps.start", "start", "20260101", as_text=True),
+    "an impossible start beside a good one": Bad(
+        document('"start":"13/07/2026","startUTC":"2026-07-13T07:00:00Z"'),
+        values={
+            "reports.start": None,
+            "reports._extra": '{"start":"13/07/2026","startUTC":"2026-07-13T07:00:00Z"}',
+        },
+        kept=1,
+    ),
+    "a good start beside an impossible one": Bad(
+        document('"start":"2026-07-13T09:00:00+02:00","startUTC":"13/07/2026"'),
+        values={
+            "reports.start": datetime(2026, 7, 13, 7, tzinfo=UTC),
+            "reports._extra": '{"startUTC":"13/07/2026"}',
+        },
+        kept=1,
+    ),
 }
 
 EVIL = [
@@ -260,7 +342,11 @@ DOCUMENTS |= {
     )
     for name in EVIL
 }
-DOCUMENTS["data that is not base64"] = Bad(document('"binaryData":[{"name":"a","data":"?"}]'), "base64")
+DOCUMENTS["data that is not base64"] = Bad(
+    document('"binaryData":[{"name":"a","data":"?"}]'),
+    values={"attachments.name": "a", "attachments.content": None, "attachments._extra": '{"data":"?"}'},
+    kept=1,
+)
 
 
 def header(inner: str) -> str:
@@ -281,12 +367,14 @@ HEADERS = {
     "a number for a string": Bad(header('"partNumber":1.10'), values={"report_headers.part_number": "1.10"}),
     "a lone surrogate": Bad(header(r'"comment":"\ud800"'), "surrogate"),
     "an object for a number": Bad(header('"run":{"x":1}'), r"\$\.run: expected a whole number"),
-    "beyond 32 bits": Bad(header('"run":2147483648'), "run: "),
-    "an impossible date": Bad(header('"start":"2026-02-30T00:00:00Z"'), "impossible date"),
+    "beyond 32 bits": kept(header, "report_headers.run", "run", "2147483648"),
+    "a word for a number": kept(header, "report_headers.run", "run", '"one"'),
+    "an impossible date": kept(header, "report_headers.start", "start", '"2026-02-30T00:00:00Z"'),
+    "a date outside the calendar": kept(header, "report_headers.start", "start", f'"{_OUTSIDE[0]}"'),
     "1,000 levels": Bad(header(f'"later":{tree(1000)}'), "nested too deeply", either=True),
     "20,000 levels": Bad(header(f'"later":{tree(20_000)}'), "nested too deeply", either=True),
     "an unknown escape": Bad(header(r'"comment":"\x"'), "scape"),
-    "of 5,000 digits": Bad(header(f'"run":{DIGITS}'), r"\$\.run: expected a whole number"),
+    "of 5,000 digits": kept(header, "report_headers.run", "run", DIGITS, as_text=True),
     "a version beyond 64 bits": Bad(header('"run":1').replace("TIME_STAMP", str(2**70)), "version"),
     "a version that is not a number": Bad(header('"run":1').replace("TIME_STAMP", "true"), "timeStamp"),
     "no version": Bad(header('"run":1').replace("TIME_STAMP", "null"), "version"),
@@ -435,6 +523,15 @@ def test_good_records_are_loaded_and_the_exit_code_is_3(documents: Run, headers:
         assert found.report.failures == len(found.failures)
         certain = [bad for bad in every.values() if bad.message and not bad.either]
         assert len(found.failures) >= len(certain)
+
+
+def test_values_that_do_not_fit_are_counted(documents: Run, headers: Run) -> None:
+    for found, every in ((documents, DOCUMENTS), (headers, HEADERS)):
+        kept_values = sum(bad.kept for bad in every.values())
+        assert found.report.values_kept_in_extra == kept_values > 3
+        assert found.report.to_json()["values_kept_in_extra"] == kept_values
+        (row,) = found.extraction.table("_wats_runs")
+        assert row["values_kept_in_extra"] == kept_values
 
 
 def test_bad_rows_do_not_change_the_cursor(headers: Run) -> None:

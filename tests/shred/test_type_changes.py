@@ -118,8 +118,13 @@ def unexplained(value: Any, before: Tables, after: Tables) -> list[Any]:
     if value in ([], {}) or (not changes and _holds(before, value)):  # the same value in another spelling
         return []
     kept = [change for change in changes if same(value, *change)]
+    in_extra = any(name == "_extra" for name, _ in kept)
     changed = [
-        change for change in changes if change not in kept and change[0] not in DERIVED | _ALTERNATIVES
+        (name, cell)
+        for name, cell in changes
+        if (name, cell) not in kept
+        and name not in DERIVED | _ALTERNATIVES
+        and not (in_extra and cell is None)  # the column cannot hold it
     ]
     return changed if kept else [*changes, "nothing holds it"]
 

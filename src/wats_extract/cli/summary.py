@@ -96,6 +96,8 @@ def _show(sentence: str, report: RunReport, pipeline: Pipeline, file: Path) -> N
         f"{output.seconds(report.seconds)}, {output.plural(report.requests, 'request')}, "
         f"{output.size(report.bytes)}, run {report.run_id}"
     )
+    if kept := report.values_kept_in_extra:
+        output.say(f"{output.plural(kept, 'value')} did not fit the column and went to _extra of the row")
     if report.open_failures:
         _show_next_steps(report, file)
     if table := _table_to_look_at(report):

@@ -12,6 +12,7 @@ from wats_extract.cursor import Cursor
 from wats_extract.engine.job import ResourceReport, RunReport, Task, Tolerance
 from wats_extract.errors import TooManyFailures
 from wats_extract.flow import Chunk, Failure
+from wats_extract.shred.columns import kept_in
 from wats_extract.state.failures import OpenFailures
 
 RECENT_ITEMS = 100
@@ -29,6 +30,7 @@ class Receipt:
         failures: The number of failures.
         cursor: The position after the chunk, ``None`` if it does not move.
         saturated: Whether the server may have more rows than it returned.
+        values_kept_in_extra: The number of values that their columns could not hold.
     """
 
     resource: str
@@ -37,6 +39,7 @@ class Receipt:
     failures: int = 0
     cursor: Cursor | None = None
     saturated: bool = False
+    values_kept_in_extra: int = 0
 
     @classmethod
     def of(cls, resource: str, chunk: Chunk) -> Receipt:
@@ -48,6 +51,7 @@ class Receipt:
             len(chunk.failures),
             chunk.cursor,
             any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures),
+            sum(map(kept_in, chunk.rows.values())) if chunk.landed else 0,
         )
 
 
@@ -87,6 +91,7 @@ class Accounts:
         account.items += receipt.items
         account.failures = len(self._failures.of_run(self._report.run_id, receipt.resource))
         account.cursor = receipt.cursor or account.cursor
+        self._report.values_kept_in_extra += receipt.values_kept_in_extra
         self._report.failures = sum(each.failures for each in self._report.resources.values())
         if receipt.saturated:
             self.saturated.append(receipt.resource)

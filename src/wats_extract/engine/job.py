@@ -155,6 +155,7 @@ class RunReport:
         bytes: The size of all responses, inflated.
         failures: The failures that this run recorded and did not resolve.
         open_failures: The failures that are open now, of this run and earlier ones.
+        values_kept_in_extra: The values that their columns could not hold; ``_extra`` of their row has them.
         resources: By name.
     """
 
@@ -170,22 +171,13 @@ class RunReport:
     bytes: int = 0
     failures: int = 0
     open_failures: int = 0
+    values_kept_in_extra: int = 0
     resources: dict[str, ResourceReport] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        names = (
-            "run_id",
-            "status",
-            "server",
-            "destination",
-            "seconds",
-            "requests",
-            "bytes",
-            "failures",
-            "open_failures",
-            "message",
-        )
+        counts = ("requests", "bytes", "failures", "open_failures", "values_kept_in_extra")
+        names = ("run_id", "status", "server", "destination", "seconds", *counts, "message")
         return {name: getattr(self, name) for name in names} | {
             "resources": {
                 name: vars(report) | {"cursor": cursor_to_json(report.cursor) or None}

@@ -253,6 +253,7 @@ class _Run:
             "bytes": report.bytes,
             "rows": sum(each.rows for each in report.resources.values()),
             "failures": report.failures,
+            "values_kept_in_extra": report.values_kept_in_extra,
             "message": report.message,
             "version": __version__,
         }

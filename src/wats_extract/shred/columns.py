@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from wats_extract.errors import RecordError
 from wats_extract.shred.instants import instants
-from wats_extract.shred.records import Record, json_text
+from wats_extract.shred.records import LEAF, Kept, Record, json_text
 from wats_extract.tables import EXTRA, TIMESTAMP, Column, Table
 
 RESULTS = {
@@ -171,20 +171,24 @@ class TableBuilder:
         fields = _Fields(self.records)
         columns = {c.name: self._column(c, paths, fields) for c, paths in self.layout.sourced}
         columns |= {c.name: array(self.placed[c.name], c) for c in self.layout.placed}
-        columns[EXTRA.name] = array(self._extras(fields), EXTRA)
+        kept = Counted()
+        columns[EXTRA.name] = array(self._extras(fields, kept), EXTRA)
         schema = self.layout.table.shredded_schema
-        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+        batch = pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+        return with_kept(batch, kept.count)
 
     def _column(self, column: Column, paths: Sequence[Path], fields: _Fields) -> pa.Array:
-        """Convert the values of a column; those that it cannot hold stay as text in ``_extra``."""
+        """Convert the values of a column; those that it cannot hold go to ``_extra``, unless it is a key."""
         values = fields.first(paths)
-        found = array(values, column)
-        for row in rows_lost(values, found, column):
+        if self.layout.table.identifies(column):
+            return array(values, column)
+        found, lost = array_of_fitting(values, column)
+        for row in lost:
             path = next(path for path in paths if fields.at(path)[row] is not None)
-            _put(self.extras.setdefault(row, {}), self.layout.json_path(path), values[row])
+            _put(self.extras.setdefault(row, {}), self.layout.json_path(path), Kept(values[row]))
         return found
 
-    def _extras(self, fields: _Fields) -> list[str | None]:
+    def _extras(self, fields: _Fields, kept: Counted) -> list[str | None]:
         """Return ``_extra`` per row; most fields are null in all rows, so it scans field by field."""
         found = {row: dict(extra) for row, extra in self.extras.items()}
         self._add_alternative_values(fields, found)
@@ -201,7 +205,7 @@ class TableBuilder:
             found.setdefault(row, {}).update(unknown)
         texts: list[str | None] = [None] * len(self.records)
         for row, extra in found.items():
-            texts[row] = json_text(extra)
+            texts[row] = json_text(extra, on_kept=kept.add)
         return texts
 
     def _add_alternative_values(self, fields: _Fields, found: dict[int, dict[str, Any]]) -> None:
@@ -243,12 +247,84 @@ class _Fields:
         return values
 
 
-def rows_lost(values: Sequence[Any], found: pa.Array, column: Column) -> list[int]:
-    """Return the numbers of the rows whose value became null because the column cannot hold it."""
+def array_of_fitting(values: Sequence[Any], column: Column) -> tuple[pa.Array, list[int]]:
+    """Return the values as :func:`array` does, with nulls for those that the column cannot hold.
+
+    Only strings, numbers and booleans may become null.
+
+    Returns:
+        The array, and the numbers of the rows whose value was lost.
+
+    Raises:
+        RecordError: Another value does not fit; the message names the column.
+    """
+    try:
+        found = array(values, column)
+    except RecordError:
+        lost = _misfits(values, column)
+        without = set(lost)
+        fitting = [None if row in without else value for row, value in enumerate(values)]
+        found, more = array_of_fitting(fitting, column)
+        return found, sorted(lost + more)
     if column.type != TIMESTAMP or found.null_count == 0:
-        return []
+        return found, []
     valid = found.is_valid().to_pylist()
-    return [row for row, _ in filled(values) if not valid[row]]
+    return found, [row for row, _ in filled(values) if not valid[row]]
+
+
+_FEW = 8
+
+
+def _misfits(values: Sequence[Any], column: Column) -> list[int]:
+    """Return the places of the values that a column cannot hold.
+
+    Raises:
+        RecordError: One of them is not a string, a number or a boolean.
+    """
+    try:
+        array(values, column)
+    except RecordError:
+        if len(values) == 1 and not isinstance(values[0], LEAF):
+            raise
+    else:
+        return []
+    if len(values) == 1:
+        return [0]
+    size = 1 if len(values) <= _FEW else len(values) // 2 + 1  # most values fit: halve the column
+    return [
+        begin + place
+        for begin in range(0, len(values), size)
+        for place in _misfits(values[begin : begin + size], column)
+    ]
+
+
+class Counted:
+    """A number that grows."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> None:
+        """Count one more."""
+        self.count += 1
+
+
+_KEPT = b"wats_extract.values_kept_in_extra"
+
+
+def with_kept(batch: pa.RecordBatch, count: int) -> pa.RecordBatch:
+    """Note in a batch's metadata how many values its columns could not hold and ``_extra`` has instead."""
+    return batch.replace_schema_metadata({_KEPT: str(count)}) if count else batch
+
+
+def kept_in(batches: Iterable[pa.RecordBatch]) -> int:
+    """Return how many values of batches are in ``_extra`` because their columns could not hold them."""
+    return sum(int((batch.schema.metadata or {}).get(_KEPT, 0)) for batch in batches)
+
+
+def concatenated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Concatenate batches of the same table."""
+    return with_kept(pa.concat_batches(batches), kept_in(batches))
 
 
 @cache

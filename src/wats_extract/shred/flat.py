@@ -17,7 +17,7 @@ import pyarrow as pa
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import Row
 from wats_extract.shred.columns import Layout, TableBuilder, field_of, rows_with_any
-from wats_extract.shred.records import REFUSED, Record, is_unicode, loads, read
+from wats_extract.shred.records import REFUSED, Kept, Record, is_unicode, loads, read
 from wats_extract.shred.shape import LIST, Shape, described, fields_of
 from wats_extract.tables import TIMESTAMP, Column, Table
 
@@ -302,6 +302,8 @@ _LONGEST_KEY = 1000
 
 def _plain(value: Any) -> Any:
     """Convert a value that only records hold into decoded JSON."""
+    if isinstance(value, Kept):
+        return value.value
     return loads(bytes(value)) if isinstance(value, msgspec.Raw) else float(value)
 
 
@@ -364,13 +366,15 @@ def _short_fields(raw: bytes) -> dict[str, Any]:
 def _record_type(table: Table, lists: dict[str, Any]) -> type[Record]:
     """Return the type of the records that fill a table's columns and hold its child lists."""
     sources = {path: _json_type(c) for c in table.columns for path in c.source.split()} | lists
+    required = {path for c in table.columns if table.identifies(c) for path in c.source.split()}
     fields = {path: kind for path, kind in sources.items() if "." not in path}
     for block in {path.partition(".")[0] for path in sources if "." in path}:
         within = {
             path.partition(".")[2]: kind for path, kind in sources.items() if path.startswith(f"{block}.")
         }
-        fields[block] = _struct(f"{table.name}_{block}", within) | None
-    return _struct(table.name, fields)
+        keys = {path.partition(".")[2] for path in required if path.startswith(f"{block}.")}
+        fields[block] = _struct(f"{table.name}_{block}", within, keys) | None
+    return _struct(table.name, fields, required)
 
 
 def _json_type(column: Column) -> Any:
@@ -378,11 +382,12 @@ def _json_type(column: Column) -> Any:
     return msgspec.Raw if column.kind == "json" else _JSON_TYPES[column.type]
 
 
-def _struct(name: str, fields: dict[str, Any]) -> type[Record]:
+def _struct(name: str, fields: dict[str, Any], required: set[str]) -> type[Record]:
     record: Any = msgspec.defstruct(
         f"{name}_record",
         [(field, kind, None) for field, kind in fields.items()],
         bases=(Record,),
+        namespace={"required": frozenset(required)},
         forbid_unknown_fields=True,
         kw_only=True,
         gc=False,

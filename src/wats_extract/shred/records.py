@@ -2,9 +2,10 @@
 
 The strict decoder is msgspec with declared structs that accept no unknown field. The lenient one decodes
 what the strict one refuses: names in any case, numbers as strings and strings as numbers where nothing is
-lost, ``NaN`` tokens and a byte order mark. It keeps unknown fields in ``extra``. A record that neither can
-decode without changing its meaning is a :class:`~wats_extract.errors.RecordError`. If a name appears twice
-in an object, both take the last value, as JSON parsers do.
+lost, ``NaN`` tokens and a byte order mark. It keeps unknown fields in ``extra``, and also strings, numbers
+and booleans that do not fit their field, which is null then. Key fields and structure have to fit: if they
+do not, the record is a :class:`~wats_extract.errors.RecordError`. If a name appears twice in an object, both
+decoders take the last value, as JSON parsers do.
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
 from math import inf
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from wats_extract.errors import RecordError, Unreadable
 
 R = TypeVar("R", bound="Record")
+
+Leaf: TypeAlias = str | int | float | bool
+"""A value of JSON without others in it."""
+
+LEAF = (str, int, float)
+"""The types of a leaf; booleans are integers."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -52,12 +59,30 @@ class Literal(float):
         return number
 
 
+class Kept:
+    """A string, number or boolean that its column cannot hold, on its way to ``_extra``.
+
+    It is no dataclass, because msgspec would encode a dataclass as an object.
+
+    Attributes:
+        value: The original value.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Leaf) -> None:
+        self.value = value
+
+
 class Record(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True, rename={"extra": " extra"}):
     """A JSON object with declared fields, each of which may be missing or null.
 
     Attributes:
-        extra: Fields that are not declared, by their name in the document.
+        extra: Fields that are not declared, by their name in the document, and values that do not fit.
+        required: The names of key fields in documents: their values have to fit.
     """
+
+    required: ClassVar[frozenset[str]] = frozenset()
 
     extra: Extra | None = None
 
@@ -99,14 +124,25 @@ def loads(raw: bytes, *, exact: bool = False) -> Any:
         raise Unreadable(str(error)) from error
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, *, on_kept: Callable[[], None] = lambda: None) -> str:
     """Encode a decoded value as compact JSON.
+
+    Args:
+        value: The value; numbers keep their spelling.
+        on_kept: Called for each :class:`Kept` in it.
 
     Raises:
         RecordError: The value holds a lone surrogate, which UTF-8 cannot encode, or is nested too deeply.
     """
+
+    def encoded(inner: Any) -> Any:
+        if isinstance(inner, Kept):
+            on_kept()
+            return inner.value
+        return _as_written(inner)
+
     try:
-        return msgspec.json.encode(value, enc_hook=_as_written).decode("utf-8")
+        return msgspec.json.encode(value, enc_hook=encoded).decode("utf-8")
     except UnicodeError as error:
         raise RecordError(f"a string is not valid Unicode: {error}") from error
     except RecursionError as error:
@@ -188,16 +224,29 @@ def _fit_record(value: Any, kind: type[Record], path: str) -> Record | None:
         if field is None or (name not in fields and (field.attribute in known or field.written in value)):
             extra[name] = item
         else:
-            known[field.attribute] = field.fit(item, f"{path}.{name}")
+            try:
+                known[field.attribute] = field.fit(item, f"{path}.{name}")
+            except RecordError:
+                if not field.may_be_kept or not isinstance(item, LEAF):
+                    raise
+                known[field.attribute], extra[name] = None, Kept(item)
     return kind(**known, extra=Extra(extra) if extra else None)
 
 
 class _Field(NamedTuple):
-    """A declared field: its attribute, its name in documents, and the conversion of its values."""
+    """A declared field.
+
+    Attributes:
+        attribute: Its attribute.
+        written: Its name in documents.
+        fit: Converts its values.
+        may_be_kept: Whether a value that does not fit may go to ``extra``.
+    """
 
     attribute: str
     written: str
     fit: Callable[[Any, str], Any]
+    may_be_kept: bool
 
 
 @cache
@@ -206,11 +255,20 @@ def _fields(kind: type[Record]) -> tuple[dict[str, _Field], dict[str, _Field]]:
     hints = get_type_hints(kind)
     names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
     fields = {
-        written: _Field(attribute, written, _lazy_fitter(hints[attribute]))
+        written: _Field(
+            attribute,
+            written,
+            _lazy_fitter(hints[attribute]),
+            may_be_kept=written not in kind.required and _is_scalar(hints[attribute]),
+        )
         for written, attribute in names
         if attribute != "extra"
     }
     return fields, {written.lower(): field for written, field in fields.items()}
+
+
+def _is_scalar(kind: Any) -> bool:
+    return any(option in (str, int, float, bool, bytes) for option in _options(kind))
 
 
 def _lazy_fitter(kind: Any) -> Callable[[Any, str], Any]:

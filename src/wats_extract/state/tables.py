@@ -29,6 +29,11 @@ RUNS = Table(
         Column("bytes", _LONG, doc="size of the responses, uncompressed"),
         Column("rows", _LONG),
         Column("failures", _LONG, doc="failures recorded by this run"),
+        Column(
+            "values_kept_in_extra",
+            _LONG,
+            doc="values that their columns could not hold; `_extra` of their row has them",
+        ),
         Column("message", _TEXT, doc="why the run stopped early"),
         Column("version", _TEXT, doc="version of wats-extract"),
     ),

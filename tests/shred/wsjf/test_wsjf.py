@@ -240,23 +240,39 @@ def test_a_document_has_to_identify_itself(document: Any) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"id": "x", "root": {"numericMeas": [{"value": "12,5"}]}}, "value: expected a number, found '12,5'"),
-        ({"id": "x", "root": {"start": "2026-02-30T00:00:00Z"}}, "impossible date"),
-        ({"id": "x", "root": {"id": 2**40}}, "step_id"),
-        ({"id": "x", "processCode": 1.5}, "$.processCode: expected a whole number"),
+        ({"id": "y"}, "requested report x, received 'y'"),
+        ({"id": "x", "processCode": [1]}, "$.processCode: expected a whole number"),
         ({"id": "x", "root": {"steps": [{"name": {"a": 1}}]}}, "$.root.steps[0].name"),
-        ({"id": "x", "binaryData": [{"data": "no base64!"}]}, "base64"),
-        ({"id": "x", "root": {"chart": {"series": [{"xdata": "1;two"}]}}}, "expected a number, found 'two'"),
         ({"id": "x", "sn": "\ud800"}, "surrogate"),
         ({"id": "x", "unheardOf": "\ud800"}, "surrogate"),
     ],
     ids=str,
 )
-def test_values_that_do_not_fit_are_a_record_error(document: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_a_document_is_a_record_error(document: dict[str, Any], message: str) -> None:
     raw = json.dumps(document).encode("utf-8")
     with pytest.raises(RecordError) as caught:
         shred([decode("x", 1, raw)], EVERYTHING)
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("document", "table", "column", "extra"),
+    [
+        ({"root": {"numericMeas": [{"value": "12,5"}]}}, "numeric_measurements", "value", {"value": "12,5"}),
+        ({"root": {"start": "2026-02-30"}}, "steps", "start", {"start": "2026-02-30"}),
+        ({"root": {"id": 2**40}}, "steps", "step_id", {"id": 2**40}),
+        ({"processCode": 1.5}, "reports", "process_code", {"processCode": 1.5}),
+        ({"binaryData": [{"data": "no base64!"}]}, "attachments", "content", {"data": "no base64!"}),
+        ({"root": {"chart": {"series": [{"xdata": "1;two"}]}}}, "chart_series", "x", {"xdata": "1;two"}),
+    ],
+    ids=str,
+)
+def test_a_leaf_that_does_not_fit_is_null_and_stays_in_extra(
+    document: dict[str, Any], table: str, column: str, extra: dict[str, Any]
+) -> None:
+    (row,) = shredded({"id": "x", **document})[table]
+    assert row[column] is None
+    assert json.loads(row["_extra"]) == extra
 
 
 @pytest.mark.parametrize(

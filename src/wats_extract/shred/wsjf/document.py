@@ -10,7 +10,7 @@ fields with the columns that they fill.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import msgspec
 
@@ -254,6 +254,8 @@ class AssetStat(Record):
 
 class Report(Record):
     """A complete document."""
+
+    required: ClassVar[frozenset[str]] = frozenset({"id"})
 
     type: str | None = None
     id: str | None = None

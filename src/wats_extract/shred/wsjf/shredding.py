@@ -19,10 +19,18 @@ import pyarrow as pa
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import Row
 from wats_extract.shred import header_tables
-from wats_extract.shred.columns import Layout, TableBuilder, all_null, field_of, filled, leftovers
+from wats_extract.shred.columns import (
+    Layout,
+    TableBuilder,
+    all_null,
+    concatenated,
+    field_of,
+    filled,
+    leftovers,
+)
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import has_zone, in_calendar, instant, microseconds
-from wats_extract.shred.records import BYTE_ORDER_MARK, Record, loads, read
+from wats_extract.shred.records import BYTE_ORDER_MARK, Kept, Record, loads, read
 from wats_extract.shred.shape import described
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf import shredding, tables
@@ -124,7 +132,7 @@ def shred(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa
     if len(parts) == 1:
         return parts[0]
     found = {table: [part[table] for part in parts if table in part] for table in tables.TABLES}
-    return {table: pa.concat_batches(batches) for table, batches in found.items() if batches}
+    return {table: concatenated(batches) for table, batches in found.items() if batches}
 
 
 def _shred_group(documents: Sequence[Document], options: WsjfOptions) -> dict[Table, pa.RecordBatch]:
@@ -174,14 +182,14 @@ class ReportBuilder:
     def _add_report(self, document: Document) -> None:
         builder, report = self.by_name["reports"], document.report
         start, offset = started(report)
-        lost = start is not None and not in_calendar(start)
-        builder.add(report, document.uuid, None if lost else start, offset, document.time_stamp)
-        if lost and report.start is not None:
-            builder.add_extra({"start": report.start})
-        if report.startUTC is not None and (
-            lost or (report.start is not None and microseconds(instant(report.startUTC)) != start)
-        ):
+        builder.add(report, document.uuid, start, offset, document.time_stamp)
+        if start is None and report.start is not None:
+            builder.add_extra({"start": Kept(report.start)})
+        utc = _moment(report.startUTC)
+        if utc is not None and report.start is not None and utc != start:
             builder.add_extra({"startUTC": report.startUTC})
+        elif utc is None and report.startUTC is not None:
+            builder.add_extra({"startUTC": Kept(report.startUTC)})
 
     def _add_steps(self, uuid: str, root: wsjf.Step) -> None:
         """Add all steps, depth first, then their measurements, charts, attachments and results."""
@@ -311,18 +319,32 @@ class _StepWalker:
 def started(report: wsjf.Report) -> tuple[int | None, int | None]:
     """Return a report's start in microseconds since 1970 in UTC, and its offset from UTC in minutes.
 
-    ``start`` takes precedence over ``startUTC``, which is used if ``start`` names no offset.
+    ``start`` takes precedence over ``startUTC``, which is used if ``start`` names no offset. The start is
+    null if the text that it has to be taken from is not a timestamp within the years 1 to 9999.
     """
-    utc = None if report.startUTC is None else microseconds(instant(report.startUTC))
+    utc = _moment(report.startUTC)
     if report.start is None:
         return utc, None
-    local = instant(report.start)
+    try:
+        local = instant(report.start)
+    except RecordError:
+        return None, None
     if has_zone(report.start):
         offset = local.utcoffset()
-        return microseconds(local), int(offset.total_seconds() // 60) if offset is not None else None
-    if utc is None:
+        minutes = int(offset.total_seconds() // 60) if offset is not None else None
+        return _moment(report.start), minutes
+    if report.startUTC is None:
         return microseconds(local), None
-    return utc, round((microseconds(local) - utc) / 60_000_000)
+    return utc, None if utc is None else round((microseconds(local) - utc) / 60_000_000)
+
+
+def _moment(text: str | None) -> int | None:
+    """Return a time in microseconds since 1970 in UTC, or ``None`` if the text is no such time."""
+    try:
+        moment = None if text is None else microseconds(instant(text))
+    except RecordError:
+        return None
+    return moment if moment is not None and in_calendar(moment) else None
 
 
 _BELOW, _LOOPS, _CHARTS = field_of("steps"), field_of("loop"), field_of("chart")

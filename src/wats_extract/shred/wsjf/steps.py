@@ -16,8 +16,8 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
-from wats_extract.shred.columns import array, rows_lost
-from wats_extract.shred.records import REFUSED, json_text, read
+from wats_extract.shred.columns import Counted, array_of_fitting, with_kept
+from wats_extract.shred.records import REFUSED, Kept, json_text, read
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf import tables
 from wats_extract.tables import EXTRA, TIMESTAMP, Column, Table
@@ -171,10 +171,11 @@ def _batch(
     arrays = [
         _array(column, rows, found, extras) for column, found in zip(table.columns, columns, strict=True)
     ]
-    encoded = {row: json_text(extra) for row, extra in extras.items()}
+    kept = Counted()
+    encoded = {row: json_text(extra, on_kept=kept.add) for row, extra in extras.items()}
     texts = pa.array([encoded.get(row) for row in range(rows)], EXTRA.type) if extras else None
     arrays.append(pa.nulls(rows, EXTRA.type) if texts is None else texts)
-    return pa.RecordBatch.from_arrays(arrays, schema=table.shredded_schema)
+    return with_kept(pa.RecordBatch.from_arrays(arrays, schema=table.shredded_schema), kept.count)
 
 
 def _array(column: Column, rows: int, found: _steps.Buffers, extras: dict[int, dict[str, Any]]) -> pa.Array:
@@ -189,9 +190,9 @@ def _array(column: Column, rows: int, found: _steps.Buffers, extras: dict[int, d
     if column.type != TIMESTAMP:
         return texts
     values = texts.to_pylist()
-    moments = array(values, column)
-    for row in rows_lost(values, moments, column):
-        extras.setdefault(row, {})[column.source] = values[row]
+    moments, lost = array_of_fitting(values, column)
+    for row in lost:
+        extras.setdefault(row, {})[column.source] = Kept(values[row])
     return moments
 
 
