@@ -481,7 +481,7 @@ def test_a_changed_selection_leaves_no_gap_and_fetches_nothing_twice(server: Ser
 def test_malformed_records_do_not_affect_the_rest_of_their_page(server: Server, tmp_path: Path) -> None:
     plant = Plant(30)
     good = plant.uuids()
-    odd = plant.receive({}, uuid="00000000-0000-4000-8000-00000000000a", start="not a date", reportType="T")
+    odd = plant.receive({}, uuid="00000000-0000-4000-8000-00000000000a", start=["not a date"], reportType="T")
     plant.grow(5)
     _, url = server(plant)
     extraction = Extraction(url, tmp_path, names=["report_headers"])
@@ -585,9 +585,7 @@ def test_new_fields_go_into_extra_and_changed_types_are_failures(
     document |= {"carbonFootprint": {"grams": 12.5}}
     document["root"] |= {"operatorMood": "fine"}
     plant.receive_again(newer, document, siteCode="NO-1")
-    plant.receive_again(
-        changed, plant.document(changed) | {"processCode": {"code": 20}}, testSocketIndex="no"
-    )
+    plant.receive_again(changed, plant.document(changed) | {"processCode": {"code": 20}}, testSocketIndex=[1])
     report = extraction.run()
     assert (report.exit_code, report.failures) == (3, 2)
     failures = {(row["resource"], row["key"]): row for row in extraction.table("_wats_failures")}

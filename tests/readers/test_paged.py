@@ -154,7 +154,7 @@ def test_a_record_that_does_not_fit_the_tables_does_not_affect_its_page() -> Non
     server.reports[3].served = {
         "uuid": server.reports[3].uuid,
         "timeStamp": server.reports[3].time_stamp,
-        "start": "dG9rZW4= is no date",
+        "comment": "dG9rZW4= and \ud800, which is no character",
     }
     chunks = list(SMALL.read(*of(server)))
     check_rows(chunks)

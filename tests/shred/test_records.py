@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wats_extract.errors import RecordError, Unreadable
+from wats_extract.shred.flat import FlatShredder
+from wats_extract.shred.header_tables import HEADERS
 from wats_extract.shred.records import Record, json_text, loads, pieces, read
 
 
@@ -209,3 +211,14 @@ def test_exact_decoding_round_trips(value: Any) -> None:
     if not any(0xD800 <= ord(each) < 0xE000 for each in text):
         again = json.loads(json_text(loads(text.encode("utf-8"), exact=True)))
         assert again == json.loads(text)
+
+
+def test_a_kept_value_is_in_the_decoded_json_of_its_record() -> None:
+    shredder = FlatShredder(HEADERS)
+    (row,) = shredder.rows(
+        b'[{"uuid": "a", "timeStamp": 1, "run": "one", "executionTime": true, "new": 1.5}]'
+    )
+    value = shredder.value(row)
+    assert value == {"uuid": "a", "timeStamp": 1, "run": "one", "executionTime": True, "new": 1.5}
+    (row,) = shredder.rows(b'[{"uuid": "a", "timeStamp": 1, "run": 1.50}]')
+    assert shredder.value(row)["run"] == 1.5

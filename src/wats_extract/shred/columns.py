@@ -262,6 +262,8 @@ def array_of_fitting(values: Sequence[Any], column: Column) -> tuple[pa.Array, l
         found = array(values, column)
     except RecordError:
         lost = _misfits(values, column)
+        if not lost:  # each value fits, and all together do not: there is too much text for one array
+            raise
         without = set(lost)
         fitting = [None if row in without else value for row, value in enumerate(values)]
         found, more = array_of_fitting(fitting, column)
@@ -273,6 +275,7 @@ def array_of_fitting(values: Sequence[Any], column: Column) -> tuple[pa.Array, l
 
 
 _FEW = 8
+"""As many values are tried one by one."""
 
 
 def _misfits(values: Sequence[Any], column: Column) -> list[int]:
