@@ -115,7 +115,7 @@ def test_a_pipeline_name_that_is_not_a_word_is_refused(name: str, tmp_path: Path
         encoding="utf-8",
     )
     with pytest.raises(PipelineFileError, match=r"p\.yaml:2: name"):
-        load(file, catalogue=RESOURCES, environ={})
+        load(file, catalogue=RESOURCES, environ={}, demo=True)
 
 
 @pytest.mark.parametrize("key", [*ODD, "a/b", "a;b", "ä", "."])

@@ -225,13 +225,15 @@ def pipeline(folder: Path, name: str, settings: str) -> Path:
 @pytest.mark.parametrize("name", INTERNAL)
 def test_internal_routes_need_an_option(tmp_path: Path, name: str) -> None:
     with pytest.raises(PipelineFileError, match=r"internal\.yaml:5: .*the vendor does not support"):
-        load(pipeline(tmp_path, name, ""), catalogue=RESOURCES, environ={})
+        load(pipeline(tmp_path, name, ""), catalogue=RESOURCES, environ={}, demo=True)
     (config,) = load(
-        pipeline(tmp_path, name, "    internal: true\n"), catalogue=RESOURCES, environ={}
+        pipeline(tmp_path, name, "    internal: true\n"), catalogue=RESOURCES, environ={}, demo=True
     ).resources
     assert config.internal
     with pytest.raises(PipelineFileError, match="is not an option of products"):
-        load(pipeline(tmp_path, "products", "    internal: true\n"), catalogue=RESOURCES, environ={})
+        load(
+            pipeline(tmp_path, "products", "    internal: true\n"), catalogue=RESOURCES, environ={}, demo=True
+        )
 
 
 def test_internal_resources_equal_the_servers_records(server: Server, tmp_path: Path, plant: Plant) -> None:

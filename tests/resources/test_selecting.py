@@ -255,7 +255,7 @@ def test_a_pipeline_file_refuses_it_in_the_same_words(
     }
     file.write_text(json.dumps(written, indent=1), encoding="utf-8")
     with pytest.raises(PipelineFileError) as refused:
-        load(file, catalogue=RESOURCES, environ={}, now=NOW)
+        load(file, catalogue=RESOURCES, environ={}, now=NOW, demo=True)
     (line,) = refused.value.message.splitlines()
     assert re.fullmatch(rf"{re.escape(str(file))}:\d+: resources\[0\]\.{re.escape(path)}: .*", line), line
     assert message in line
@@ -419,7 +419,7 @@ def test_file_and_python_make_the_same_selection(tmp_path: Path) -> None:
         "charts: '${C}', chunk_size: '${N}'}\n",
         encoding="utf-8",
     )
-    (config,) = load(file, catalogue=RESOURCES, environ={"C": "no", "N": "7"}).resources
+    (config,) = load(file, catalogue=RESOURCES, environ={"C": "no", "N": "7"}, demo=True).resources
     assert selection(config, RESOURCES["reports"], now=NOW) == select(
         RESOURCES["reports"],
         since="30 days ago",
