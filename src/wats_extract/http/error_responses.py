@@ -118,7 +118,7 @@ class ErrorResponses:
         if encoding := _foreign_encoding(reply):
             message, hint = f"the response is encoded in {encoding}, which was not requested", _ENCODING_HINT
         elif _is_html(reply.body):
-            title = server_message(self.excerpt(reply.body))
+            title = server_message(self.excerpt(reply.body.removeprefix(b"\xef\xbb\xbf")))
             page = "a login page" if _LOGIN.search(reply.body[:_LOGIN_BYTES]) else "an HTML page"
             message, hint = f"{page} came instead of data: {title}", _PAGE_HINT
         elif reply.body.lstrip()[:1] == b"{" and (said := _said(self.excerpt(reply.body))):
