@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import TOKEN
-from tests.every_resource import ASKED
+from tests.conftest import TOKEN, fewer_examples
+from tests.every_resource import SETTINGS
 
 import wats_extract as wx
 from wats_extract.fake.app import App
@@ -46,7 +46,7 @@ def workers() -> Iterator[ProcessPoolExecutor]:
 
 def asked(name: str) -> dict[str, Any]:
     internal = {"internal": True} if RESOURCES[name].internal else {}
-    return {**internal, **ASKED.get(name, {})}
+    return {**internal, **SETTINGS.get(name, {})}
 
 
 def connected(url: str) -> wx.Wats:
@@ -70,14 +70,26 @@ def streamed(url: str, name: str, table: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", RESOURCES)
-@settings(
-    max_examples=2, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
+@settings(fewer_examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.integers(1, 9), data=st.data())
 def test_all_windows_together_equal_the_stream(
-    name: str, url: str, workers: ProcessPoolExecutor, data: st.DataObject
+    name: str, url: str, workers: ProcessPoolExecutor, parts: int, data: st.DataObject
 ) -> None:
-    parts = data.draw(st.integers(1, 9) | st.integers(10, 200), "parts")
+    check_windows(name, url, workers, parts, data)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", RESOURCES)
+@settings(fewer_examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.integers(10, 200), data=st.data())
+def test_many_windows_together_equal_the_stream(
+    name: str, url: str, workers: ProcessPoolExecutor, parts: int, data: st.DataObject
+) -> None:
+    check_windows(name, url, workers, parts, data)
+
+
+def check_windows(name: str, url: str, workers: ProcessPoolExecutor, parts: int, data: st.DataObject) -> None:
+    """Read the windows of a plan in worker processes, and compare their rows with those of one stream."""
     table = data.draw(st.sampled_from(RESOURCES[name].tables), "table").name
     with connected(url) as wats:
         windows = wats.plan(name, parts=parts, **asked(name))
