@@ -184,9 +184,9 @@ def odd_documents(seed: int, folder: Path, figures: Figures, *, kind: str, kills
         assert not failed & landed
         assert failed | landed == set(world.plant.uuids())
         assert failed <= set(odd)
-        sure = {uuid for uuid, bad in odd.items() if bad.says and not bad.either}
+        sure = {uuid for uuid, bad in odd.items() if bad.message and not bad.either}
         assert sure <= failed, sure - failed
-        assert {uuid for uuid, bad in odd.items() if not bad.says} <= landed
+        assert {uuid for uuid, bad in odd.items() if not bad.message} <= landed
         figures.add("bad documents tried", kind, len(odd))
 
 
