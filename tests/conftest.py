@@ -33,6 +33,11 @@ settings.register_profile(
 settings.load_profile("quick")  # --hypothesis-profile is read later, so it wins
 
 
+def fewer_examples(divisor: int) -> settings:
+    """Settings for a property test with slow examples: a fraction of the usual number, but at least two."""
+    return settings(max_examples=max(2, settings().max_examples // divisor))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with WATS's own documents. Tests that need it are skipped where it is absent."""

@@ -20,7 +20,10 @@ from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 
 REPORTS = 30
-LIMITS = {"timeout": 1.0, "largest_response": 50_000_000}
+LIMITS = {"largest_response": 50_000_000}
+TIMEOUTS = {"stall": 0.5, "drip": 0.2}
+"""Seconds without a byte after which a request fails, for faults that would take as long as the default."""
+
 PATIENT = replace(IMPATIENT, attempts=12)
 """Twice the usual attempts: with six, one item in 15,000 fails by chance, which is too often for a test."""
 
@@ -31,7 +34,7 @@ def test_one_request_in_five_fails_in_one_way(fault: str, server: Server, tmp_pa
     plant = Plant(reports)
     app, url = server(plant, faults=Faults(rate=0.2, kinds=[fault], seed=7))
     extraction = Extraction(url, tmp_path, policy=PATIENT)
-    report = extraction.run(limits=LIMITS)
+    report = extraction.run(limits=LIMITS | {"timeout": TIMEOUTS.get(fault, 5.0)})
     assert (report.status, report.failures) == ("succeeded", 0)
     assert fault == "slow" or app.total > reports + 4, "some requests were repeated"
     assert_same(extraction, expected_tables(plant))
@@ -42,7 +45,7 @@ def test_one_request_in_five_fails_in_any_way(kind: str, seed: int, server: Serv
     plant = Plant(REPORTS)
     _, url = server(plant, faults=Faults(rate=0.2, kinds=KINDS, seed=seed))
     extraction = Extraction(url, tmp_path, kind, policy=PATIENT)
-    report = extraction.run(limits=LIMITS)
+    report = extraction.run(limits=LIMITS | {"timeout": 0.5})
     assert (report.status, report.failures) == ("succeeded", 0)
     assert_same(extraction, expected_tables(plant))
 
@@ -68,7 +71,7 @@ def test_a_server_that_fails_for_good_ends_the_run_and_keeps_what_was_committed(
     app = FailingServer(Plant(60), token=TOKEN, good=GOOD, fault=fault)
     with serve(app) as server:
         extraction = Extraction(server.url, tmp_path, names=["reports"], options={"chunk_size": 10})
-        report = extraction.run(limits={"max_in_flight": 4, "timeout": 0.3})
+        report = extraction.run(limits={"max_in_flight": 4, "timeout": TIMEOUTS.get(fault, 5.0)})
         assert (report.exit_code, report.status) == (code, status)
         assert says in report.message
         items = report.resources["reports"].items

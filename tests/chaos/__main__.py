@@ -80,13 +80,15 @@ def _play(scenarios: list[Scenario], seed: int, folder: Path, figures: Figures, 
             progress.advance(bar)
             error = done.exception()
             if error is None:
-                progress.console.print(
-                    f"passed  {playing[done].name} ({done.result():.1f} s)", highlight=False
-                )
+                line = f"passed  {playing[done].name} ({done.result():.1f} s)"
+                progress.console.print(line, highlight=False, soft_wrap=True)
                 continue
             failed += 1
-            progress.console.print(f"FAILED  {playing[done].name}", style="red", highlight=False)
-            progress.console.print("".join(traceback.format_exception(error)), markup=False, highlight=False)
+            text = "".join(traceback.format_exception(error))
+            progress.console.print(
+                f"FAILED  {playing[done].name}", style="red", highlight=False, soft_wrap=True
+            )
+            progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
     return failed
 
 

@@ -36,6 +36,11 @@ def test_kills_at_random_times_beside_a_concurrent_reader(tmp_path: Path, figure
     assert figures.of("scans by a concurrent reader") > 10
 
 
+def test_odd_documents(tmp_path: Path, figures: Figures) -> None:
+    scenarios.odd_documents(4, tmp_path, figures, kind="parquet", kills=1)
+    assert figures.of("bad documents tried") > 100
+
+
 @pytest.mark.long
 def test_one_request_in_five_fails(kind: str, tmp_path: Path, figures: Figures) -> None:
     scenarios.faults(3, tmp_path, figures, kind=kind, faults=FAULTS)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import TOKEN
+from tests.conftest import TOKEN, fewer_examples
 from tests.every_resource import SETTINGS
 
 import wats_extract as wx
@@ -30,8 +30,6 @@ from wats_extract.flow import Everything, Keys, Numbers, Selection, Times, Windo
 from wats_extract.resources.catalogue import RESOURCES
 
 REPORTS = 70
-EXAMPLES = min(6, max(1, settings.default.max_examples // 25))
-"""Each example reads up to 200 windows in other processes, so there are few of them."""
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +70,26 @@ def streamed(url: str, name: str, table: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", RESOURCES)
-@settings(max_examples=EXAMPLES, database=None)
-@given(data=st.data())
+@settings(fewer_examples(50))
+@given(parts=st.integers(1, 9), data=st.data())
 def test_all_windows_together_equal_the_stream(
-    name: str, url: str, workers: ProcessPoolExecutor, data: st.DataObject
+    name: str, url: str, workers: ProcessPoolExecutor, parts: int, data: st.DataObject
 ) -> None:
-    parts = data.draw(st.integers(1, 9) | st.integers(10, 200), "parts")
+    check_windows(name, url, workers, parts, data)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", RESOURCES)
+@settings(fewer_examples(100))
+@given(parts=st.integers(10, 200), data=st.data())
+def test_many_windows_together_equal_the_stream(
+    name: str, url: str, workers: ProcessPoolExecutor, parts: int, data: st.DataObject
+) -> None:
+    check_windows(name, url, workers, parts, data)
+
+
+def check_windows(name: str, url: str, workers: ProcessPoolExecutor, parts: int, data: st.DataObject) -> None:
+    """Read the windows of a plan in worker processes, and compare their rows with those of one stream."""
     table = data.draw(st.sampled_from(RESOURCES[name].tables), "table").name
     with connected(url) as wats:
         windows = wats.plan(name, parts=parts, **asked(name))
