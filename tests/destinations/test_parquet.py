@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import destination_samples as samples
@@ -252,7 +253,7 @@ def test_two_pipelines_share_a_folder(destination: Parquet, tmp_path: Path) -> N
 def as_pipeline(pipeline: str, commit: Commit) -> Commit:
     label = f"{pipeline}-{commit.label}"
     book = {STATE: [samples.state(label, pipeline=pipeline)]}
-    return Commit(label, commit.rows, commit.landed, commit.replaced, book)
+    return replace(commit, label=label, book=book)
 
 
 def test_an_upsert_replaces_items_that_another_process_has_just_committed(

@@ -102,6 +102,8 @@ def read(path: Path) -> pa.Table:
 
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return the rows with exactly the columns of a schema; missing columns are null."""
+    if rows.schema.equals(schema):
+        return rows
     present = dict(zip(rows.schema.names, rows.columns, strict=True))
     return pa.table(
         [
