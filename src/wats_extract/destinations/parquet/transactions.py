@@ -57,7 +57,7 @@ class Transactions:
         """
         self._require_writable()
         with self._recovered() as last:
-            staging = Staging(self._root, self._encodings, previous=last.id if last else "")
+            staging = Staging(self._root, self._encodings, previous=last)
             try:
                 yield staging
                 journal = staging.sealed()
@@ -116,11 +116,7 @@ class Transactions:
     def _recovered(self) -> Iterator[Journal | None]:
         with self._exclusive():
             journal = last_journal(self._root)
-            indexed = with_index(self._index, lambda index: index.journal)
-            if journal is None and indexed:
-                with_index(self._index, lambda index: index.forget(journal=""))
-            if journal is not None and indexed != journal.id:
-                self._finish(journal)
+            self._repeat(journal)
             yield journal
 
     @contextmanager
@@ -140,6 +136,18 @@ class Transactions:
                 yield
             finally:
                 lock.release()
+
+    def _repeat(self, journal: Journal | None) -> None:
+        """Repeat the steps of the last journal that a crash has interrupted or undone."""
+        indexed = with_index(self._index, lambda index: index.journal)
+        if journal is None:
+            if indexed:
+                with_index(self._index, lambda index: index.forget(journal=""))
+            return
+        if indexed != journal.id:
+            self._finish(journal)
+        elif journal.is_unfinished(self._root):
+            journal.apply(self._root, self._on_step)
 
     def _finish(self, journal: Journal) -> None:
         """Publish the files of a journal, update the index, and delete old retired files."""
