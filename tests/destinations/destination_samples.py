@@ -234,13 +234,14 @@ def second_commit() -> Commit:
 
 
 def nth_commit(number: int) -> Commit:
-    """A commit with a new item that also replaces the item of three commits ago."""
+    """A commit of a new item that replaces the item of three commits ago. Odd ones are upserts."""
     items = {f"item {number}": (number, number % 5, number % 3)}
-    replaced = []
+    earlier = f"item {number - 3}"
     if number >= 3:
-        replaced = [f"item {number - 3}"]
-        items[replaced[0]] = (number, number % 2, 1)
-    return commit_of(f"{number:06d}", items, replaced=replaced, minute=number)
+        items[earlier] = (number, number % 2, 1)
+    upsert = number % 2 == 1
+    replaced = [] if upsert or number < 3 else [earlier]
+    return commit_of(f"{number:06d}", items, replaced=replaced, minute=number, upsert=upsert)
 
 
 def dying_at(step: str) -> Callable[[str], None]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import destination_samples as samples
@@ -193,6 +196,31 @@ def test_the_tables_do_not_depend_on_the_bookkeeping_folder(destination: Parquet
     assert destination.landed(REPORTS, list("abcd")) == {"a": 2, "b": 1, "c": 1, "d": 1}
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_names_that_a_power_cut_has_undone_are_given_again(read_only: bool, destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.commit(samples.second_commit())
+    before = contents(destination)
+    journal = json.loads((destination.path / "_wats" / "journal.json").read_text(encoding="utf-8"))
+    for name in journal["files"]:
+        path = destination.path / name
+        path.rename(path.with_name(f".{path.name}.{journal['id']}.tmp"))
+    destination.close()
+    destination.open(read_only=read_only)
+    assert contents(destination) == before
+    assert destination.landed(REPORTS, list("abcd")) == {"a": 2, "b": 1, "c": 1, "d": 1}
+    assert not list(destination.path.glob("**/.*.tmp"))
+
+
+def test_a_table_may_be_deleted_by_hand(destination: Parquet) -> None:
+    destination.commit(commit_of("1", {"a": (1, 1, 1)}))
+    shutil.rmtree(destination.path / "chart series")
+    destination.commit(Commit("2", {}, {}, frozenset(), {STATE: [samples.state("2")]}))
+    destination.prepare(ALL)
+    destination.commit(commit_of("3", {"b": (1, 1, 1)}))
+    assert destination.count(FAMILY) == {"reports": 2, "steps": 2, "chart series": 1}
+
+
 def test_a_damaged_journal_is_a_clear_error(destination: Parquet) -> None:
     destination.commit(samples.first_commit())
     journal = destination.path / "_wats" / "journal.json"
@@ -252,7 +280,7 @@ def test_two_pipelines_share_a_folder(destination: Parquet, tmp_path: Path) -> N
 def as_pipeline(pipeline: str, commit: Commit) -> Commit:
     label = f"{pipeline}-{commit.label}"
     book = {STATE: [samples.state(label, pipeline=pipeline)]}
-    return Commit(label, commit.rows, commit.landed, commit.replaced, book)
+    return replace(commit, label=label, book=book)
 
 
 def test_an_upsert_replaces_items_that_another_process_has_just_committed(

@@ -135,8 +135,8 @@ def test_receipts_are_reported_after_the_commit(destination: Recorder) -> None:
 
 @pytest.mark.parametrize("bound", ["max_rows", "max_bytes"])
 def test_a_full_buffer_is_flushed(bound: str, destination: Recorder, durable: list[str]) -> None:
-    first, second = commit_of("1", {"a": (1, 3, 0)}), commit_of("2", {"b": (1, 3, 0)})
-    size = {"max_rows": 4, "max_bytes": sum(batch.nbytes for rows in first.rows.values() for batch in rows)}
+    first, second = commit_of("1", {"a": (1, 3, 0), "b": (1, 3, 0)}), commit_of("2", {"c": (1, 3, 0)})
+    size = {"max_rows": 2, "max_bytes": sum(batch.nbytes for rows in first.rows.values() for batch in rows)}
     buffer = WriteBuffer(destination, on_durable=durable.extend, **{bound: size[bound] + 1})  # type: ignore[arg-type]
     buffer.add(first, "1")
     assert durable == []
@@ -378,7 +378,7 @@ def test_landed_sees_rows_while_they_are_committed() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_thread_never_misses_an_item(kind: str, tmp_path: Path) -> None:
     destination = samples.opened(kind, tmp_path)
-    buffer = WriteBuffer(destination, on_durable=lambda _: None, max_rows=7)
+    buffer = WriteBuffer(destination, on_durable=lambda _: None, max_rows=4)
     added: list[str] = []
     ended = threading.Event()
 
@@ -494,7 +494,7 @@ def assert_law(sequence: Sequence[Step], destination: Any, contents: Any, *, max
     assert receipts == list(range(len(sequence)))
 
 
-@given(sequences, st.integers(1, 30))
+@given(sequences, st.integers(1, 6))
 @settings(max_examples=300, deadline=None)
 def test_buffered_commits_leave_the_tables_of_single_commits(sequence: list[Step], max_rows: int) -> None:
     destination = Recorder()
@@ -502,10 +502,10 @@ def test_buffered_commits_leave_the_tables_of_single_commits(sequence: list[Step
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(sequence=sequences, max_rows=st.integers(1, 30))
+@given(sequence=sequences, max_rows=st.integers(1, 6))
 @example(
     sequence=[Step({"a": (1, 1)}), Step({"b": (1, 1)}), Step({}, "repetition", repeated=1, flushed=True)],
-    max_rows=30,
+    max_rows=6,
 )
 @settings(max_examples=10, deadline=None)
 def test_buffered_commits_leave_the_same_tables_in_real_destinations(

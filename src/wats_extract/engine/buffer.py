@@ -20,11 +20,11 @@ from wats_extract.tables import Table
 
 R = TypeVar("R")
 
-MAX_ROWS = 500_000
-"""Rows of all tables, from which on the buffer is flushed."""
+MAX_ROWS = 50_000
+"""The buffer is flushed when it has this many rows of the main table."""
 
-MAX_BYTES = 40 * 2**20
-"""Size of the Arrow rows, from which on the buffer is flushed; see docs/decisions/0013."""
+MAX_BYTES = 32 * 2**20
+"""The buffer is flushed when it has this many bytes of Arrow data; see docs/decisions/0013."""
 
 
 class WriteBuffer(Generic[R]):
@@ -41,10 +41,10 @@ class WriteBuffer(Generic[R]):
         destination: Where commits are made.
         on_durable: Called with the receipts of commits that have become durable, in the order in which they
             were added.
-        max_rows: Rows of all tables, from which on the buffer is flushed.
-        max_bytes: Size of the Arrow rows, from which on the buffer is flushed.
-        max_seconds: Age of the oldest commit at which the buffer is flushed: the most work that is lost when
-            the process is killed. Checked when a commit is added.
+        max_rows: Rows of the main table (the first table of a commit) at which the buffer is flushed.
+        max_bytes: Bytes of Arrow data in all tables at which the buffer is flushed.
+        max_seconds: Age of the oldest buffered commit at which the buffer is flushed. Checked when a commit
+            is added.
         idle_seconds: Seconds without a new commit after which :meth:`flush_if_idle` flushes.
         clock: Seconds from any starting point.
     """
@@ -142,8 +142,8 @@ class _Merged(Generic[R]):
 
     Attributes:
         receipts: One per commit.
-        row_count: Rows of all tables.
-        byte_count: Size of the Arrow rows.
+        row_count: Rows of the main table.
+        byte_count: Bytes of Arrow data in all tables.
         first_added: When the first commit was added.
         last_added: When the last commit was added.
     """
@@ -185,9 +185,10 @@ class _Merged(Generic[R]):
         if commit.rows:
             self._landed.update(commit.landed)
             self._replaced |= commit.replaced
+        main = next(iter(commit.rows.values()), ())
+        self.row_count += sum(batch.num_rows for batch in main)
         for table, batches in commit.rows.items():
             self._rows.setdefault(table, []).extend(batches)
-            self.row_count += sum(batch.num_rows for batch in batches)
             self.byte_count += sum(batch.nbytes for batch in batches)
         for table, booked in commit.book.items():
             by_key = self._book.setdefault(table, {})

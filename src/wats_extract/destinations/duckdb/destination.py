@@ -17,7 +17,7 @@ from wats_extract.flow import Commit
 from wats_extract.state.lock import PipelineLocks, Sighting
 from wats_extract.tables import Table
 
-REOPEN_ROWS = 4_000_000
+REOPEN_ROWS = 2_000_000
 """Inserted rows after which the file is closed and opened again.
 
 As long as a file is open, DuckDB keeps metadata of each row group that it has written: about a byte per row.
@@ -41,7 +41,7 @@ class DuckDB:
         path: str | Path,
         *,
         schema: str = "main",
-        memory_limit: str = "28MB",
+        memory_limit: str = "20MB",
         reopen_rows: int = REOPEN_ROWS,
         on_step: Callable[[str], None] = ignore_step,
     ) -> None:

@@ -199,6 +199,7 @@ class DatabaseFile:
             "temp_directory": str(self._spill_folder),
             "threads": 1,  # more threads need more memory and more CPU time per commit
             "checkpoint_threshold": "64MB",  # each checkpoint compresses the last rows of all tables again
+            "max_vacuum_tasks": 1,  # a checkpoint compresses merged row groups again, too: few at a time
             "preserve_insertion_order": False,  # needs less memory, and the order does not matter
             "autoinstall_known_extensions": False,  # none is needed, and it would need internet access
         }

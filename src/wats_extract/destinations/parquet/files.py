@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,8 @@ def read(path: Path) -> pa.Table:
 
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return the rows with exactly the columns of a schema; missing columns are null."""
+    if rows.schema.equals(schema):
+        return rows
     present = dict(zip(rows.schema.names, rows.columns, strict=True))
     return pa.table(
         [
@@ -186,27 +188,28 @@ def _plain_encoding(field: pa.Field) -> Iterator[tuple[str, str]]:
 # ── durability ──────────────────────────────────────────────────────────────────────────────────
 
 
-def sync_all(sync: Callable[[Path], None], paths: Sequence[Path]) -> None:
-    """Sync several files or folders in parallel, which takes little longer than one."""
+def sync_all(paths: Sequence[Path]) -> None:
+    """Sync several files and folders in parallel, which takes little longer than one."""
     with ThreadPoolExecutor(_PARALLEL_SYNCS) as pool:
         for _ in pool.map(sync, paths):
             pass
 
 
-def sync_file(path: Path) -> None:
-    """Wait until the contents of a file are on disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def sync(path: Path) -> None:
+    """Wait until the contents of a file, or the names in a folder, are on disk.
 
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk; Windows does this by itself and has no call for it."""
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    Windows syncs names by itself and has no call for it.
+    """
+    if path.is_dir():
+        if os.name == "nt":
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+    else:
+        descriptor = os.open(path, os.O_RDWR)  # Windows syncs only files that are open for writing
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def replace(staged: Path, target: Path) -> None:

@@ -72,19 +72,25 @@ class Journal(msgspec.Struct, frozen=True):
         target = root / HOME / _NAME
         staged = files.staged_path(target, self.id)
         staged.write_bytes(msgspec.json.encode(self))
-        files.sync_file(staged)
+        files.sync(staged)
         files.replace(staged, target)
 
     def apply(self, root: Path, on_step: Callable[[str], None]) -> None:
-        """Rename the staged files to their names. May be repeated."""
-        files.sync_folder(root / HOME)  # the journal must be durable before the first file is renamed
+        """Rename the staged files to their names. May be repeated.
+
+        The next journal syncs the new names to disk. Until then, this one repeats what a power cut undoes.
+        """
+        files.sync(root / HOME)  # the journal must be durable before the first file is renamed
         for number, name in enumerate(self.files, 1):
             target = root / name
             staged = files.staged_path(target, self.id)
             if staged.exists():
                 files.replace(staged, target)
             on_step(f"renamed {number}")
-        _sync_folders(root, self.files)
+
+    def folders(self, root: Path) -> set[Path]:
+        """The folders of its files."""
+        return {(root / name).parent for name in self.files}
 
     def is_unfinished(self, root: Path) -> bool:
         """Whether a staged file has not been renamed yet."""
@@ -98,7 +104,7 @@ class Staging:
         change: The changes in the key index.
     """
 
-    def __init__(self, root: Path, encodings: files.Encodings, *, previous: str) -> None:
+    def __init__(self, root: Path, encodings: files.Encodings, *, previous: Journal | None) -> None:
         self.change: KeyChange | None = None
         self._root, self._encodings, self._previous = root, encodings, previous
         self._id = uuid.uuid4().hex
@@ -125,9 +131,14 @@ class Staging:
         """Sync the staged files to disk and return the journal entry; ``None`` if there are no files."""
         if not self._files:
             return None
-        files.sync_all(files.sync_file, self._paths())
-        _sync_folders(self._root, self._files)
-        return Journal(self._id, self._previous, self._files, self._retired, self.change)
+        previous = self._previous
+        journal = Journal(self._id, previous.id if previous else "", self._files, self._retired, self.change)
+        # the names that the previous journal has given, too, because this one replaces it
+        renamed = (
+            {folder for folder in previous.folders(self._root) if folder.is_dir()} if previous else set()
+        )
+        files.sync_all([*self._paths(), self._root, *sorted(journal.folders(self._root) | renamed)])
+        return journal
 
     def discard(self) -> None:
         """Delete the staged files."""
@@ -136,10 +147,6 @@ class Staging:
 
     def _paths(self) -> list[Path]:
         return [files.staged_path(self._root / name, self._id) for name in self._files]
-
-
-def _sync_folders(root: Path, names: Sequence[str]) -> None:
-    files.sync_all(files.sync_folder, [root, *sorted({(root / name).parent for name in names})])
 
 
 def last_journal(root: Path) -> Journal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import filelock
 from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.explaining import explaining
 from wats_extract.destinations.parquet.journal import HOME, Journal, Staging, last_journal
-from wats_extract.destinations.parquet.keys import with_index
+from wats_extract.destinations.parquet.keys import KeyIndex, with_index
 from wats_extract.destinations.parquet.lookup import Lookup
 from wats_extract.errors import DestinationError
 
@@ -57,7 +57,7 @@ class Transactions:
         """
         self._require_writable()
         with self._recovered() as last:
-            staging = Staging(self._root, self._encodings, previous=last.id if last else "")
+            staging = Staging(self._root, self._encodings, previous=last)
             try:
                 yield staging
                 journal = staging.sealed()
@@ -70,7 +70,6 @@ class Transactions:
                 self._on_step("journaled")
                 with explaining(self._root, "the commit is decided, but not all files are published yet"):
                     self._finish(journal)
-                    self._delete_retired()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -101,7 +100,7 @@ class Transactions:
         with self._recovered():
             for leftover in self._root.glob("*/.*.tmp"):
                 leftover.unlink()
-            self._delete_retired()
+            self._delete(with_index(self._index, self._expired))
 
     def _recover_if_possible(self) -> None:
         journal = last_journal(self._root)
@@ -117,7 +116,7 @@ class Transactions:
     def _recovered(self) -> Iterator[Journal | None]:
         with self._exclusive():
             journal = last_journal(self._root)
-            self._finish(journal)
+            self._repeat(journal)
             yield journal
 
     @contextmanager
@@ -138,22 +137,37 @@ class Transactions:
             finally:
                 lock.release()
 
-    def _finish(self, journal: Journal | None) -> None:
-        """Publish the files of a journal and update the index, unless this has been done."""
+    def _repeat(self, journal: Journal | None) -> None:
+        """Repeat the steps of the last journal that a crash has interrupted or undone."""
         indexed = with_index(self._index, lambda index: index.journal)
-        if journal is None and indexed:
-            with_index(self._index, lambda index: index.forget(journal=""))
-        if journal is not None and indexed != journal.id:
+        if journal is None:
+            if indexed:
+                with_index(self._index, lambda index: index.forget(journal=""))
+            return
+        if indexed != journal.id:
+            self._finish(journal)
+        elif journal.is_unfinished(self._root):
             journal.apply(self._root, self._on_step)
-            now = self._clock()
-            with_index(self._index, lambda index: index.follow(journal, entries=self.lookup.entries, now=now))
-            self._on_step("indexed")
 
-    def _delete_retired(self) -> None:
-        before = self._clock() - files.GRACE
-        names = with_index(self._index, lambda index: index.retired_before(before))
-        for path in (self._root / name for name in names):
+    def _finish(self, journal: Journal) -> None:
+        """Publish the files of a journal, update the index, and delete old retired files."""
+        journal.apply(self._root, self._on_step)
+
+        def update(index: KeyIndex) -> list[str]:
+            index.follow(journal, entries=self.lookup.entries, now=self._clock())
+            return self._expired(index)
+
+        expired = with_index(self._index, update)
+        self._on_step("indexed")
+        self._delete(expired)
+
+    def _expired(self, index: KeyIndex) -> list[str]:
+        """The retired files whose grace period is over."""
+        return index.retired_before(self._clock() - files.GRACE)
+
+    def _delete(self, retired: Sequence[str]) -> None:
+        for path in (self._root / name for name in retired):
             if path.exists() and not files.row_count(path):
                 path.unlink()
-        if names:
-            with_index(self._index, lambda index: index.deleted(names))
+        if retired:
+            with_index(self._index, lambda index: index.deleted(retired))
