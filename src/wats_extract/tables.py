@@ -83,7 +83,7 @@ class Table:
 
     @cached_property
     def identifying(self) -> frozenset[str]:
-        """The names of the columns of the key, and of those that say to which item and version a row belongs."""
+        """The names of the key columns, and of those that say to which item and version a row belongs."""
         return frozenset((*self.key, self.owner, self.version)) - {""}
 
     def owners(self, keys: Iterable[str]) -> pa.Array:
