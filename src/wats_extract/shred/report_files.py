@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
 
+import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import Unreadable
@@ -131,12 +132,22 @@ def check_file(filename: str | None, reply: Reply) -> Reply:
         return reply
     beginning = reply.body.removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
     kind = _KINDS.get(beginning, "") if beginning else "nothing"
+    if beginning == b'"' and _is_json(reply.body):  # a table of quoted texts is not
+        kind = "json"
     extension = (filename or "").lower().rpartition(".")[2]
     if beginning and not kind and reply.body.strip() != b"null":
         return reply
     if extension in _EXTENSIONS.get(kind, ()):
         return reply
     raise Unreadable(f"expected the file {filename!r}, found {described(reply.body)}")
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body.removeprefix(BYTE_ORDER_MARK))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 _KINDS = {b"{": "json", b"[": "json", b"<": "html"}
