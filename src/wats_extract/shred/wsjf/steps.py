@@ -192,7 +192,8 @@ def _array(column: Column, rows: int, found: _steps.Buffers, extras: dict[int, d
     values = texts.to_pylist()
     moments, lost = array_of_fitting(values, column)
     for row in lost:
-        extras.setdefault(row, {})[column.source] = Kept(values[row])
+        # first, as TableBuilder puts it: both ways of shredding give the same text
+        extras[row] = {column.source: Kept(values[row])} | extras.get(row, {})
     return moments
 
 
