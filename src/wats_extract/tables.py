@@ -81,9 +81,10 @@ class Table:
         columns = (*self.columns, EXTRA, *STAMPS) if self.stamped else self.columns
         return pa.schema([pa.field(c.name, c.type, nullable=c.name not in self.key) for c in columns])
 
-    def identifies(self, column: Column) -> bool:
-        """Return whether a column is part of the key, or says to which item or version a row belongs."""
-        return column.name in (*self.key, self.owner, self.version)
+    @cached_property
+    def identifying(self) -> frozenset[str]:
+        """The names of the key columns, and of those that say to which item and version a row belongs."""
+        return frozenset((*self.key, self.owner, self.version)) - {""}
 
     def owners(self, keys: Iterable[str]) -> pa.Array:
         """Convert items' keys, which are texts, to values of the owner column.

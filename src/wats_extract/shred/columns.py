@@ -180,7 +180,7 @@ class TableBuilder:
     def _column(self, column: Column, paths: Sequence[Path], fields: _Fields) -> pa.Array:
         """Convert the values of a column; those that it cannot hold go to ``_extra``, unless it is a key."""
         values = fields.first(paths)
-        if self.layout.table.identifies(column):
+        if column.name in self.layout.table.identifying:
             return array(values, column)
         found, lost = array_of_fitting(values, column)
         for row in lost:

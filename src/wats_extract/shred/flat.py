@@ -366,7 +366,8 @@ def _short_fields(raw: bytes) -> dict[str, Any]:
 def _record_type(table: Table, lists: dict[str, Any]) -> type[Record]:
     """Return the type of the records that fill a table's columns and hold its child lists."""
     sources = {path: _json_type(c) for c in table.columns for path in c.source.split()} | lists
-    required = {path for c in table.columns if table.identifies(c) for path in c.source.split()}
+    identifying = table.identifying
+    required = {path for c in table.columns if c.name in identifying for path in c.source.split()}
     fields = {path: kind for path, kind in sources.items() if "." not in path}
     for block in {path.partition(".")[0] for path in sources if "." in path}:
         within = {

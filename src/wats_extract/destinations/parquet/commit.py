@@ -70,13 +70,15 @@ class CommitStager:
         folder, own = self._root / table.name, files.safe_label(commit.label)
         changed = [own]
         for label in sorted((files.labels(folder) if affected is None else affected) - {own}):
-            remaining = _remaining(files.live(folder, label), table, commit)
+            slots = files.slots(folder, label)
+            remaining = _remaining(slots.live, table, commit)
             if remaining is not None:
-                staging.move(folder, label, remaining)
+                staging.move(slots, remaining)
                 changed.append(label)
         fresh = files.conformed(rows, self._schemas.of(table))
-        earlier = _earlier(files.live(folder, own), table, rows, commit)
-        staging.move(folder, own, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
+        slots = files.slots(folder, own)
+        earlier = _earlier(slots.live, table, rows, commit)
+        staging.move(slots, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
         return changed
 
     def _stage_bookkeeping(self, table: Table, rows: Sequence[Mapping[str, Any]], staging: Staging) -> None:
@@ -88,12 +90,12 @@ class CommitStager:
             by_file.setdefault(label, {})[tuple(row[name] for name in table.key)] = row
         for label, by_key in by_file.items():
             fresh = pa.Table.from_pylist(list(by_key.values()), schema=schema)
-            path = files.live(folder, label)
-            if path is not None:
+            slots = files.slots(folder, label)
+            if slots.live is not None:
                 keys = fresh.select(list(table.key))
-                others = files.read(path).join(keys, keys=list(table.key), join_type="left anti")
+                others = files.read(slots.live).join(keys, keys=list(table.key), join_type="left anti")
                 fresh = pa.concat_tables([files.conformed(others, schema), fresh])
-            staging.move(folder, label, fresh)
+            staging.move(slots, fresh)
 
 
 def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[str]) -> KeyChange:

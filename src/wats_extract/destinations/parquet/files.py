@@ -15,10 +15,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -56,19 +56,30 @@ def safe_label(label: str) -> str:
     return quote(label, safe="").replace("~", "%7E")
 
 
-def slots(folder: Path, label: str) -> tuple[Path, Path]:
-    """The two files of a label, of which at most one has rows."""
-    return folder / f"{label}.parquet", folder / f"{label}~.parquet"
+class Slots(NamedTuple):
+    """The two files of a label.
+
+    Attributes:
+        live: The file that has the rows, or ``None``.
+        free: The file for new rows. It may exist, retired.
+    """
+
+    live: Path | None
+    free: Path
+
+
+def slots(folder: Path, label: str) -> Slots:
+    """Find out which of the two files of a label has rows."""
+    first, second = folder / f"{label}.parquet", folder / f"{label}~.parquet"
+    for path, other in ((first, second), (second, first)):
+        if path.exists() and row_count(path):
+            return Slots(path, other)
+    return Slots(None, first)
 
 
 def label_of(path: Path) -> str:
     """The label that a file belongs to."""
     return path.stem.removesuffix("~")
-
-
-def live(folder: Path, label: str) -> Path | None:
-    """The file with the label's rows, or ``None``."""
-    return next((path for path in slots(folder, label) if path.exists() and row_count(path)), None)
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -188,24 +199,28 @@ def _plain_encoding(field: pa.Field) -> Iterator[tuple[str, str]]:
 # ── durability ──────────────────────────────────────────────────────────────────────────────────
 
 
-def sync_all(paths: Sequence[Path]) -> None:
-    """Sync several files and folders in parallel, which takes little longer than one."""
+def sync_all(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Sync files and folders to disk, in parallel, which takes little longer than a single one."""
     with ThreadPoolExecutor(_PARALLEL_SYNCS) as pool:
-        for _ in pool.map(sync, paths):
-            pass
+        pending = [pool.submit(sync_file, path) for path in files]
+        pending += [pool.submit(sync_folder, path) for path in folders]
+        for each in pending:
+            each.result()
 
 
-def sync(path: Path) -> None:
-    """Wait until the contents of a file, or the names in a folder, are on disk.
+def sync_file(path: Path) -> None:
+    """Wait until the contents of a file are on disk."""
+    _sync(path, os.O_RDWR)  # Windows syncs only files that are open for writing
 
-    Windows syncs names by itself and has no call for it.
-    """
-    if path.is_dir():
-        if os.name == "nt":
-            return
-        descriptor = os.open(path, os.O_RDONLY)
-    else:
-        descriptor = os.open(path, os.O_RDWR)  # Windows syncs only files that are open for writing
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk; Windows does this by itself and has no call for it."""
+    if os.name != "nt":
+        _sync(folder, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -72,7 +73,7 @@ class Journal(msgspec.Struct, frozen=True):
         target = root / HOME / _NAME
         staged = files.staged_path(target, self.id)
         staged.write_bytes(msgspec.json.encode(self))
-        files.sync(staged)
+        files.sync_file(staged)
         files.replace(staged, target)
 
     def apply(self, root: Path, on_step: Callable[[str], None]) -> None:
@@ -80,11 +81,11 @@ class Journal(msgspec.Struct, frozen=True):
 
         The next journal syncs the new names to disk. Until then, this one repeats what a power cut undoes.
         """
-        files.sync(root / HOME)  # the journal must be durable before the first file is renamed
+        files.sync_folder(root / HOME)  # the journal must be durable before the first file is renamed
         for number, name in enumerate(self.files, 1):
             target = root / name
             staged = files.staged_path(target, self.id)
-            if staged.exists():
+            with suppress(FileNotFoundError):  # it was renamed before
                 files.replace(staged, target)
             on_step(f"renamed {number}")
 
@@ -111,15 +112,12 @@ class Staging:
         self._files: list[str] = []
         self._retired: list[str] = []
 
-    def move(self, folder: Path, label: str, rows: pa.Table) -> None:
+    def move(self, slots: files.Slots, rows: pa.Table) -> None:
         """Stage new rows for a label, in its free slot, and retire the file that has the old ones."""
-        first, second = files.slots(folder, label)
-        current = files.live(folder, label)
         if rows.num_rows:
-            free = second if current == first else first
-            self.write(free, rows, behind=files.room_behind(free))
-        if current is not None:
-            self.write(current, rows.slice(0, 0), behind=current)
+            self.write(slots.free, rows, behind=files.room_behind(slots.free))
+        if slots.live is not None:
+            self.write(slots.live, rows.slice(0, 0), behind=slots.live)
             self._retired.append(self._files[-1])
 
     def write(self, target: Path, rows: pa.Table, *, behind: Path | None = None) -> None:
@@ -137,7 +135,7 @@ class Staging:
         renamed = (
             {folder for folder in previous.folders(self._root) if folder.is_dir()} if previous else set()
         )
-        files.sync_all([*self._paths(), self._root, *sorted(journal.folders(self._root) | renamed)])
+        files.sync_all(self._paths(), {self._root, *journal.folders(self._root), *renamed})
         return journal
 
     def discard(self) -> None:

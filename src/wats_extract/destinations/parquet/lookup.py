@@ -53,7 +53,7 @@ class Lookup:
     def entries(self, change: KeyChange) -> Iterator[Entry]:
         """Read the keys in the files of some labels."""
         for label in change.labels:
-            path = files.live(self._root / change.table, label)
+            path = files.slots(self._root / change.table, label).live
             if path is not None:
                 yield from ((key, label, version) for key, version in _keys_in(path, change))
 

@@ -69,7 +69,8 @@ class Schemas:
 def _widen(folder: Path, schema: pa.Schema, staging: Staging) -> None:
     for path in files.data_files(folder):
         rows = files.conformed(files.read(path), schema)
+        slots = files.slots(folder, files.label_of(path))
         if rows.num_rows:
-            staging.move(folder, files.label_of(path), rows)
-        elif files.live(folder, files.label_of(path)) is None:
+            staging.move(slots, rows)
+        elif slots.live is None:
             staging.write(path, rows, behind=path)

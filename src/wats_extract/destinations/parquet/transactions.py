@@ -43,6 +43,7 @@ class Transactions:
         self._on_step, self._clock = on_step, clock
         self._encodings = files.Encodings()
         self._lock = threading.Lock()
+        self._applied = ""  # the last journal that was applied since the folder was opened
         self.lookup = Lookup(root, self._index)
         self.writable = False
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
@@ -85,6 +86,7 @@ class Transactions:
             read_only: Allow no transactions, and leave the interrupted commit to the next run if the folder
                 is not writable. Otherwise, also delete stale staging files and old retired files.
         """
+        self._applied = ""
         if read_only:
             self._recover_if_possible()
         else:
@@ -146,12 +148,13 @@ class Transactions:
             return
         if indexed != journal.id:
             self._finish(journal)
-        elif journal.is_unfinished(self._root):
+        elif self._applied != journal.id and journal.is_unfinished(self._root):
             journal.apply(self._root, self._on_step)
 
     def _finish(self, journal: Journal) -> None:
         """Publish the files of a journal, update the index, and delete old retired files."""
         journal.apply(self._root, self._on_step)
+        self._applied = journal.id
 
         def update(index: KeyIndex) -> list[str]:
             index.follow(journal, entries=self.lookup.entries, now=self._clock())
