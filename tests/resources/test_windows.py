@@ -70,7 +70,7 @@ def streamed(url: str, name: str, table: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", RESOURCES)
-@settings(fewer_examples(50))
+@settings(fewer_examples(100))
 @given(parts=st.integers(1, 9), data=st.data())
 def test_all_windows_together_equal_the_stream(
     name: str, url: str, workers: ProcessPoolExecutor, parts: int, data: st.DataObject
@@ -80,7 +80,7 @@ def test_all_windows_together_equal_the_stream(
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", RESOURCES)
-@settings(fewer_examples(100))
+@settings(fewer_examples(250))
 @given(parts=st.integers(10, 200), data=st.data())
 def test_many_windows_together_equal_the_stream(
     name: str, url: str, workers: ProcessPoolExecutor, parts: int, data: st.DataObject
