@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
+from wats_extract.destinations.parquet import files, transactions
 from wats_extract.destinations.parquet import keys as parquet_keys
-from wats_extract.destinations.parquet import transactions
 from wats_extract.destinations.parquet.files import GRACE, SCHEMA_FILE
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, Interrupted
@@ -210,6 +210,28 @@ def test_names_that_a_power_cut_has_undone_are_given_again(read_only: bool, dest
     assert contents(destination) == before
     assert destination.landed(REPORTS, list("abcd")) == {"a": 2, "b": 1, "c": 1, "d": 1}
     assert not list(destination.path.glob("**/.*.tmp"))
+
+
+def test_names_are_synced_to_disk_before_the_next_journal_and_when_the_folder_is_closed(
+    destination: Parquet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[str] = set()
+    sync_folder = files.sync_folder
+
+    def sync(folder: Path) -> None:
+        sync_folder(folder)
+        synced.add(folder.name)
+
+    monkeypatch.setattr(files, "sync_folder", sync)
+    tables = {table.name for table in (*FAMILY, STATE)}
+    destination.commit(samples.first_commit())
+    synced.clear()
+    destination.commit(Commit("2", {}, {}, frozenset(), {STATE: [samples.state("2")]}))
+    assert tables <= synced
+    destination.commit(samples.second_commit())
+    synced.clear()
+    destination.close()
+    assert synced == tables
 
 
 def test_a_table_may_be_deleted_by_hand(destination: Parquet) -> None:

@@ -115,7 +115,8 @@ class Parquet:
 
     def close(self) -> None:
         """Close the folder."""
-        self._transactions.close()
+        with explaining(self.path, "cannot be closed"):
+            self._transactions.close()
 
     def prepare(self, tables: Iterable[Table]) -> None:
         """Create the folder and the schema file of each table, so that it can be scanned at once.

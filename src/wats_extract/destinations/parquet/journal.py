@@ -79,7 +79,8 @@ class Journal(msgspec.Struct, frozen=True):
     def apply(self, root: Path, on_step: Callable[[str], None]) -> None:
         """Rename the staged files to their names. May be repeated.
 
-        The next journal syncs the new names to disk. Until then, this one repeats what a power cut undoes.
+        The new names are synced to disk before the next journal replaces this one. If a power cut undoes
+        them earlier, they are given again.
         """
         files.sync_folder(root / HOME)  # the journal must be durable before the first file is renamed
         for number, name in enumerate(self.files, 1):
@@ -90,8 +91,9 @@ class Journal(msgspec.Struct, frozen=True):
             on_step(f"renamed {number}")
 
     def folders(self, root: Path) -> set[Path]:
-        """The folders of its files."""
-        return {(root / name).parent for name in self.files}
+        """The folders of its files, without those that were deleted since."""
+        folders = {(root / name).parent for name in self.files}
+        return {folder for folder in folders if folder.is_dir()}
 
     def is_unfinished(self, root: Path) -> bool:
         """Whether a staged file has not been renamed yet."""
@@ -131,10 +133,7 @@ class Staging:
             return None
         previous = self._previous
         journal = Journal(self._id, previous.id if previous else "", self._files, self._retired, self.change)
-        # the names that the previous journal has given, too, because this one replaces it
-        renamed = (
-            {folder for folder in previous.folders(self._root) if folder.is_dir()} if previous else set()
-        )
+        renamed = previous.folders(self._root) if previous else set()
         files.sync_all(self._paths(), {self._root, *journal.folders(self._root), *renamed})
         return journal
 

@@ -43,7 +43,7 @@ class Transactions:
         self._on_step, self._clock = on_step, clock
         self._encodings = files.Encodings()
         self._lock = threading.Lock()
-        self._applied = ""  # the last journal that was applied since the folder was opened
+        self._applied: Journal | None = None  # the last one since the folder was opened
         self.lookup = Lookup(root, self._index)
         self.writable = False
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
@@ -86,7 +86,7 @@ class Transactions:
             read_only: Allow no transactions, and leave the interrupted commit to the next run if the folder
                 is not writable. Otherwise, also delete stale staging files and old retired files.
         """
-        self._applied = ""
+        self._applied = None
         if read_only:
             self._recover_if_possible()
         else:
@@ -94,8 +94,10 @@ class Transactions:
         self.writable = not read_only
 
     def close(self) -> None:
-        """Allow no transactions any more."""
-        self.writable = False
+        """Sync the names of the last files to disk, and allow no transactions any more."""
+        if self._applied is not None:
+            files.sync_all((), self._applied.folders(self._root))
+        self._applied, self.writable = None, False
 
     def _recover(self) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
@@ -148,13 +150,13 @@ class Transactions:
             return
         if indexed != journal.id:
             self._finish(journal)
-        elif self._applied != journal.id and journal.is_unfinished(self._root):
+        elif self._applied != journal and journal.is_unfinished(self._root):
             journal.apply(self._root, self._on_step)
 
     def _finish(self, journal: Journal) -> None:
         """Publish the files of a journal, update the index, and delete old retired files."""
         journal.apply(self._root, self._on_step)
-        self._applied = journal.id
+        self._applied = journal
 
         def update(index: KeyIndex) -> list[str]:
             index.follow(journal, entries=self.lookup.entries, now=self._clock())
