@@ -124,7 +124,7 @@ class Extraction:
     ) -> None:
         """Read windows and write their chunks. Each chunk is read while the previous one is written."""
         read = (chunk for window in windows for chunk in self._reader.read(source, window))
-        chunks = in_background(read, ahead=0, check=self._check) if self._reader.reads_ahead else read
+        chunks = in_background(read, ahead=1, check=self._check) if self._reader.reads_ahead else read
         with closing(chunks):
             for chunk in chunks:
                 self._write(chunk, book_of(chunk), has_rows_of)
