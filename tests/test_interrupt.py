@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import duckdb
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from tests.command_line import SECRET, CommandLine, Finished
 from tests.failing import FailingServer
 from tests.forked import Process
+from tests.http.clients import raw_server
 from tests.waiting import wait_until
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
@@ -101,6 +104,44 @@ def test_a_run_ends_while_it_reads_a_large_page(command_line: CommandLine) -> No
     process = command_line.fork("run", file, "--json")
     ended = interrupt(command_line, process, signal.SIGINT, when=lambda: app.total >= 3)
     assert ended.code in (0, 130)
+
+
+FOLDERS = 1_300_000
+"""Rows of a list without paging: 230 MB, close to the limit of a response."""
+
+
+@pytest.fixture(scope="module")
+def large_list() -> Iterator[str]:
+    """A server whose list of virtual folders comes in one response of 230 MB."""
+    row = '{"id": %d, "name": "a folder", "description": "' + "x" * 100 + '", "new": {"values": [1.5, 2]}}'
+    rows = ",".join(row % each for each in range(FOLDERS))
+    body = gzip.compress(f"[{rows}]".encode(), 1)
+    head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head += f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    with raw_server(lambda asked: head.encode() + body) as (url, _):
+        yield url
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+@pytest.mark.parametrize("seconds", [1.0, 4.0, 8.0, 13.0, 18.0, 60.0])
+def test_a_run_ends_at_any_moment_of_a_list_of_230_megabytes(
+    command_line: CommandLine, large_list: str, kind: str, seconds: float
+) -> None:
+    command_line.read(large_list)
+    file = command_line.pipeline(resources="[{name: virtual_folders}]", kind=kind, path=f"data/wats.{kind}")
+    process = command_line.start("run", file, "-q")
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        ended = command_line.finished(process)
+        assert time.monotonic() - begun < PROMPT
+        assert ended.code in (0, 143)
+        assert "Traceback" not in ended.err
+    else:
+        assert command_line.finished(process).code == 0
 
 
 @pytest.mark.parametrize("command", ["plan", "preview", "verify", "check", "retry", "backfill"])

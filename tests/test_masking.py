@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import unicodedata
 from urllib.parse import quote
 
 import pytest
@@ -92,9 +93,20 @@ def test_the_credentials_in_a_url() -> None:
         ("back\rforth", "back\\rforth"),
         ("\x9b31m \x7f \x00", "\\x9b31m \\x7f \\x00"),
         ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("ad\u200bm\u200din\ufeff\u2060", "ad\\u200bm\\u200din\\ufeff\\u2060"),
+        ("soft\xadhyphen", "soft\\xadhyphen"),
+        ("\U000e0068\U000e0069", "\\U000e0068\\U000e0069"),
+        ("a\ufe0f\U000e0101", "a\\ufe0f\\U000e0101"),
         ("Gdańsk \N{SLICE OF PIZZA} 日本", "Gdańsk \N{SLICE OF PIZZA} 日本"),
     ],
 )
 def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert harmless(text) == shown
     assert harmless(shown) == shown
+
+
+def test_every_character_that_controls_or_formats_text_is_escaped() -> None:
+    formats = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cc", "Cf")]
+    shown = {unicodedata.name(each, repr(each)).split()[0] for each in formats if harmless(each) == each}
+    # these have a shape of their own, such as the sign before an Arabic number
+    assert shown == {repr("\t"), repr("\n"), "ARABIC", "SYRIAC", "KAITHI", "EGYPTIAN"}

@@ -13,8 +13,14 @@ MASK = "***"
 SHORTEST = 8
 """The shortest secret, in characters, that is masked in base64 too; a shorter one would match by chance."""
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that control a terminal or reverse the direction of text; line breaks and tabs are harmless."""
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # all but tabs and line breaks
+    "\u200e\u200f\u2028-\u202e\u2066-\u2069\u061c"  # these reverse the direction of text, or break lines
+    "\xad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f"  # no width
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"  # tags, which spell out hidden text
+)
+"""Characters that control a terminal, or that a reader does not see."""
 
 
 class Mask:

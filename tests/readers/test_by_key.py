@@ -293,7 +293,7 @@ FAILURES: dict[str, tuple[Outcome, str, str, int, str]] = {
     "HTML": (body(b"<html>Please sign in"), "fetch", "INVALID_RESPONSE", 6, "<html>Please sign in"),
     "empty": (body(b""), "fetch", "INVALID_RESPONSE", 6, ""),
     "malformed": (body(b'{"type": x}'), "shred", "INVALID_RECORD", 2, '{"type": x}'),
-    "malformed, BOM": (body(b'\xef\xbb\xbf {"type": '), "shred", "INVALID_RECORD", 2, '\ufeff {"type": '),
+    "malformed, BOM": (body(b'\xef\xbb\xbf {"type": '), "shred", "INVALID_RECORD", 2, '\\ufeff {"type": '),
     "cut, each time elsewhere": (
         lambda time: httpx2.Response(200, content=b'{"type": "abcdefgh'[: 8 + time]),
         "fetch",

@@ -16,15 +16,17 @@ from tests.conftest import TOKEN
 from tests.http.fakes import mock
 from tests.readers.simulated import Listing, Time, outcomes, read_keys, reading, reports
 
+from wats_extract.cursor import NumberCursor
 from wats_extract.errors import RequestBudgetSpent, TokenRefused, TooManyFailures
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
-from wats_extract.flow import Chunk, Failure, Known, Selection, Success, Window
+from wats_extract.flow import Chunk, Coverage, Failure, Known, Row, Selection, Success, Window
 from wats_extract.http.client import Client, Connection
+from wats_extract.readers import paged
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.numbered import ReportList
 from wats_extract.readers.paged import PagedReader
-from wats_extract.readers.reader import Source
+from wats_extract.readers.reader import Page, Source
 from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred import header_tables
 from wats_extract.shred.flat import FlatShredder
@@ -110,8 +112,12 @@ def test_there_is_one_chunk_per_page_with_unique_and_reproducible_labels(count: 
     assert all(set(label) <= set("0123456789abcdef-") for label in labels)
 
 
-@pytest.mark.parametrize("limit", [0, 1, 5, 19, 20, 21, 33, 99])
-def test_a_limit_is_exact_and_the_next_reading_continues(limit: int) -> None:
+@pytest.mark.parametrize("slice_rows", [7, 20, paged.SLICE_ROWS])
+@pytest.mark.parametrize("limit", [0, 1, 5, 7, 14, 19, 20, 21, 33, 99])
+def test_a_limit_is_exact_and_the_next_reading_continues(
+    monkeypatch: pytest.MonkeyPatch, limit: int, slice_rows: int
+) -> None:
+    monkeypatch.setattr(paged, "SLICE_ROWS", slice_rows)
     server = Listing(reports(range(1, 61)))
     order = sorted(server.reports, key=lambda report: report.time_stamp)
     known: dict[str, int | None] = {}
@@ -119,6 +125,7 @@ def test_a_limit_is_exact_and_the_next_reading_continues(limit: int) -> None:
     memory = Known(landed=lambda keys, versions: {key: known[key] for key in keys if key in known})
     for _ in range(math.ceil(60 / limit) if limit else 1):
         chunks = list(SMALL.read(*of(server, limit=limit, cursor=cursor, known=memory)))
+        assert all(len(chunk.landed) <= slice_rows for chunk in chunks)
         known |= landed(chunks)
         cursor = chunks[-1].cursor if chunks else None
         assert list(known) == [report.uuid for report in order[: len(known)]]
@@ -273,3 +280,17 @@ def test_threads_end_when_the_reading_is_abandoned() -> None:
     chunks = SMALL.read(*of(Listing(reports(range(300)))))
     next(chunks)
     chunks.close()
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(0, [0]), (3, [3]), (5, [5]), (6, [5, 1]), (12, [5, 5, 2])])
+def test_a_page_is_cut_into_slices_of_which_the_last_one_ends_it(rows: int, sizes: list[int]) -> None:
+    coverage = Coverage("start", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z", rows, None, complete=True)
+    cursors = [NumberCursor(time_stamp=each + 1, overlap_from=0) for each in range(rows)]
+    after = NumberCursor(time_stamp=100, overlap_from=0)
+    page = Page([Row(str(each), each) for each in range(rows)], cursors, 10, "cut", after, coverage)
+    *first, last = page.slices(5)
+    assert [len(each.rows) for each in (*first, last)] == sizes
+    assert [row for each in (*first, last) for row in each.rows] == page.rows
+    assert [each.end for each in first] == [each.cursors[-1] for each in first]
+    assert not any(each.saturated or each.coverage or each.whole for each in first)
+    assert (last.end, last.saturated, last.coverage, last.whole) == (after, "cut", coverage, True)

@@ -17,6 +17,7 @@ from wats_extract.cli.command import Command
 from wats_extract.cli.output import Column
 from wats_extract.cli.pipeline_file import file_argument, loaded
 from wats_extract.cli.reading import reading
+from wats_extract.masking import harmless
 from wats_extract.state.tables import FAILURES
 
 
@@ -36,7 +37,8 @@ from wats_extract.state.tables import FAILURES
     type=click.Choice(["table", "json", "csv"]),
     default="table",
     show_default=True,
-    help="Output format; json and csv have all columns.",
+    help="Output format; json and csv have all columns. In csv, an apostrophe precedes text that a "
+    "spreadsheet would run as a formula.",
 )
 def command(file: Path, with_resolved: bool, style: str) -> None:  # noqa: FBT001 - click gives it by name
     """List the items that could not be extracted.
@@ -78,20 +80,28 @@ def _cells(row: dict[str, Any]) -> list[object]:
 
 def _write_json(rows: Sequence[dict[str, Any]]) -> None:
     plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
-    output.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    output.write(json.dumps(plain, indent=2) + "\n")
 
 
 def _write_csv(rows: Sequence[dict[str, Any]]) -> None:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(FAILURES.schema.names)
-    writer.writerows([_plain(value) for value in row.values()] for row in rows)
-    output.write(text.getvalue())
+    writer.writerows([_csv_cell(_plain(value)) for value in row.values()] for row in rows)
+    output.write(harmless(text.getvalue()))
+
+
+def _csv_cell(value: object) -> object:
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULA) else value
 
 
 def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
+
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""How a formula begins in a spreadsheet."""
 
 _FORMATS: dict[str, Callable[[Sequence[dict[str, Any]]], None]] = {
     "table": _write_table,

@@ -130,6 +130,7 @@ class Extraction:
                 self._write(chunk, book_of(chunk), has_rows_of)
                 self._acknowledge(chunk)
                 del chunk  # the next chunk needs the memory while it is read
+                self._run.client.check()
 
     def _source(self, known: Known, *, counted: bool = True) -> Source:
         return Source(

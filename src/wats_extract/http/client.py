@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote, urlsplit
 from weakref import WeakSet
 
@@ -67,6 +67,11 @@ class Connection:
     largest_response: int = LARGEST_RESPONSE
     ca_file: Path | None = None
     proxy: str = field(default="", repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle everything but the token and a proxy with a password."""
+        hidden = {"token": ""} | ({"proxy": ""} if credentials(self.proxy) else {})
+        return {**self.__dict__, **hidden}
 
 
 class Client:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import unquote, urljoin, urlsplit
 
-from wats_extract.http.transport import LOOPBACK, Request, Response, Transport, TransportError
+from wats_extract.http.addresses import is_loopback
+from wats_extract.http.transport import Request, Response, Transport, TransportError
 
 REDIRECTS = 5
 """The most redirects in a row that are followed."""
@@ -97,9 +98,10 @@ class Sender:
         )
 
     def _refuse_unsafe(self, request: Request, following: Request, status: int) -> None:
-        near = (self._host, *LOOPBACK) if urlsplit(request.url).scheme == "http" else ()
         parts = urlsplit(following.url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in near):
+        host = parts.hostname or ""
+        plain = {urlsplit(request.url).scheme, parts.scheme} == {"http"}
+        if parts.scheme != "https" and not (plain and (host == self._host or is_loopback(host))):
             why = "without encryption"
         elif following.method != "GET" and _origin(following.url) != _origin(request.url):
             why = "with a request body, which is sent to no other server"

@@ -35,6 +35,7 @@ from pyreqwest.request import SyncStreamRequest
 from pyreqwest.response import SyncResponseBodyReader
 
 from wats_extract.errors import ConfigurationError
+from wats_extract.http.addresses import is_loopback
 
 CONNECT_SECONDS = 15.0
 """The longest wait for a connection: a running server accepts one much sooner than it responds."""
@@ -47,9 +48,6 @@ IDLE_SECONDS = 30.0
 
 LONGEST_REASON = 200
 """Characters kept of an error message of the HTTP library, which may quote the URL."""
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""The names of this machine."""
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
@@ -321,7 +319,7 @@ def translated(error: Exception, *, host: str, timeout: float, seconds: float) -
 
 def _environment_proxy(parts: SplitResult) -> str:
     """The proxy that the environment names for a URL, or empty."""
-    if parts.hostname in LOOPBACK:
+    if is_loopback(parts.hostname or ""):
         return ""
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all") or ""

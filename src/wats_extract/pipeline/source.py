@@ -13,7 +13,6 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -31,6 +30,7 @@ from pydantic import (
 
 from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import duration
+from wats_extract.http.addresses import is_host, is_loopback
 from wats_extract.masking import credentials
 from wats_extract.pipeline.settings import WHOLE, Settings, findings_of, from_file, in_plain_words
 
@@ -112,7 +112,7 @@ class Demo:
 def _default_rate(validated: dict[str, Any]) -> int | None:
     """WATS's own limit; no limit for the demo and for a server on this machine, such as ``demo-server``."""
     url = validated.get("url", "")
-    here = is_demo(url) or _is_loopback(urlsplit(url).hostname or "")
+    here = is_demo(url) or is_loopback(urlsplit(url).hostname or "")
     return None if here else REQUESTS_PER_MINUTE
 
 
@@ -218,6 +218,16 @@ class Source(Settings):
                 "should be an address such as http://proxy.example.com:3128, with a password percent-encoded"
             )
         return proxy
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle everything but secrets: a pickle may end up in a file or in a message queue."""
+        state = super().__getstate__()
+        hidden = {"token": SecretStr("")} | ({"proxy": SecretStr("")} if self._has_password else {})
+        return state | {"__dict__": state["__dict__"] | hidden}
+
+    @property
+    def _has_password(self) -> bool:
+        return bool(credentials(self.proxy.get_secret_value()))
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -342,13 +352,17 @@ def _address(text: str, *, allow_http: bool) -> str:
 def _wrong_with(parts: SplitResult, text: str, *, allow_http: bool) -> str:
     if text[:1] in ("'", '"'):
         return "begins with a quotation mark; write the address without quotation marks"
+    if re.search(r"[\x00-\x20\x7f\\]", text.strip()):
+        return "contains a blank, a control character or a backslash"
     if "@" in text:
         return "contains a user name or password; write the address alone, and the token in WATS_TOKEN"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "should begin with https://, as in https://example.wats.com, or be 'demo'"
+    if not is_host(parts.hostname):
+        return "has a host that is neither a name of ASCII letters, digits and '-' nor an IP address"
     if parts.query or parts.fragment:
         return "should be the address alone, without '?' or '#' and the rest"
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
         return "would send the token unencrypted; write https://, or add allow_http: true to accept that"
     return ""
 
@@ -370,10 +384,3 @@ def _is_proxy(text: str) -> bool:
         return False
     alone = not (parts.path.strip("/") or parts.query or parts.fragment)
     return parts.scheme in ("http", "https") and bool(parts.hostname) and alone
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

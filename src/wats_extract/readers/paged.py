@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -31,6 +32,10 @@ from wats_extract.readers.reader import (
 )
 from wats_extract.tables import Table
 
+SLICE_ROWS = 10_000
+"""The most rows of a page that become one chunk. A list without paging can have millions of rows, which would
+need much memory at once and hold up an interrupt."""
+
 
 @dataclass(frozen=True)
 class PagedReader(ListReader):
@@ -55,9 +60,10 @@ class PagedReader(ListReader):
         return {"$expand": ",".join(expand)} if expand else {}
 
     def read(self, source: Source, window: Window) -> Iterator[Chunk]:
-        """One chunk per page, in the order of the cursor; one chunk per look-up if the window has keys.
+        """One chunk per slice of a page, in the order of the cursor; one per look-up if the window has keys.
 
-        A page is requested when its chunk is asked for. A key that the server does not have is a failure.
+        A page is requested when its first chunk is asked for. A key that the server does not have is a
+        failure.
 
         Raises:
             RequestError: a request for a page fails after all retries.
@@ -69,8 +75,10 @@ class PagedReader(ListReader):
         left = window.selection.limit
         listed = self.listing.pages(source, window, self.rows_of, self.list_query(window))
         with closing(in_background(listed, ahead=None, check=source.check)) as ahead:
-            for page in ahead if left != 0 else ():
-                fresh = self.fresh(source, window, page)[:left]
+            for page in _slices(ahead) if left != 0 else ():
+                unread = self.fresh(source, window, page)
+                fresh = unread[:left]
+                page = page if len(fresh) == len(unread) else replace(page, whole=False)
                 source.listen(events.ItemsListed(source.resource, len(fresh)))
                 cursor = page.cursors[fresh[-1][1]] if fresh and len(fresh) == left else page.end
                 chunk = self._chunk(source, [row for row, _ in fresh], cursor, page)
@@ -78,7 +86,7 @@ class PagedReader(ListReader):
                 left = None if left is None else left - len(fresh)
                 # A page and its chunk take tens of megabytes: free the one during the commit, and the other
                 # while the next page is read.
-                del page, fresh
+                del page, unread, fresh
                 yield chunk
                 del chunk
                 for failure, times in outcomes:
@@ -149,7 +157,7 @@ class PagedReader(ListReader):
             key = page.coverage.key if page.coverage else self.listing.route
             failures.append(source.saturated(self.listing.route, page.saturated, key=key))
         span = [row.version or 0 for row in (rows[0], rows[-1])] if rows else []
-        coverage = page.coverage if page and len(rows) == len(page.rows) else None
+        coverage = page.coverage if page and page.whole else None
         names = [*([coverage.key] if coverage else ()), *(row.key for row in rows)]
         return Chunk(
             label(names, *span),
@@ -163,7 +171,7 @@ class PagedReader(ListReader):
 
     def _healed(self, source: Source, page: Page) -> Sequence[str]:
         """The keys of failures about the list or its ranges that this page resolves."""
-        if page.saturated:
+        if page.saturated or not page.whole:
             return ()
         if page.coverage is None:
             return (self.listing.route,)
@@ -197,6 +205,15 @@ class PagedReader(ListReader):
 
     def _misfit(self, source: Source, row: Row) -> Failure:
         return source.record_failure(row.key, row.problem, raw=row.raw, url=f"/api/{self.listing.route}")
+
+
+def _slices(pages: Iterable[Page]) -> Iterator[Page]:
+    """Slices of the pages, without a reference to those that the consumer has taken."""
+    for page in pages:
+        slices = deque(page.slices(SLICE_ROWS))
+        del page
+        while slices:
+            yield slices.popleft()
 
 
 def outcome_counts(chunk: Chunk, keys: Sequence[str]) -> list[tuple[Failure | None, int]]:

@@ -124,6 +124,7 @@ class Page:
         saturated: Why the list may have rows that no response contains; empty if it has none.
         covered: The cursor after everything in the response, if that is further than the last row.
         coverage: The range that the page covers, for lists that are read range by range.
+        whole: Whether it has all new rows of the response, or the last of them.
     """
 
     rows: Sequence[Row]
@@ -132,11 +133,20 @@ class Page:
     saturated: str = ""
     covered: Cursor | None = None
     coverage: Coverage | None = None
+    whole: bool = True
 
     @property
     def end(self) -> Cursor | None:
         """The cursor after the page."""
         return self.covered or (self.cursors[-1] if self.cursors else None)
+
+    def slices(self, size: int) -> Iterator[Page]:
+        """The page in slices of at most ``size`` rows. Only the last one covers a range or is saturated."""
+        last = max(len(self.rows) - 1, 0) // size * size
+        for first in range(0, last, size):
+            rows, cursors = self.rows[first : first + size], self.cursors[first : first + size]
+            yield Page(rows, cursors, self.cap, whole=False)
+        yield replace(self, rows=self.rows[last:], cursors=self.cursors[last:]) if last else self
 
 
 @dataclass

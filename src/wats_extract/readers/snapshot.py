@@ -55,7 +55,9 @@ class Snapshot(Undivided):
         count = len(found)
         cut = f"exactly {count:,} rows came, a usual cap; there may be more" if count in USUAL_CAPS else ""
         if found:
-            yield Page(found, [None] * count, cap=count, saturated=cut)
+            page = [Page(found, [None] * count, cap=count, saturated=cut)]
+            del found  # the consumer frees the rows as it goes
+            yield page.pop()
 
     def look_up(
         self, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
