@@ -121,7 +121,8 @@ def test_stalled_response_ends_with_the_client_timeout(plant: Plant, connect: Co
 def test_kinds_are_complete_and_applicable() -> None:
     assert set(KINDS) == {
         "500", "502", "503", "504", "429", "429-date", "429-none", "429-long", "429-far",
-        "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
+        "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall",
+        "drip", "drip-status", "drip-header", "drip-chunk", "drip-trailer",
         "no-gzip", "half-gzip", "bomb", "other-encoding", "object", "message", "problem", "envelope",
         "null-list",
     }  # fmt: skip

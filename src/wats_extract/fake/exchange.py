@@ -41,6 +41,10 @@ class Sending(Enum):
     DROP = "nothing: the connection closes"
     RESET = "half of the body, then a TCP reset"
     DRIP = "half of the body, then one byte at a time"
+    DRIP_STATUS = "one byte at a time, from the status line on"
+    DRIP_HEADER = "one byte at a time, from within a header on"
+    DRIP_CHUNK = "chunked: half of the body, then one byte at a time, from a chunk size on"
+    DRIP_TRAILER = "chunked: the body, then a trailer that never ends"
     CUT = "complete, but Content-Length names half of the body, and the connection stays open"
 
 

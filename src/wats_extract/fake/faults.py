@@ -18,7 +18,8 @@ from wats_extract.fake.exchange import Response, Sending, message_response, page
 
 KINDS = (
     "429", "429-date", "429-none", "429-long", "429-far", "500", "502", "503", "504",
-    "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
+    "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall",
+    "drip", "drip-status", "drip-header", "drip-chunk", "drip-trailer",
     "no-gzip", "half-gzip", "bomb", "other-encoding", "object", "message", "problem", "envelope", "null-list",
 )  # fmt: skip
 """The faults of any request."""
@@ -234,6 +235,10 @@ _SPOILED: Mapping[str, Callable[[Response], Response]] = {
     "reset": lambda response: replace(response, sending=Sending.RESET),
     "stall": lambda response: replace(response, sending=Sending.STALL),
     "drip": lambda response: replace(response, sending=Sending.DRIP),
+    "drip-status": lambda response: replace(response, sending=Sending.DRIP_STATUS),
+    "drip-header": lambda response: replace(response, sending=Sending.DRIP_HEADER),
+    "drip-chunk": lambda response: replace(response, sending=Sending.DRIP_CHUNK),
+    "drip-trailer": lambda response: replace(response, sending=Sending.DRIP_TRAILER),
     "no-gzip": lambda response: _compressed(response, response.body),
     "half-gzip": _half_compressed,
     "bomb": lambda response: _compressed(response, _bomb()),

@@ -118,11 +118,11 @@ class _Connection(socketserver.StreamRequestHandler):
             self.wfile.write(data)
             return True
         half = len(data) - (len(response.body) + 1) // 2
-        self.wfile.write(data[:half])
+        at_once, slowly = _dripping(response, data, half)
+        self.wfile.write(at_once)
+        self._drip(slowly)
         if response.sending is Sending.STALL:
             self.server.stopping.wait(_STALL_SECONDS)
-        elif response.sending is Sending.DRIP:
-            self._drip(data[half:])
         elif response.sending is Sending.RESET:
             self._reset()
         return False
@@ -139,16 +139,38 @@ class _Connection(socketserver.StreamRequestHandler):
         self.request.close()
 
 
+def _dripping(response: Response, data: bytes, half: int) -> tuple[bytes, bytes]:
+    """The bytes of a response that are sent at once, and those that drip."""
+    endless = b"x" * 10_000
+    match response.sending:
+        case Sending.DRIP:
+            return data[:half], data[half:]
+        case Sending.DRIP_STATUS:
+            return b"", data
+        case Sending.DRIP_HEADER:
+            return data[:30], data[30:]
+        case Sending.DRIP_CHUNK:
+            return data[:half], b"\r\n1;" + endless
+        case Sending.DRIP_TRAILER:
+            return data, b"\r\n0\r\nX-Trailer: " + endless
+        case _:
+            return data[:half], b""
+
+
 def _head(response: Response, *, closing: bool) -> bytes:
+    chunk = {Sending.DRIP_CHUNK: len(response.body) // 2, Sending.DRIP_TRAILER: len(response.body)}
+    length = len(response.body) // (2 if response.sending is Sending.CUT else 1)
+    chunked = response.sending in chunk
     lines = [
         f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}",
         f"Content-Type: {response.content_type}",
-        f"Content-Length: {len(response.body) // (2 if response.sending is Sending.CUT else 1)}",
+        "Transfer-Encoding: chunked" if chunked else f"Content-Length: {length}",
         "Server: Microsoft-IIS/10.0",
         f"Date: {formatdate(usegmt=True)}",
         *(f"{name}: {value}" for name, value in response.headers.items()),
     ]
-    return "\r\n".join([*lines, *(["Connection: close"] if closing else []), "", ""]).encode(
+    size = [f"{chunk[response.sending]:x}"] if chunked else []
+    return "\r\n".join([*lines, *(["Connection: close"] if closing else []), "", *size, ""]).encode(
         "latin-1", "replace"
     )
 
