@@ -319,8 +319,8 @@ class Commit:
         landed: The items in this commit: key → version.
         replaced: The items of ``landed`` whose earlier rows are deleted, matched by ``Table.owner``.
         book: Rows of bookkeeping tables, as dictionaries. Each row replaces the row with the same key.
-        sweep_before: Deletes the rows of these tables whose ``_wats_extracted_at`` is earlier, at the end of
-            a full pass. ``None`` deletes nothing.
+        sweep_except: At the end of a full pass, the ids of its runs: deletes the rows of these tables that
+            other runs have loaded. ``None`` deletes nothing.
         kept: Keys of items whose rows are not swept, because the pass could not read these items.
         upsert: Whether items of ``landed`` that the main table has are replaced too. The destination looks
             them up within the commit, so rows that another process has committed in the meantime count.
@@ -331,7 +331,7 @@ class Commit:
     landed: Mapping[str, int | None]
     replaced: frozenset[str]
     book: Mapping[Table, Sequence[Mapping[str, Any]]]
-    sweep_before: datetime | None = None
+    sweep_except: frozenset[str] | None = None
     kept: frozenset[str] = frozenset()
     upsert: bool = False
 

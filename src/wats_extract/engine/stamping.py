@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 
@@ -13,6 +13,9 @@ from wats_extract.tables import TIMESTAMP, Rows, Table
 class Stamper:
     """Adds ``_wats_run_id`` and ``_wats_extracted_at`` to shredded rows.
 
+    No two chunks of a run have the same stamps, even if the clock stands still or goes back: a destination
+    recognizes a repeated commit by them.
+
     Args:
         run_id: The run.
     """
@@ -20,6 +23,7 @@ class Stamper:
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._run_ids = pa.array([], pa.string())
+        self._latest: datetime | None = None
 
     def __call__(self, tables: Sequence[Table], rows: Rows, *, now: datetime) -> Rows:
         """The rows of all tables with their stamps (schema: ``Table.schema``)."""
@@ -29,6 +33,9 @@ class Stamper:
         most = max(each.num_rows for each in shredded.values())
         if len(self._run_ids) < most:  # one array serves all tables and chunks
             self._run_ids = pa.repeat(self._run_id, max(most, 2 * len(self._run_ids)))
+        if self._latest is not None:
+            now = max(now, self._latest + timedelta(microseconds=1))
+        self._latest = now
         moment = pa.scalar(now, TIMESTAMP)
         stamped: dict[Table, list[pa.RecordBatch]] = {}
         for table, each in shredded.items():

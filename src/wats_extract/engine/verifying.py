@@ -7,6 +7,7 @@ may just be outside the selection, so the server is asked for it by uuid before 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ def verify(
         RequestError: a request fails after all retries.
         PipelineLocked: another process runs this pipeline, so it cannot be repaired.
     """
-    started = now()
+    began = time.monotonic()
     report = VerifyReport(job.pipeline, server=job.server, destination=job.destination.place)
     _check_server(job)
     with ExitStack() as stack:
@@ -126,7 +127,7 @@ def verify(
             _judge(report, sum(each.differences for each in report.resources.values()))
             if repair:
                 _repair(job, client, ledgers, report, listen, now)
-    report.seconds = (now() - started).total_seconds()
+    report.seconds = time.monotonic() - began
     report.requests, report.bytes = client.requests, client.bytes
     return report
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 
 import duckdb
 import pyarrow as pa
@@ -134,10 +133,10 @@ class Schema:
         same = " AND ".join(f"old.{quoted(name)} = new.{quoted(name)}" for name in identity)
         return f"DELETE FROM {self._table(table)} AS old USING _wats_incoming AS new WHERE {same}"  # noqa: S608
 
-    def sweep(self, table: Table, before: datetime) -> str:
-        """Delete the rows that were loaded before an instant, except those of the incoming keys."""
+    def sweep(self, table: Table) -> str:
+        """Delete the rows that other runs than the given ones loaded, except those of the incoming keys."""
         return (
-            f"DELETE FROM {self._table(table)} WHERE _wats_extracted_at < '{before.isoformat()}' "  # noqa: S608
+            f"DELETE FROM {self._table(table)} WHERE coalesce(_wats_run_id, '') NOT IN (SELECT unnest(?)) "  # noqa: S608
             f"AND {quoted(table.owner)} NOT IN (SELECT key FROM _wats_incoming)"
         )
 

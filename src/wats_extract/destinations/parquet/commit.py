@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.journal import KeyChange, Staging
 from wats_extract.destinations.parquet.lookup import Lookup, has_one_row_per_item
 from wats_extract.destinations.parquet.schemas import Schemas
 from wats_extract.flow import Commit
-from wats_extract.tables import TIMESTAMP, Table
+from wats_extract.tables import Table
+
+_RUN_ID = "_wats_run_id"
 
 
 class CommitStager:
@@ -57,7 +57,7 @@ class CommitStager:
 
     def _affected(self, commit: Commit, indexed: Table | None) -> set[str] | None:
         """Labels of the files that may lose rows; ``None`` means all."""
-        if commit.sweep_before is not None or (commit.replaced and indexed is None):
+        if commit.sweep_except is not None or (commit.replaced and indexed is None):
             return None
         if indexed is None or not commit.replaced:
             return set()
@@ -100,14 +100,14 @@ class CommitStager:
 
 def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[str]) -> KeyChange:
     dropped = commit.replaced | (commit.landed.keys() - _texts(rows[table.owner]))
-    swept = commit.sweep_before is not None
+    swept = commit.sweep_except is not None
     labels = changed if swept else changed[:1]
     return KeyChange(table.name, table.owner, table.version, sorted(dropped), labels, swept)
 
 
 def _remaining(path: Path | None, table: Table, commit: Commit) -> pa.Table | None:
     """The rows that a file of another label keeps; ``None`` if it keeps all."""
-    if path is None or not (commit.replaced or _has_older(path, commit.sweep_before)):
+    if path is None or not (commit.replaced or _has_rows_to_sweep(path, commit)):
         return None
     rows = files.read(path)
     remaining = _swept(_without(rows, table, commit.replaced), table, commit)
@@ -134,21 +134,21 @@ def _texts(keys: pa.ChunkedArray) -> set[str]:
 
 
 def _swept(rows: pa.Table, table: Table, commit: Commit) -> pa.Table:
-    if commit.sweep_before is None:
+    if commit.sweep_except is None:
         return rows
-    stays = pc.greater_equal(rows["_wats_extracted_at"], pa.scalar(commit.sweep_before, TIMESTAMP))
+    stays = _loaded_by(rows[_RUN_ID], commit.sweep_except)
     if commit.kept:
         stays = pc.or_(stays, pc.is_in(rows[table.owner], table.owners(sorted(commit.kept))))
     return rows.filter(stays)
 
 
-def _has_older(path: Path, before: datetime | None) -> bool:
-    """Whether a file may have rows from before an instant, by the statistics in its footer."""
-    if before is None:
+def _has_rows_to_sweep(path: Path, commit: Commit) -> bool:
+    """Whether a file may have rows of other runs; a run's id takes few bytes, so reading it is cheap."""
+    if commit.sweep_except is None:
         return False
-    footer = pq.read_metadata(path)
-    column = footer.schema.names.index("_wats_extracted_at")
-    statistics = [
-        footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)
-    ]
-    return any(not known or not known.has_min_max or known.min < before for known in statistics)
+    ids = files.read(path, [_RUN_ID])[_RUN_ID]
+    return not pc.all(_loaded_by(ids, commit.sweep_except)).as_py()
+
+
+def _loaded_by(ids: pa.ChunkedArray, runs: Collection[str]) -> pa.ChunkedArray:
+    return pc.is_in(ids, pa.array(sorted(runs), pa.string()))

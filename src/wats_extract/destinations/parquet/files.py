@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,10 +105,10 @@ def row_count(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def read(path: Path) -> pa.Table:
-    """Read all rows of a file and close it; Windows cannot replace an open file."""
+def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read all rows of a file, or some of its columns, and close it; Windows cannot replace an open file."""
     with pq.ParquetFile(path) as file:
-        return file.read()
+        return file.read(columns)
 
 
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
