@@ -324,6 +324,8 @@ class Commit:
         kept: Keys of items whose rows are not swept, because the pass could not read these items.
         upsert: Whether items of ``landed`` that the main table has are replaced too. The destination looks
             them up within the commit, so rows that another process has committed in the meantime count.
+        thorough: Whether rows of replaced items may be anywhere, because somebody changed the tables by hand.
+            Otherwise a destination may look for them where earlier commits have put them.
     """
 
     label: str
@@ -334,6 +336,7 @@ class Commit:
     sweep_except: frozenset[str] | None = None
     kept: frozenset[str] = frozenset()
     upsert: bool = False
+    thorough: bool = False
 
 
 class Destination(Protocol):
@@ -411,8 +414,16 @@ class Destination(Protocol):
     def read(self, table: Table, **equal: str) -> pa.Table:
         """Return the rows of a (bookkeeping) table whose columns equal the given texts."""
 
-    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
+    def scan(
+        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+    ) -> Iterator[pa.RecordBatch]:
+        """Iterate over some columns of all rows, in no order. A missing table is empty.
+
+        Args:
+            table: The table.
+            columns: The names of the columns, in the order wanted.
+            batch_rows: The largest number of rows per batch. It bounds memory if columns hold large values.
+        """
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""

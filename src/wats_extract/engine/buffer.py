@@ -171,6 +171,7 @@ class _Merged(Generic[R]):
         return (
             commit.rows.keys() == self._rows.keys()
             and commit.upsert == self._last.upsert
+            and commit.thorough == self._last.thorough
             and self._landed.keys().isdisjoint(commit.landed)
         )
 
@@ -206,6 +207,7 @@ class _Merged(Generic[R]):
             sweep_except=self._last.sweep_except,
             kept=self._last.kept,
             upsert=self._last.upsert,
+            thorough=self._last.thorough,
         )
 
     def batches(self, table: Table) -> list[pa.RecordBatch]:

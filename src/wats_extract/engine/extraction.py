@@ -66,6 +66,7 @@ class Extraction:
     def __init__(self, run: RunContext, task: Task) -> None:
         self._run, self._task = run, task
         self._name, self._reader = task.resource.name, task.resource.reader
+        self._mends = False
         self._position = ResourcePosition(run.job, task, run_id=run.run_id, number=run.number, now=run.now)
 
     def extract(self) -> None:
@@ -80,14 +81,21 @@ class Extraction:
             self._write_end()
             self._run.buffer.flush()
 
-    def extract_keys(self, keys: SizedKeys) -> None:
+    def extract_keys(self, keys: SizedKeys = (), *, mended: SizedKeys = ()) -> None:
         """Load just these items; the cursor does not move.
+
+        Args:
+            keys: Items that are loaded as usual.
+            mended: Items whose rows somebody may have changed by hand. All of their rows are replaced,
+                wherever they are, and with the disposition ``append`` too.
 
         Raises:
             WatsExtractError: the reading stopped. Everything committed before stays.
         """
         with self._reported(None):
-            self._fetch(self._source(Known()), keys)
+            for some, self._mends in ((mended, True), (keys, False)):
+                if len(some):
+                    self._fetch(self._source(Known()), some)
             self._run.buffer.flush()
 
     # ── read ──
@@ -168,7 +176,7 @@ class Extraction:
         book = {**book, FAILURES: failed} if failed else book
         if not (chunk.landed or book):
             return
-        append = self._task.disposition == "append"
+        append = self._task.disposition == "append" and not self._mends
         commit = Commit(
             label=f"{run.job.pipeline}-{self._name}-{chunk.label}",
             rows=run.stamp(self._task.resource.tables, chunk.rows, now=now) if chunk.landed else {},
@@ -178,6 +186,7 @@ class Extraction:
             else frozenset(key for key, version in chunk.landed.items() if has_rows_of(version)),
             book=book,
             upsert=not append,
+            thorough=self._mends,
         )
         run.failures.settle(failed)
         run.buffer.add(commit, Receipt.of(self._name, chunk))

@@ -98,10 +98,19 @@ def repair(
     client: Client,
     keys: Mapping[str, SizedKeys],
     *,
+    appended: Mapping[str, SizedKeys] | None = None,
     listen: events.Listener = events.nobody,
     now: Clock = _utc,
 ) -> RunReport:
-    """Fetch just these items, by resource; cursors do not move.
+    """Fetch items that differ from the server; cursors do not move.
+
+    Args:
+        job: As for :func:`execute`.
+        client: Sends the requests.
+        keys: The items whose rows are replaced, by resource.
+        appended: The items whose new version is added to older ones, by resource.
+        listen: Receives progress events.
+        now: The clock.
 
     Raises:
         PipelineLocked: another process runs this pipeline.
@@ -109,8 +118,10 @@ def repair(
     """
     with _Run.opened(job, client, "verify", listen, now) as run:
         for task in job.tasks:
-            if task.resource.name in keys:
-                Extraction(run.context, task).extract_keys(keys[task.resource.name])
+            name = task.resource.name
+            more = appended.get(name, ()) if appended else ()
+            if name in keys or len(more):
+                Extraction(run.context, task).extract_keys(more, mended=keys.get(name, ()))
     return run.report
 
 

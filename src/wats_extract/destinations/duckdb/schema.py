@@ -26,10 +26,6 @@ _TYPES = {
 """As DuckDB's catalog spells them, so that they can be compared with it."""
 
 
-_SCAN_ROWS = 10_000
-"""Rows per batch of a scan."""
-
-
 class Schema:
     """Creates and checks the tables within one schema of the file, and writes SQL about them.
 
@@ -104,14 +100,19 @@ class Schema:
         return only_in_calendar(found.cast(table.schema))
 
     def scan(
-        self, connection: duckdb.DuckDBPyConnection, table: Table, names: Iterable[str]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        names: Iterable[str],
+        *,
+        batch_rows: int,
     ) -> Iterator[pa.RecordBatch]:
         """Some columns of all rows, in no order, with timestamps as in :meth:`read`."""
         present = self.columns(connection).get(table.name)
         if present is not None:
             columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
             query = f"SELECT {columns} FROM {self._table(table)}"  # noqa: S608
-            yield from map(only_in_calendar, connection.sql(query).to_arrow_reader(_SCAN_ROWS))
+            yield from map(only_in_calendar, connection.sql(query).to_arrow_reader(batch_rows))
 
     def count(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
         """The number of rows by table name, without missing tables."""

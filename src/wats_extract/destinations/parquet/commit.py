@@ -34,6 +34,11 @@ class CommitStager:
 
     def __init__(self, root: Path, schemas: Schemas, lookup: Lookup) -> None:
         self._root, self._schemas, self._lookup = root, schemas, lookup
+        self._strays: dict[str, frozenset[str]] = {}
+
+    def opened(self) -> None:
+        """Forget what was found out about the files: they may have changed while the folder was closed."""
+        self._strays.clear()
 
     def stage(self, commit: Commit, staging: Staging) -> None:
         """Stage all files of a commit."""
@@ -61,7 +66,18 @@ class CommitStager:
             return None
         if indexed is None or not commit.replaced:
             return set()
-        return self._lookup.labels(indexed, sorted(commit.replaced))
+        labels = self._lookup.labels(indexed, sorted(commit.replaced))
+        return labels | self._stray_labels(indexed, commit) if commit.thorough else labels
+
+    def _stray_labels(self, indexed: Table, commit: Commit) -> frozenset[str]:
+        """Labels with rows in child tables whose items the main table has in no file of the label.
+
+        They are searched for once: a commit adds no such rows.
+        """
+        if indexed.name not in self._strays:
+            children = [table for table in commit.rows if table is not indexed]
+            self._strays[indexed.name] = self._lookup.stray_labels(indexed, children)
+        return self._strays[indexed.name]
 
     def _stage_table(
         self, table: Table, rows: pa.Table, commit: Commit, affected: set[str] | None, staging: Staging
@@ -71,13 +87,13 @@ class CommitStager:
         changed = [own]
         for label in sorted((files.labels(folder) if affected is None else affected) - {own}):
             slots = files.slots(folder, label)
-            remaining = _remaining(slots.live, table, commit)
+            remaining = _remaining(slots, table, commit)
             if remaining is not None:
                 staging.move(slots, remaining)
                 changed.append(label)
         fresh = files.conformed(rows, self._schemas.of(table))
         slots = files.slots(folder, own)
-        earlier = _earlier(slots.live, table, rows, commit)
+        earlier = _earlier(slots, table, rows, commit)
         staging.move(slots, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
         return changed
 
@@ -91,9 +107,10 @@ class CommitStager:
         for label, by_key in by_file.items():
             fresh = pa.Table.from_pylist(list(by_key.values()), schema=schema)
             slots = files.slots(folder, label)
-            if slots.live is not None:
+            present = files.read_live(slots)
+            if present is not None:
                 keys = fresh.select(list(table.key))
-                others = files.read(slots.live).join(keys, keys=list(table.key), join_type="left anti")
+                others = present.join(keys, keys=list(table.key), join_type="left anti")
                 fresh = pa.concat_tables([files.conformed(others, schema), fresh])
             staging.move(slots, fresh)
 
@@ -105,21 +122,24 @@ def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[
     return KeyChange(table.name, table.owner, table.version, sorted(dropped), labels, swept)
 
 
-def _remaining(path: Path | None, table: Table, commit: Commit) -> pa.Table | None:
-    """The rows that a file of another label keeps; ``None`` if it keeps all."""
-    if path is None or not (commit.replaced or _has_rows_to_sweep(path, commit)):
+def _remaining(slots: files.Slots, table: Table, commit: Commit) -> pa.Table | None:
+    """The rows that another label keeps; ``None`` if it keeps all."""
+    if not (commit.replaced or _has_rows_to_sweep(slots, commit)):
         return None
-    rows = files.read(path)
+    rows = files.read_live(slots)
+    if rows is None:
+        return None
     remaining = _swept(_without(rows, table, commit.replaced), table, commit)
     return remaining if remaining.num_rows < rows.num_rows else None
 
 
-def _earlier(path: Path | None, table: Table, rows: pa.Table, commit: Commit) -> list[pa.Table]:
+def _earlier(slots: files.Slots, table: Table, rows: pa.Table, commit: Commit) -> list[pa.Table]:
     """The rows that the file of the commit's own label keeps: rows of items not in the commit."""
-    if path is None or not table.owner:
+    present = files.read_live(slots) if table.owner else None
+    if present is None:
         return []
     again = commit.replaced | commit.landed.keys() | _texts(rows[table.owner])
-    return [_without(files.read(path), table, again)]
+    return [_without(present, table, again)]
 
 
 def _without(rows: pa.Table, table: Table, keys: frozenset[str]) -> pa.Table:
@@ -142,12 +162,12 @@ def _swept(rows: pa.Table, table: Table, commit: Commit) -> pa.Table:
     return rows.filter(stays)
 
 
-def _has_rows_to_sweep(path: Path, commit: Commit) -> bool:
-    """Whether a file may have rows of other runs; a run's id takes few bytes, so reading it is cheap."""
-    if commit.sweep_except is None:
+def _has_rows_to_sweep(slots: files.Slots, commit: Commit) -> bool:
+    """Whether a label may have rows of other runs; a run's id takes few bytes, so reading it is cheap."""
+    rows = None if commit.sweep_except is None else files.read_live(slots, [_RUN_ID])
+    if rows is None or commit.sweep_except is None:
         return False
-    ids = files.read(path, [_RUN_ID])[_RUN_ID]
-    return not pc.all(_loaded_by(ids, commit.sweep_except)).as_py()
+    return not pc.all(_loaded_by(rows[_RUN_ID], commit.sweep_except)).as_py()
 
 
 def _loaded_by(ids: pa.ChunkedArray, runs: Collection[str]) -> pa.ChunkedArray:
