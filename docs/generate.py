@@ -10,7 +10,7 @@ from wats_extract.resources.catalogue import DOMAINS, RESOURCES
 from wats_extract.resources.resource import Resource
 from wats_extract.resources.selecting import OPTIONS, takes_time
 from wats_extract.state.tables import BOOKKEEPING
-from wats_extract.tables import EXTRA, STAMPS, Column, Table
+from wats_extract.tables import EXTRA, ROW_COUNTS, STAMPS, Column, Table
 
 WRITTEN = (
     "Written by `make docs` from the declarations in `src/wats_extract`; a test says whether it is fresh."
@@ -118,7 +118,7 @@ def _tables_of(resource: Resource) -> Iterator[str]:
 def _table(table: Table) -> Iterator[str]:
     yield f"\n### `{table.name}`\n\n"
     yield f"{_sentence(table.doc)} Key: {_code(table.key)}.\n\n"
-    yield from _columns(table.columns, key=table.key)
+    yield from _columns((*table.columns, ROW_COUNTS) if table.counted else table.columns, key=table.key)
 
 
 def _columns(columns: tuple[Column, ...], *, key: tuple[str, ...]) -> Iterator[str]:

@@ -73,11 +73,11 @@ class Pass(msgspec.Struct, frozen=True):
     """A full pass over a resource with ``write_disposition: replace``.
 
     Attributes:
-        started: When the pass began.
+        first_run: The number of the run that began the pass. At its end, the rows of earlier runs are swept.
         ended: Whether it has read everything. A pass that was interrupted is continued by the next run.
     """
 
-    started: datetime
+    first_run: int
     ended: bool = False
 
 
@@ -162,7 +162,7 @@ def position_to_text(position: Position) -> str:
     value = cursor_to_json(position.cursor)
     if position.full_pass is not None:
         value |= {
-            "pass_started": position.full_pass.started.isoformat(),
+            "pass_first_run": position.full_pass.first_run,
             "pass_ended": position.full_pass.ended,
         }
     if position.since is not None:
@@ -182,10 +182,12 @@ def position_from_text(text: object) -> Position:
         value = None
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
-    started, ended = value.pop("pass_started", None), value.pop("pass_ended", True)
+    first_run, ended = value.pop("pass_first_run", None), value.pop("pass_ended", True)
     since = value.pop("since", None)
     cursor = cursor_from_json(value)
-    full_pass = None if started is None else Pass(_instant("pass_started", started), bool(ended))
+    if first_run is not None and not isinstance(first_run, int):
+        raise ValueError(f"pass_first_run is the number of a run, not {first_run!r}")
+    full_pass = None if first_run is None else Pass(first_run, bool(ended))
     return Position(cursor, full_pass, None if since is None else _instant("since", since))
 
 

@@ -319,11 +319,13 @@ class Commit:
         landed: The items in this commit: key → version.
         replaced: The items of ``landed`` whose earlier rows are deleted, matched by ``Table.owner``.
         book: Rows of bookkeeping tables, as dictionaries. Each row replaces the row with the same key.
-        sweep_before: Deletes the rows of these tables whose ``_wats_extracted_at`` is earlier, at the end of
-            a full pass. ``None`` deletes nothing.
+        sweep_except: At the end of a full pass, the ids of its runs: deletes the rows of these tables that
+            other runs have loaded. ``None`` deletes nothing.
         kept: Keys of items whose rows are not swept, because the pass could not read these items.
         upsert: Whether items of ``landed`` that the main table has are replaced too. The destination looks
             them up within the commit, so rows that another process has committed in the meantime count.
+        thorough: Whether rows of replaced items may be anywhere, because somebody changed the tables by hand.
+            Otherwise a destination may look for them where earlier commits have put them.
     """
 
     label: str
@@ -331,9 +333,10 @@ class Commit:
     landed: Mapping[str, int | None]
     replaced: frozenset[str]
     book: Mapping[Table, Sequence[Mapping[str, Any]]]
-    sweep_before: datetime | None = None
+    sweep_except: frozenset[str] | None = None
     kept: frozenset[str] = frozenset()
     upsert: bool = False
+    thorough: bool = False
 
 
 class Destination(Protocol):
@@ -411,8 +414,16 @@ class Destination(Protocol):
     def read(self, table: Table, **equal: str) -> pa.Table:
         """Return the rows of a (bookkeeping) table whose columns equal the given texts."""
 
-    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
+    def scan(
+        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+    ) -> Iterator[pa.RecordBatch]:
+        """Iterate over some columns of all rows, in no order. A missing table is empty.
+
+        Args:
+            table: The table.
+            columns: The names of the columns, in the order wanted.
+            batch_rows: The largest number of rows per batch. It bounds memory if columns hold large values.
+        """
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""

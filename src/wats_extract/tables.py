@@ -45,6 +45,13 @@ class Column:
 EXTRA = Column("_extra", pa.string(), doc="fields that this table has no column for, as a JSON object")
 
 
+ROW_COUNTS = Column(
+    "_wats_rows",
+    pa.string(),
+    doc="the number of rows in each other table of the resource that belong to this row, as a JSON object "
+    "without zeros",
+)
+
 STAMPS = (
     Column("_wats_run_id", pa.string(), doc="the run that landed the row; joins _wats_runs"),
     Column("_wats_extracted_at", TIMESTAMP, doc="when the chunk of this row was committed"),
@@ -65,6 +72,7 @@ class Table:
         version: The column that changes when the item changes on the server (``time_stamp``), or empty.
         doc: What a row is.
         stamped: Whether rows carry ``_extra`` and the stamps (bookkeeping tables do not).
+        counted: Whether rows carry ``_wats_rows``: for the first of several tables of a resource.
     """
 
     name: str
@@ -74,11 +82,13 @@ class Table:
     version: str = ""
     doc: str = ""
     stamped: bool = True
+    counted: bool = False
 
     @cached_property
     def schema(self) -> pa.Schema:
         """The Arrow schema in every destination, ``_extra`` and the stamps included."""
-        columns = (*self.columns, EXTRA, *STAMPS) if self.stamped else self.columns
+        counts = (ROW_COUNTS,) if self.counted else ()
+        columns = (*self.columns, EXTRA, *counts, *STAMPS) if self.stamped else self.columns
         return pa.schema([pa.field(c.name, c.type, nullable=c.name not in self.key) for c in columns])
 
     @cached_property
@@ -101,6 +111,6 @@ class Table:
 
     @cached_property
     def shredded_schema(self) -> pa.Schema:
-        """The schema of rows fresh from the shredder: with ``_extra``, without the stamps."""
-        names = {column.name for column in STAMPS}
+        """The schema of rows fresh from the shredder: with ``_extra``, without what the engine adds."""
+        names = {column.name for column in (ROW_COUNTS, *STAMPS)}
         return pa.schema([item for item in self.schema if item.name not in names])

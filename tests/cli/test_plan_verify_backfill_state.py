@@ -96,7 +96,12 @@ def test_verify_mentions_open_failures(desk: Desk, serving: Serving) -> None:
     file = desk.pipeline()
     assert desk.wats("run", file, "-q").code == 3
     said = desk.wats("verify", file)
-    assert said.out.startswith("✓ The server and the destination are equal, apart from 1 open failure.\n")
+    assert said.code == 3
+    assert said.out.startswith("✗ The server and the destination are equal, apart from 1 open failure.\n")
+    assert f"wats-extract retry {file}" in said.out
+    result = last_object(desk.wats("verify", file, "--json").out)
+    assert (result["status"], result["open_failures"]) == ("failures", 1)
+    assert result["resources"]["reports"]["failed"] == 1
 
 
 def test_verify_stops_early_with_exit_4_and_leaves_out_other_resources(desk: Desk, serving: Serving) -> None:

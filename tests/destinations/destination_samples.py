@@ -97,8 +97,18 @@ def native(kind: str, path: Path, table: Table) -> pa.Table:
 # ── commits ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def run_at(moment: datetime) -> str:
+    """The run that loads rows at this moment: there is one per minute."""
+    return f"run {(moment - START) // timedelta(minutes=1)}"
+
+
+def runs_from(minute: int, until: int) -> frozenset[str]:
+    """The runs from one minute to another."""
+    return frozenset(run_at(START + timedelta(minutes=each)) for each in range(minute, until + 1))
+
+
 def rows_of(table: Table, items: Items, at: datetime) -> list[dict[str, Any]]:
-    stamps = {"_extra": None, "_wats_run_id": "r1", "_wats_extracted_at": at}
+    stamps = {"_extra": None, "_wats_run_id": run_at(at), "_wats_extracted_at": at}
     rows: list[dict[str, Any]] = []
     for uuid, (version, steps, charts) in items.items():
         if table is REPORTS:
@@ -137,7 +147,7 @@ def commit_of(
     *,
     replaced: Iterable[str] = (),
     minute: int = 0,
-    sweep_before: datetime | None = None,
+    sweep_except: frozenset[str] | None = None,
     kept: Iterable[str] = (),
     book: Mapping[Table, Sequence[Mapping[str, Any]]] | None = None,
     upsert: bool = False,
@@ -149,7 +159,7 @@ def commit_of(
         landed={uuid: version for uuid, (version, _, _) in items.items()},
         replaced=frozenset(replaced),
         book={STATE: [state(label)]} if book is None else book,
-        sweep_before=sweep_before,
+        sweep_except=sweep_except,
         kept=frozenset(kept),
         upsert=upsert,
     )
@@ -207,10 +217,8 @@ class Model:
 
     @staticmethod
     def _is_swept(table: Table, row: Mapping[str, Any], commit: Commit) -> bool:
-        before = commit.sweep_before
-        return (
-            before is not None and row["_wats_extracted_at"] < before and row[table.owner] not in commit.kept
-        )
+        runs = commit.sweep_except
+        return runs is not None and row["_wats_run_id"] not in runs and row[table.owner] not in commit.kept
 
 
 # ── the child process ───────────────────────────────────────────────────────────────────────────

@@ -159,12 +159,12 @@ def test_fifty_random_commits_equal_the_model(seed: int, destination: Any) -> No
             for _ in range(chance.randrange(6))
         }
         label = f"p-reports-{chance.choice([number, number, number % 7])}"
-        sweep = START + timedelta(minutes=number - 20) if chance.random() < 0.1 else None
+        sweep = samples.runs_from(number - 20, number) if chance.random() < 0.1 else None
         replaced = destination.landed(REPORTS, [*items, "nobody"])
         assert replaced == model.landed(REPORTS, list(items))
         upsert = chance.random() < 0.5
         named = () if upsert else replaced
-        commit = commit_of(label, items, replaced=named, minute=number, sweep_before=sweep, upsert=upsert)
+        commit = commit_of(label, items, replaced=named, minute=number, sweep_except=sweep, upsert=upsert)
         destination.commit(commit)
         model.commit(commit)
         if chance.random() < 0.2:
@@ -177,11 +177,11 @@ def test_fifty_random_commits_equal_the_model(seed: int, destination: Any) -> No
     assert contents(destination) == model.contents()
 
 
-def test_a_sweep_deletes_earlier_rows(destination: Any) -> None:
+def test_a_sweep_deletes_the_rows_of_other_runs(destination: Any) -> None:
     destination.commit(commit_of("1", {"a": (1, 1, 1), "b": (1, 1, 0)}))
     destination.commit(commit_of("2", {"c": (1, 2, 0)}, minute=1))
     last = commit_of("3", {"b": (2, 1, 0)}, replaced=["b"], minute=2)
-    swept = Commit(last.label, last.rows, last.landed, last.replaced, {}, START + timedelta(minutes=1))
+    swept = Commit(last.label, last.rows, last.landed, last.replaced, {}, samples.runs_from(1, 2))
     destination.commit(swept)
     assert destination.landed(REPORTS, ["a", "b", "c"]) == {"b": 2, "c": 1}
     assert destination.count(FAMILY) == {"reports": 2, "steps": 3, "chart series": 0}
@@ -189,8 +189,8 @@ def test_a_sweep_deletes_earlier_rows(destination: Any) -> None:
 
 def test_a_sweep_keeps_the_named_items(destination: Any) -> None:
     destination.commit(commit_of("1", {"a": (1, 2, 1), "b": (1, 3, 0), "c": (1, 1, 1)}))
-    moment = START + timedelta(minutes=1)
-    last = commit_of("2", {"c": (2, 4, 0)}, replaced=["c"], minute=2, sweep_before=moment, kept=["a", "z"])
+    runs = samples.runs_from(1, 2)
+    last = commit_of("2", {"c": (2, 4, 0)}, replaced=["c"], minute=2, sweep_except=runs, kept=["a", "z"])
     destination.commit(last)
     assert destination.landed(REPORTS, ["a", "b", "c"]) == {"a": 1, "c": 2}
     assert destination.count(FAMILY) == {"reports": 2, "steps": 6, "chart series": 1}

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -238,10 +237,10 @@ def test_a_sweep_is_flushed_on_its_own(
     buffer: WriteBuffer[str], destination: Recorder, durable: list[str]
 ) -> None:
     buffer.add(commit_of("1", {"a": (1, 1, 0), "b": (1, 1, 0)}), "1")
-    sweep = commit_of("2", {}, sweep_before=START + timedelta(minutes=1), kept=["b"])
+    sweep = commit_of("2", {}, sweep_except=frozenset(), kept=["b"])
     buffer.add(sweep, "2")
     assert durable == ["1", "2"]
-    assert destination.commits[1].sweep_before == sweep.sweep_before
+    assert destination.commits[1].sweep_except == sweep.sweep_except
     assert [row["uuid"] for row in destination.tables[REPORTS]] == ["b"]
     buffer.add(commit_of("3", {"c": (1, 1, 0)}), "3")
     buffer.flush()
@@ -458,7 +457,7 @@ def made(step: Step, number: int, model: Model, earlier: Sequence[Commit]) -> Co
         uuids = list(step.items)
         commit = assets_of(label, *uuids, replaced=list(model.landed(ASSETS, uuids)))
         return replace(commit, book=book)
-    swept = START + timedelta(minutes=number - 1) if step.what == "sweep" else None
+    swept = samples.runs_from(number - 1, number) if step.what == "sweep" else None
     return samples.commit_of(
         label,
         versioned,
@@ -466,7 +465,7 @@ def made(step: Step, number: int, model: Model, earlier: Sequence[Commit]) -> Co
         replaced=() if step.what == "upsert" else model.landed(REPORTS, list(versioned)),
         upsert=step.what == "upsert",
         book=book,
-        sweep_before=swept,
+        sweep_except=swept,
         kept=["a"] if swept else (),
     )
 
@@ -479,7 +478,7 @@ def assert_law(sequence: Sequence[Step], destination: Any, contents: Any, *, max
     commits: list[Commit] = []
     tables = (*FAMILY, ASSETS, STATE, FAILURES)
     for number, step in enumerate(sequence):
-        commit = made(step, number, model, [each for each in commits if each.sweep_before is None])
+        commit = made(step, number, model, [each for each in commits if each.sweep_except is None])
         buffer.add(commit, number)
         model.commit(commit)
         commits.append(commit)

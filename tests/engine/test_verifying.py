@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.extraction import Extraction
 
-from wats_extract.engine.comparison import Comparison
+from wats_extract.engine.comparison import KINDS, Comparison
 from wats_extract.engine.run import execute
 from wats_extract.engine.verifying import VerifyReport, verify
 from wats_extract.fake.app import App
@@ -27,15 +27,17 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def verified(extraction: Extraction, *, repair: bool = False, **selection: Any) -> VerifyReport:
+def verified(
+    extraction: Extraction, *, deep: bool = False, repair: bool = False, **selection: Any
+) -> VerifyReport:
     with extraction.client() as client:
-        return verify(extraction.job(**selection), client, repair=repair)
+        return verify(extraction.job(**selection), client, deep=deep, repair=repair)
 
 
 def found(report: VerifyReport, name: str = "reports") -> dict[str, int]:
     """The numbers of differences that are not 0."""
     each = report.resources[name]
-    numbers = {kind: getattr(each, kind) for kind in ("missing", "outdated", "extra", "duplicated", "failed")}
+    numbers = {kind: getattr(each, kind) for kind in (*KINDS, "failed")}
     return {kind: number for kind, number in numbers.items() if number}
 
 
@@ -156,7 +158,35 @@ def test_open_failures_are_counted_separately_and_left_to_retry(server: Server, 
     extraction = Extraction(url, tmp_path)
     assert extraction.run().exit_code == 3
     report = verified(extraction, repair=True)
-    assert (found(report), report.status, report.repair) == ({"failed": 1}, "equal", None)
+    assert (found(report), report.status, report.repair) == ({"failed": 1}, "failures", None)
+    assert (report.exit_code, report.open_failures) == (3, 1)
+    assert faults.broken
+    faults.mend()
+    extraction.retry()
+    assert (verified(extraction).status, verified(extraction).exit_code) == ("equal", 0)
+
+
+def test_an_open_failure_of_a_report_that_is_loaded_is_not_equal(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(20)
+    app, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, max_failures="5")
+    assert extraction.run().exit_code == 0
+    app.faults = Faults(broken={plant.uuids()[4]: "garbage"})
+    app.faults.settle(len(plant), plant.uuid)
+    assert extraction.run(full_refresh=True).exit_code == 0, "within max_failures"
+    report = verified(extraction)
+    assert (found(report), report.status, report.exit_code) == ({"failed": 1}, "failures", 3)
+
+
+def test_an_open_failure_of_a_resource_that_is_not_compared_counts(server: Server, tmp_path: Path) -> None:
+    _, url = server(Plant(20))
+    extraction = Extraction(url, tmp_path, names=["product_details"], options={}, max_failures="50%")
+    assert extraction.run().failures > 0
+    report = verified(extraction)
+    assert (report.status, report.exit_code) == ("failures", 3)
+    assert report.open_failures == report.resources["product_details"].failed > 0
 
 
 def test_a_failure_during_repair_is_reported(server: Server, tmp_path: Path) -> None:
@@ -229,7 +259,10 @@ def test_only_reports_are_compared(server: Server, tmp_path: Path) -> None:
         execute(extraction.job(), client)
     report = verified(extraction)
     assert report.not_compared == ["processes"]
-    assert list(report.resources) == ["report_headers"]
+    assert {name: each.server for name, each in report.resources.items()} == {
+        "processes": None,
+        "report_headers": 5,
+    }
 
 
 def test_a_comparison_counts_all_differences_but_not_failures() -> None:

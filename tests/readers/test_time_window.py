@@ -156,7 +156,8 @@ def test_every_row_comes_once_and_cut_windows_are_reported(
     gives: str,
     read: RowsOf,
 ) -> None:
-    begin, end = since or BEFORE_WATS, until or NOW + AHEAD
+    begin = since or BEFORE_WATS
+    end = until or max(begin, NOW) + AHEAD
     server = Server(seconds, closed=closed, gives=gives)
     found = list(pages(server, cap, read=read, since=since, until=until))
     if begin >= end:
@@ -255,7 +256,27 @@ def test_the_cursor_stays_at_a_cut_window_until_a_whole_one() -> None:
     places = [(bool(page.saturated), page.end.start) for page in found]
     cut = next(place for place, (is_cut, _) in enumerate(places) if is_cut)
     assert places[cut][1] <= "2026-01-01T00:00:10Z"
-    assert places[-1][1] == "2026-04-01T00:00:00Z"
+    assert places[-1][1] == "2026-01-01T00:00:20.5Z", "the last row, whatever the clock says"
+
+
+@given(
+    instants(),
+    st.integers(3, 40),
+    st.lists(st.integers(-40 * 366, 40 * 366), min_size=1, max_size=4),
+    GIVING,
+)
+def test_whatever_the_clock_says_each_reading_finds_all_rows(
+    seconds: list[float], cap: int, days: list[int], gives: str
+) -> None:
+    dense = Counter(int(second) for second in seconds)
+    seconds = sorted(second for second in seconds if dense[int(second)] < cap)
+    server, cursor, found = Server([], gives=gives), None, set[int]()
+    for reading_number, wrong_by in enumerate(days, start=1):
+        server.seconds = seconds[: len(seconds) * reading_number // len(days)]
+        for page in pages(server, cap, cursor, now=NOW + timedelta(days=wrong_by)):
+            found |= {int(row.key) for row in page.rows}
+            cursor = page.end
+        assert found == set(range(len(server.seconds)))
 
 
 def test_a_few_rows_cost_one_request() -> None:

@@ -88,6 +88,8 @@ def _show_one(resource: Resource) -> None:
         _show_table(table)
     output.say()
     output.say("Every table also has _extra, _wats_run_id and _wats_extracted_at.", "dim")
+    if resource.table.counted:
+        output.say(f"{resource.table.name} also has _wats_rows: the rows of the other tables.", "dim")
 
 
 def _facts(resource: Resource) -> Iterator[tuple[str, str]]:

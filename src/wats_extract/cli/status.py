@@ -43,7 +43,7 @@ def command(file: Path) -> None:
         if not runs:
             _show_first_step(destination, file)
             return
-        runs.sort(key=lambda run: run["started_at"], reverse=True)
+        runs.sort(key=lambda run: run["number"] or 0, reverse=True)
         failures = destination.read(FAILURES, pipeline=pipeline.name, status="open").to_pylist()
         server = recorded_server(destination) or runs[0]["server"]
         places = summary.places(server, destination.place)

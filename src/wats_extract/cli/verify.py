@@ -17,7 +17,8 @@ from wats_extract.frontends.pipelines import verify_pipeline
 from wats_extract.pipeline.model import Pipeline
 
 _SENTENCES = {
-    "equal": "The server and the destination are equal{now}{apart}.",
+    "equal": "The server and the destination are equal{now}.",
+    "failures": "The server and the destination are equal{now}, apart from {failures}.",
     "different": "The server and the destination {still}differ.",
     "incomplete": "The comparison stopped early.",
 }
@@ -34,13 +35,15 @@ _SENTENCES = {
 )
 @file_argument
 @click.option("--only", multiple=True, metavar="NAME", help="Compare only this resource. Repeatable.")
-@click.option("--repair", is_flag=True, help="Fetch missing, outdated and duplicated reports.")
+@click.option("--deep", is_flag=True, help="Fetch all documents again, and compare every value.")
+@click.option("--repair", is_flag=True, help="Fetch what differs; extra reports stay.")
 @demo_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 def command(
     file: Path,
     only: tuple[str, ...],
+    deep: bool,  # noqa: FBT001 - click gives it by name
     repair: bool,  # noqa: FBT001 - click gives it by name
     demo: bool,  # noqa: FBT001 - click gives it by name
     as_json: bool,  # noqa: FBT001
@@ -48,70 +51,86 @@ def command(
 ) -> int:
     """Compare the server with the destination.
 
-    Reads the server's whole list of the reports that FILE selects, 10,000 reports per request. It does not
-    read the reports themselves.
+    Reads the server's whole list of the reports that FILE selects, 10,000 reports per request, and counts the
+    rows of each item. It reads the reports themselves only with --deep, which takes as long as the first run.
 
     \b
       missing     on the server, but not loaded
       outdated    changed on the server after it was loaded
       extra       loaded, but deleted on the server
       duplicated  loaded more than once
-      failed      not loaded, with an open failure
+      incomplete  loaded, but some of its rows in other tables are gone
+      changed     loaded, with another value than on the server (--deep)
+      failed      an open failure
 
     \b
     Exit codes:
       0    server and destination are equal (with --repair: after the repair)
-      3    they differ
+      3    they differ, or failures are open
       4    stopped early
     With --repair, also those of run.
     """  # noqa: D301 - \b tells click to keep the line breaks
     return run_command(
         file,
-        partial(verify_pipeline, only=only, repair=repair),
-        partial(_show, file=file),
+        partial(verify_pipeline, only=only, deep=deep, repair=repair),
+        partial(_show, file=file, deep=deep),
         demo=demo,
         as_json=as_json,
         quiet=quiet,
     )
 
 
-def _show(report: VerifyReport, pipeline: Pipeline, *, file: Path) -> None:  # noqa: ARG001 - not shown
+def _show(report: VerifyReport, pipeline: Pipeline, *, file: Path, deep: bool) -> None:  # noqa: ARG001 - not shown
     if not report.resources and not report.message:
         output.say("Nothing to compare: the pipeline has no resource of reports.")
         return
     good = report.status == "equal"
     output.say(f"{output.mark(good=good)} {_sentence(report)}", "green" if good else "bold yellow")
     output.say()
-    _show_counts(report)
+    _show_counts(report, deep=deep)
     _show_keys(report)
+    _show_rows_and_values(report)
     _show_repair(report)
     output.say()
     summary.show_places(report.server, report.destination)
     output.say(f"{output.seconds(report.seconds)}, {output.plural(report.requests, 'request')}")
-    if report.status == "different":
+    if report.status in ("different", "failures"):
         _show_next_steps(report, file)
 
 
 def _sentence(report: VerifyReport) -> str:
     sentence = _SENTENCES.get(report.status, "The repair stopped early.")
-    failed = sum(each.failed for each in report.resources.values())
+    unread = sum(each.unread for each in report.resources.values())
+    failures = [
+        *([output.plural(report.open_failures, "open failure")] if report.open_failures else []),
+        *([f"{output.plural(unread, 'document')} that could not be fetched"] if unread else []),
+    ]
     return sentence.format(
         now=" now" if report.repair else "",
         still="still " if report.repair else "",
-        apart=f", apart from {output.plural(failed, 'open failure')}" if failed else "",
+        failures=" and ".join(failures),
     )
 
 
-def _show_counts(report: VerifyReport) -> None:
-    counts = {"server": "server", "landed": "loaded", **{kind: kind for kind in (*KINDS, "failed")}}
+def _show_counts(report: VerifyReport, *, deep: bool) -> None:
+    kinds = [kind for kind in KINDS if deep or kind != "changed"]
+    counts = {"server": "server", "landed": "loaded", **{kind: kind for kind in (*kinds, "failed")}}
     columns = [Column("resource"), *(Column(title, right=True) for title in counts.values())]
     rows = [
-        [name, *(output.number(getattr(each, count)) for count in counts)]
+        [
+            name,
+            *("" if (number := getattr(each, count)) is None else output.number(number) for count in counts),
+        ]
         for name, each in report.resources.items()
     ]
     output.table(columns, rows)
     if report.not_compared:
-        output.say(f"not compared, because they hold no reports: {', '.join(report.not_compared)}", "dim")
+        names = ", ".join(report.not_compared)
+        output.say(f"not compared with the server, because they hold no reports: {names}", "dim")
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else output.number(count)
 
 
 def _show_keys(report: VerifyReport) -> None:
@@ -123,6 +142,23 @@ def _show_keys(report: VerifyReport) -> None:
     if rows:
         output.heading("The first differences")
         output.table([Column("resource"), Column("difference"), Column("key")], rows)
+
+
+def _show_rows_and_values(report: VerifyReport) -> None:
+    """Show which tables lack rows, and which values differ."""
+    found = report.resources.items()
+    rows = [
+        (name, table, output.number(count))
+        for name, each in found
+        for table, count in each.rows_missing.items()
+    ]
+    if rows:
+        output.heading("Rows that are gone")
+        output.table([Column("resource"), Column("table"), Column("rows", right=True)], rows)
+    places = [(name, *place.values()) for name, each in found for place in each.values]
+    if places:
+        output.heading("The first differing values")
+        output.table([Column(title) for title in ("resource", "table", "item", "column")], places)
 
 
 def _show_repair(report: VerifyReport) -> None:
@@ -142,8 +178,11 @@ def _show_next_steps(report: VerifyReport, file: Path) -> None:
     if new := sum(each.new for each in found):
         output.say(f"{output.plural(new, 'report')} arrived after the last run. To load new reports:")
         output.say_unwrapped(f"  wats-extract run {name}", "cyan")
-    if not report.repair and sum(each.missing + each.outdated + each.duplicated for each in found) > new:
-        output.say("To fetch missing, outdated and duplicated reports:")
+    if not report.repair and sum(each.differences - each.extra for each in found) > new:
+        output.say("To fetch what differs:")
         output.say_unwrapped(f"  wats-extract verify {name} --repair", "cyan")
     if sum(each.extra for each in found):
         output.say("Extra reports stay in the tables; the server no longer has them.")
+    if report.open_failures:
+        output.say(f"{output.plural(report.open_failures, 'open failure')}. To fetch the failed items again:")
+        output.say_unwrapped(f"  wats-extract retry {name}", "cyan")

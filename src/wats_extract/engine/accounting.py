@@ -89,7 +89,7 @@ class Accounts:
             account.tables[table] += count
         account.rows += sum(receipt.rows.values())
         account.items += receipt.items
-        account.failures = len(self._failures.of_run(self._report.run_id, receipt.resource))
+        account.failures = len(self._failures.of_runs({self._report.run_id}, receipt.resource))
         account.cursor = receipt.cursor or account.cursor
         self._report.values_kept_in_extra += receipt.values_kept_in_extra
         self._report.failures = sum(each.failures for each in self._report.resources.values())

@@ -31,7 +31,7 @@ class WriteBuffer(Generic[R]):
     """Buffers commits until they are flushed to the destination in one commit.
 
     The buffer is flushed when it reaches one of its bounds. Items are never buffered twice: a commit with a
-    key that is buffered already causes a flush first. A commit with ``sweep_before`` is flushed on its own.
+    key that is buffered already causes a flush first. A commit with ``sweep_except`` is flushed on its own.
     Flushing at any points leaves the same tables as one commit at a time, provided that each commit names in
     ``replaced`` the items that exist, or is an ``upsert``.
 
@@ -81,7 +81,7 @@ class WriteBuffer(Generic[R]):
             now = self._clock()
             with self._lock:
                 self._buffered.add(commit, receipt, now)
-            if commit.sweep_before is not None or self._is_full(now):
+            if commit.sweep_except is not None or self._is_full(now):
                 self.flush()
         except BaseException:
             self.discard()
@@ -163,7 +163,7 @@ class _Merged(Generic[R]):
         """Whether merging a commit leaves the same tables as making it afterwards."""
         if self._last is None:
             return True
-        if commit.sweep_before is not None:
+        if commit.sweep_except is not None:
             return False
         if not commit.rows or not self._rows:
             return True
@@ -171,6 +171,7 @@ class _Merged(Generic[R]):
         return (
             commit.rows.keys() == self._rows.keys()
             and commit.upsert == self._last.upsert
+            and commit.thorough == self._last.thorough
             and self._landed.keys().isdisjoint(commit.landed)
         )
 
@@ -203,9 +204,10 @@ class _Merged(Generic[R]):
             landed=self._landed,
             replaced=frozenset(self._replaced),
             book={table: list(rows.values()) for table, rows in self._book.items()},
-            sweep_before=self._last.sweep_before,
+            sweep_except=self._last.sweep_except,
             kept=self._last.kept,
             upsert=self._last.upsert,
+            thorough=self._last.thorough,
         )
 
     def batches(self, table: Table) -> list[pa.RecordBatch]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-KINDS = ("missing", "outdated", "extra", "duplicated")
+from wats_extract.engine.fingerprints import Fingerprint, differing, plus
+
+KINDS = ("missing", "outdated", "extra", "duplicated", "incomplete", "changed")
 """The kinds of difference."""
 
 
 SHOWN_KEYS = 10
+"""The number of keys of each kind, and of differing values, that a comparison names."""
 
 
 @dataclass
@@ -21,33 +24,46 @@ class Comparison:
     """The differences between server and destination in one resource.
 
     Attributes:
-        server: The number of reports on the server, in the pipeline's selection.
+        server: The number of reports on the server, in the pipeline's selection; ``None`` if the resource
+            does not hold reports, so that only its own tables were compared.
         landed: The number of items in the resource's table, in the same range of ``start``.
         missing: On the server, not loaded, and not an open failure.
         outdated: Loaded in an older version than the server has.
         extra: Loaded, and no longer on the server.
-        duplicated: In the table more than once.
-        failed: On the server, not loaded in this version, and an open failure.
+        duplicated: In a table more than once.
+        incomplete: With fewer rows in the other tables than their commit recorded.
+        changed: With another value than the server's document, if documents were compared.
+        failed: Open failures.
         new: The missing and outdated reports that are newer than the last run.
+        documents: The number of documents whose values were compared.
+        unread: The number of documents that could not be fetched for that.
         requests: The number of requests sent.
+        rows_missing: The number of rows that incomplete items lack, by table.
         keys: The first few keys of each kind.
+        values: The first few places of differing values: table, item and column.
     """
 
-    server: int = 0
+    server: int | None = None
     landed: int = 0
     missing: int = 0
     outdated: int = 0
     extra: int = 0
     duplicated: int = 0
+    incomplete: int = 0
+    changed: int = 0
     failed: int = 0
     new: int = 0
+    documents: int = 0
+    unread: int = 0
     requests: int = 0
+    rows_missing: dict[str, int] = field(default_factory=dict)
     keys: dict[str, list[str]] = field(default_factory=dict)
+    values: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def differences(self) -> int:
-        """The number of differences of all kinds."""
-        return self.missing + self.outdated + self.extra + self.duplicated
+        """The number of differences of all kinds. An item counts once."""
+        return sum(getattr(self, kind) for kind in KINDS)
 
 
 _SCHEMA = """
@@ -56,28 +72,61 @@ PRAGMA synchronous = OFF;
 PRAGMA cache_size = -65536;
 PRAGMA temp_store = FILE;
 CREATE TABLE server (key TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
-CREATE TABLE landed (key TEXT PRIMARY KEY, version INTEGER, inside INTEGER, copies INTEGER) WITHOUT ROWID;
+CREATE TABLE landed (
+    key TEXT PRIMARY KEY, version INTEGER, inside INTEGER, copies INTEGER, recorded TEXT
+) WITHOUT ROWID;
 CREATE TABLE failed (key TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE different (kind TEXT, version INTEGER, key TEXT, PRIMARY KEY (kind, version, key)) WITHOUT ROWID;
+CREATE TABLE found (key TEXT PRIMARY KEY, rows INTEGER) WITHOUT ROWID;
+CREATE TABLE documents (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE unread (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE fingerprints (place INTEGER, key TEXT, sums BLOB, PRIMARY KEY (place, key)) WITHOUT ROWID;
+CREATE TABLE different (key TEXT PRIMARY KEY, kind TEXT, version INTEGER) WITHOUT ROWID;
 """
+
+_COMPARED = "(inside OR key IN (SELECT key FROM server))"
+"""The loaded items that are part of the comparison."""
+
+_EXPECTED = """CASE
+    WHEN copies = 1 THEN coalesce(json_extract(recorded, :path), 0)
+    ELSE (SELECT coalesce(sum(json_extract(value, :path)), 0) FROM json_each('[' || recorded || ']'))
+END"""
+"""The number of rows that all copies of an item should have in the table ``:path``."""
 
 
 class Ledger:
-    """Both sides of one resource, in a database on disk, so that memory does not grow with the reports."""
+    """Both sides of one resource, in a database on disk, so that memory does not grow with the reports.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    Each item has one kind of difference: the first that is found.
+
+    Args:
+        connection: An empty database.
+        append: Whether items may have several rows, one per version.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, append: bool) -> None:
+        self._connection, self._append = connection, append
+        self._rows_missing: dict[str, int] = {}
         connection.executescript(_SCHEMA)
+        connection.create_function("plus", 2, plus, deterministic=True)
         connection.execute("BEGIN")  # never committed: nothing outlives the comparison
+
+    # ── both sides ──
 
     def on_server(self, rows: Iterable[tuple[str, int | None]]) -> None:
         """Add reports that the server lists. If one comes again, its later version counts."""
         self._connection.executemany("INSERT OR REPLACE INTO server VALUES (?, ?)", rows)
 
-    def has_landed(self, rows: Iterable[tuple[str, int | None, bool]]) -> None:
-        """Add rows of the table: key, version, and whether they are in the selection's range of ``start``."""
+    def has_landed(self, rows: Iterable[tuple[str, int | None, bool, str | None]]) -> None:
+        """Add rows of the main table.
+
+        Args:
+            rows: Key, version, whether the row is in the selection's range of ``start``, and the recorded
+                numbers of rows in other tables.
+        """
         self._connection.executemany(
-            "INSERT INTO landed VALUES (?, ?, ?, 1) ON CONFLICT (key) DO UPDATE SET copies = copies + 1, "
+            "INSERT INTO landed VALUES (?1, ?2, ?3, 1, iif(json_valid(?4), ?4, NULL)) "
+            "ON CONFLICT (key) DO UPDATE SET copies = copies + 1, "
+            "recorded = recorded || ',' || excluded.recorded, "
             "version = max(coalesce(version, excluded.version), coalesce(excluded.version, version))",
             rows,
         )
@@ -86,52 +135,163 @@ class Ledger:
         """Add keys with an open failure."""
         self._connection.executemany("INSERT OR IGNORE INTO failed VALUES (?)", ((key,) for key in keys))
 
-    def find_differences(self, *, append: bool) -> None:
-        """Find all differences but extra reports. With ``append``, an item may have several rows."""
-        self._connection.execute(
-            "INSERT INTO different SELECT CASE WHEN key IN (SELECT key FROM failed) THEN 'failed' "
-            "WHEN landed.key IS NULL THEN 'missing' ELSE 'outdated' END, coalesce(server.version, 0), key "
-            "FROM server LEFT JOIN landed USING (key) "
+    # ── differences ──
+
+    def find_missing_and_duplicated(self) -> None:
+        """Find the items that are not loaded, and those that the main table has more than once."""
+        self._differ("SELECT key, 'failed', 0 FROM failed WHERE true")
+        self._differ(
+            "SELECT key, 'missing', coalesce(server.version, 0) FROM server LEFT JOIN landed USING (key) "
+            "WHERE landed.key IS NULL"
+        )
+        if not self._append:
+            self._differ(
+                f"SELECT key, 'duplicated', coalesce(version, 0) FROM landed WHERE copies > 1 AND {_COMPARED}"  # noqa: S608
+            )
+
+    def find_incomplete(self, table: str, counts: Iterable[tuple[str, int]], *, listed: bool) -> None:
+        """Find the items that have another number of rows in a table than their commits recorded.
+
+        Args:
+            table: The name of the table.
+            counts: Key of an item and a number of its rows. A key may come several times.
+            listed: Whether the server's list was read. If not, items of which only such rows are left are
+                missing.
+        """
+        self._connection.execute("DELETE FROM found")
+        self._connection.executemany(
+            "INSERT INTO found VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET rows = rows + excluded.rows",
+            counts,
+        )
+        if not listed:
+            self._differ("SELECT key, 'missing', 0 FROM found WHERE key NOT IN (SELECT key FROM landed)")
+        path = {"path": f'$."{table}"'}
+        compared = (
+            f"SELECT key, coalesce(version, 0) AS version, {_EXPECTED} AS expected, "  # noqa: S608
+            f"coalesce(rows, 0) AS present FROM landed LEFT JOIN found USING (key) "
+            f"WHERE recorded IS NOT NULL AND {_COMPARED}"
+        )
+        self._differ(
+            "SELECT key, iif(present < expected, 'incomplete', 'duplicated'), version "  # noqa: S608
+            f"FROM ({compared}) WHERE present <> expected",
+            path,
+        )
+        lacking = f"SELECT sum(expected - present) FROM ({compared}) WHERE present < expected"  # noqa: S608
+        if missing := self._connection.execute(lacking, path).fetchone()[0]:
+            self._rows_missing[table] = missing
+
+    def find_outdated(self) -> None:
+        """Find the items that are loaded in an older version than the server has."""
+        self._differ(
+            "SELECT key, 'outdated', coalesce(server.version, 0) FROM server JOIN landed USING (key) "
             "WHERE landed.version IS NULL OR landed.version < server.version"
         )
-        if not append:
-            self._connection.execute(
-                "INSERT INTO different SELECT 'duplicated', coalesce(version, 0), key FROM landed "
-                "WHERE copies > 1 AND (inside OR key IN (SELECT key FROM server))"
-            )
+
+    def _differ(self, query: str, given: dict[str, str] | None = None) -> None:
+        self._connection.execute(f"INSERT OR IGNORE INTO different {query}", given or {})
 
     def unlisted(self) -> Iterator[str]:
         """The keys that are loaded and not on the server's list, although their ``start`` is in the range."""
         return self._texts("SELECT key FROM landed WHERE inside AND key NOT IN (SELECT key FROM server)")
 
     def are_extra(self, keys: Iterable[str]) -> None:
-        """Record keys that are no longer on the server."""
+        """Record keys that are no longer on the server, which no repair can change."""
         for key in keys:
             self._connection.execute(
-                "INSERT INTO different SELECT 'extra', coalesce(version, 0), key FROM landed WHERE key = ?",
+                "INSERT OR REPLACE INTO different "
+                "SELECT key, 'extra', coalesce(version, 0) FROM landed WHERE key = ?",
                 (key,),
             )
 
-    def comparison(self, seen: int) -> Comparison:
-        """The differences; ``seen`` is the largest version that the last run has read."""
+    # ── values ──
+
+    def has_document(self, key: str, version: int | None) -> None:
+        """Compare the values of a document, unless it differs already or changed since it was listed."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO documents SELECT key FROM landed WHERE key = ? AND version IS ? "
+            "AND copies = 1 AND key NOT IN (SELECT key FROM different)",
+            (key, version),
+        )
+
+    def could_not_read(self, keys: Iterable[str]) -> None:
+        """Add keys of documents that could not be fetched."""
+        self._connection.executemany("INSERT OR IGNORE INTO unread VALUES (?)", ((key,) for key in keys))
+
+    def has_values(self, place: int, fingerprints: Iterable[Fingerprint]) -> None:
+        """Add the fingerprints of rows, of the server's documents or (negative) of the tables.
+
+        Args:
+            place: The number of the table.
+            fingerprints: Those of items that are not compared are ignored.
+        """
+        self._connection.executemany(
+            "INSERT INTO fingerprints SELECT ?1, ?2, ?3 "
+            "WHERE EXISTS (SELECT 1 FROM documents WHERE key = ?2) "
+            "ON CONFLICT (place, key) DO UPDATE SET sums = plus(sums, excluded.sums)",
+            ((place, key, sums) for key, sums in fingerprints),
+        )
+
+    def find_changed(self, columns: Sequence[tuple[str, Sequence[str]]]) -> list[dict[str, str]]:
+        """Find the documents with differing values; returns the first few places.
+
+        Args:
+            columns: The name of each table, and the names of its columns.
+        """
+        unequal = "FROM fingerprints WHERE sums <> zeroblob(length(sums))"
+        self._differ(
+            "SELECT DISTINCT landed.key, 'changed', coalesce(version, 0) "  # noqa: S608
+            f"FROM landed JOIN (SELECT DISTINCT key {unequal}) USING (key) WHERE true"
+        )
+        found = self._connection.execute(
+            f"SELECT place, key, sums {unequal} ORDER BY key, place LIMIT {SHOWN_KEYS}"
+        )
+        places = [
+            {"table": columns[place][0], "item": str(key), "column": column}
+            for place, key, sums in found
+            for column in differing(sums, columns[place][1])
+        ]
+        return places[:SHOWN_KEYS]
+
+    # ── results ──
+
+    def comparison(self, seen: int, *, listed: bool = True) -> Comparison:
+        """The differences.
+
+        Args:
+            seen: The largest version that the last run has read; -1 if unknown.
+            listed: Whether the server's list was read.
+        """
         count = self._count
-        return Comparison(
-            server=count("server"),
-            landed=count("landed WHERE inside OR key IN (SELECT key FROM server)"),
-            **{kind: count("different WHERE kind = ?", kind) for kind in (*KINDS, "failed")},
+        comparison = Comparison(
+            server=count("server") if listed else None,
+            landed=count(f"landed WHERE {_COMPARED}"),
+            failed=count("failed"),
             new=0
             if seen < 0
             else count("different WHERE kind IN ('missing', 'outdated') AND version > ?", seen),
+            documents=count("documents"),
+            unread=count("unread WHERE key NOT IN (SELECT key FROM failed)"),
+            rows_missing=self._rows_missing,
             keys={kind: list(self._texts(f"{_OF_KIND} LIMIT {SHOWN_KEYS}", kind)) for kind in KINDS},
         )
+        for kind in KINDS:
+            setattr(comparison, kind, count("different WHERE kind = ?", kind))
+        return comparison
 
-    def to_repair(self) -> Iterator[str]:
-        """The keys that fetching repairs, the oldest first."""
-        return self._texts(f"SELECT DISTINCT key {_REPAIRABLE} ORDER BY version, key")
+    def to_repair(self) -> Keys:
+        """The items that fetching repairs: their rows are replaced."""
+        if not self._append:
+            return Keys(self, ("missing", "outdated", "duplicated", "incomplete", "changed"))
+        several = "AND key NOT IN (SELECT key FROM landed WHERE copies > 1)"  # old versions cannot be fetched
+        return Keys(self, ("missing", "duplicated", "incomplete", "changed"), several)
 
-    def count_to_repair(self) -> int:
-        """The number of keys that fetching repairs."""
-        return int(self._connection.execute(f"SELECT count(DISTINCT key) {_REPAIRABLE}").fetchone()[0])
+    def to_append(self) -> Keys:
+        """The items whose new version is added to older ones."""
+        return Keys(self, ("outdated",) if self._append else ())
+
+    def select(self, what: str, where: str) -> sqlite3.Cursor:
+        """Select from the differences."""
+        return self._connection.execute(f"SELECT {what} FROM different WHERE {where}")  # noqa: S608
 
     def _count(self, what: str, *given: object) -> int:
         return int(self._connection.execute(f"SELECT count(*) FROM {what}", given).fetchone()[0])  # noqa: S608
@@ -143,29 +303,37 @@ class Ledger:
 _OF_KIND = "SELECT key FROM different WHERE kind = ? ORDER BY version, key"
 
 
-_REPAIRABLE = (
-    "FROM different WHERE kind IN ('missing', 'outdated') "
-    "OR (kind = 'duplicated' AND key IN (SELECT key FROM server))"
-)
-
-
 @dataclass(frozen=True)
-class ToRepair:
-    """The keys of one resource that have to be fetched again, read from disk."""
+class Keys:
+    """The keys of some kinds of difference, the oldest first, read from disk.
+
+    Attributes:
+        ledger: The ledger.
+        kinds: The kinds.
+        further: A further condition, in SQL.
+    """
 
     ledger: Ledger
+    kinds: tuple[str, ...]
+    further: str = ""
 
     def __len__(self) -> int:
-        return self.ledger.count_to_repair()
+        return int(self.ledger.select("count(*)", self._where).fetchone()[0])
 
     def __iter__(self) -> Iterator[str]:
-        return self.ledger.to_repair()
+        found = self.ledger.select("key", f"{self._where} ORDER BY version, key")
+        return (str(key) for (key,) in found)
+
+    @property
+    def _where(self) -> str:
+        kinds = ", ".join(f"'{kind}'" for kind in self.kinds)
+        return f"kind IN ({kinds}) {self.further}"
 
 
 @contextmanager
-def ledger() -> Iterator[Ledger]:
+def ledger(*, append: bool = False) -> Iterator[Ledger]:
     """An empty ledger, in a temporary folder that is removed at the end."""
     with TemporaryDirectory(prefix="wats-extract-") as folder:
         path = Path(folder, "verify.sqlite")
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
-            yield Ledger(connection)
+            yield Ledger(connection, append=append)

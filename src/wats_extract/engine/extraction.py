@@ -20,6 +20,7 @@ from wats_extract.http.retry import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.ahead import in_background
 from wats_extract.readers.reader import Source
 from wats_extract.state.failures import OpenFailures
+from wats_extract.state.runs import runs_since
 from wats_extract.state.tables import FAILURES
 
 
@@ -31,6 +32,7 @@ class RunContext:
         job: The job; its destination is open.
         client: Sends the requests.
         run_id: The run, for the rows.
+        number: Its number: the order of the runs.
         buffer: Where chunks go.
         failures: The open failures of the pipeline.
         accounts: Counts what became durable.
@@ -43,6 +45,7 @@ class RunContext:
     job: Job
     client: Client
     run_id: str
+    number: int
     buffer: WriteBuffer[Receipt]
     failures: OpenFailures
     accounts: Accounts
@@ -63,7 +66,8 @@ class Extraction:
     def __init__(self, run: RunContext, task: Task) -> None:
         self._run, self._task = run, task
         self._name, self._reader = task.resource.name, task.resource.reader
-        self._position = ResourcePosition(run.job, task, run_id=run.run_id, now=run.now)
+        self._mends = False
+        self._position = ResourcePosition(run.job, task, run_id=run.run_id, number=run.number, now=run.now)
 
     def extract(self) -> None:
         """Load everything new, then fetch once more the items whose failure may have passed meanwhile.
@@ -77,14 +81,21 @@ class Extraction:
             self._write_end()
             self._run.buffer.flush()
 
-    def extract_keys(self, keys: SizedKeys) -> None:
+    def extract_keys(self, keys: SizedKeys = (), *, mended: SizedKeys = ()) -> None:
         """Load just these items; the cursor does not move.
+
+        Args:
+            keys: Items that are loaded as usual.
+            mended: Items whose rows somebody may have changed by hand. All of their rows are replaced,
+                wherever they are, and with the disposition ``append`` too.
 
         Raises:
             WatsExtractError: the reading stopped. Everything committed before stays.
         """
         with self._reported(None):
-            self._fetch(self._source(Known()), keys)
+            for some, self._mends in ((mended, True), (keys, False)):
+                if len(some):
+                    self._fetch(self._source(Known()), some)
             self._run.buffer.flush()
 
     # ── read ──
@@ -98,7 +109,7 @@ class Extraction:
 
     def _fetch_again(self) -> None:
         """Fetch the items that failed in this run and may succeed now: a busy server may have recovered."""
-        rows = self._run.failures.of_run(self._run.run_id, self._name)
+        rows = self._run.failures.of_runs({self._run.run_id}, self._name)
         keys = [
             row["key"]
             for row in rows
@@ -166,7 +177,7 @@ class Extraction:
         book = {**book, FAILURES: failed} if failed else book
         if not (chunk.landed or book):
             return
-        append = self._task.disposition == "append"
+        append = self._task.disposition == "append" and not self._mends
         commit = Commit(
             label=f"{run.job.pipeline}-{self._name}-{chunk.label}",
             rows=run.stamp(self._task.resource.tables, chunk.rows, now=now) if chunk.landed else {},
@@ -176,6 +187,7 @@ class Extraction:
             else frozenset(key for key, version in chunk.landed.items() if has_rows_of(version)),
             book=book,
             upsert=not append,
+            thorough=self._mends,
         )
         run.failures.settle(failed)
         run.buffer.add(commit, Receipt.of(self._name, chunk))
@@ -192,26 +204,24 @@ class Extraction:
         book = self._position.at_end()
         if not book:
             return
-        unread = self._unread()
         full_pass = self._position.full_pass
-        sweep = full_pass.started if full_pass and self._position.whole and unread is not None else None
+        runs = runs_since(self._run.job.destination, full_pass.first_run) if full_pass else frozenset()
+        unread = self._unread(runs)
+        sweeps = full_pass is not None and self._position.whole and unread is not None
         commit = Commit(
             label=f"{self._run.job.pipeline}-{self._name}-{self._run.run_id}-end",
-            rows={table: [] for table in self._task.resource.tables} if sweep else {},
+            rows={table: [] for table in self._task.resource.tables} if sweeps else {},
             landed={},
             replaced=frozenset(),
             book=book,
-            sweep_before=sweep,
+            sweep_except=runs if sweeps else None,
             kept=unread or frozenset(),
         )
         self._run.buffer.add(commit, Receipt(self._name))
 
-    def _unread(self) -> frozenset[str] | None:
-        """The items that a full pass listed and could not read; ``None`` if its list was cut off."""
-        full_pass = self._position.full_pass
-        if full_pass is None:
-            return frozenset()
-        rows = self._run.failures.since(full_pass.started, self._name)
+    def _unread(self, runs: frozenset[str]) -> frozenset[str] | None:
+        """The items that the runs of a pass listed and could not read; ``None`` if a list was cut off."""
+        rows = self._run.failures.of_runs(runs, self._name)
         if any(row["error_code"] == "WINDOW_SATURATED" for row in rows):
             return None
         return frozenset(row["key"] for row in rows)

@@ -26,6 +26,7 @@ class ResourcePosition:
         job: The job of the run; its destination is open.
         task: The resource.
         run_id: The run, for the rows.
+        number: The number of the run.
         now: The clock.
 
     Attributes:
@@ -35,14 +36,16 @@ class ResourcePosition:
         selection: What to read, with an age in ``since`` fixed to its instant.
     """
 
-    def __init__(self, job: Job, task: Task, *, run_id: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, job: Job, task: Task, *, run_id: str, number: int, now: Callable[[], datetime]
+    ) -> None:
         self._task, self._run_id, self._now = task, run_id, now
         self._place = {"pipeline": job.pipeline, "resource": task.resource.name}
         stored = stored_position(job.destination, job.pipeline, task)
         self.full_pass: Pass | None = None
         if task.disposition == "replace":
-            if job.full_refresh or stored.full_pass is None or stored.full_pass.ended:
-                stored = Position(full_pass=Pass(now()), since=stored.since)
+            if job.full_refresh or not _is_open(stored.full_pass, number):
+                stored = Position(full_pass=Pass(number), since=stored.since)
             self.full_pass = stored.full_pass
         self.cursor: Cursor | None = None if job.full_refresh else stored.cursor
         self.whole = task.selection.limit is None
@@ -103,13 +106,21 @@ class ResourcePosition:
         return covered
 
     def _state_row(self, *, ended: bool) -> dict[str, Any]:
-        full_pass = None if self.full_pass is None else Pass(self.full_pass.started, ended)
+        full_pass = None if self.full_pass is None else Pass(self.full_pass.first_run, ended)
         return self._place | {
             "selection": self._task.fingerprint,
             "cursor": position_to_text(Position(self.cursor, full_pass, self._since)),
             "updated_at": self._now(),
             "run_id": self._run_id,
         }
+
+
+def _is_open(full_pass: Pass | None, number: int) -> bool:
+    """Whether a pass is to be continued by the run with this number.
+
+    If somebody emptied ``_wats_runs``, the runs of the pass are unknown and it begins again.
+    """
+    return full_pass is not None and not full_pass.ended and full_pass.first_run < number
 
 
 def selection_of(task: Task, stored: Position) -> Selection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from wats_extract.flow import Commit, Destination
 from wats_extract.http.client import Client
 from wats_extract.state.failures import OpenFailures
 from wats_extract.state.ownership import refuse_other_server, server_row
+from wats_extract.state.runs import next_number
 from wats_extract.state.tables import BOOKKEEPING, RUNS, STATE
 from wats_extract.version import __version__
 
@@ -96,10 +98,19 @@ def repair(
     client: Client,
     keys: Mapping[str, SizedKeys],
     *,
+    appended: Mapping[str, SizedKeys] | None = None,
     listen: events.Listener = events.nobody,
     now: Clock = _utc,
 ) -> RunReport:
-    """Fetch just these items, by resource; cursors do not move.
+    """Fetch items that differ from the server; cursors do not move.
+
+    Args:
+        job: As for :func:`execute`.
+        client: Sends the requests.
+        keys: The items whose rows are replaced, by resource.
+        appended: The items whose new version is added to older ones, by resource.
+        listen: Receives progress events.
+        now: The clock.
 
     Raises:
         PipelineLocked: another process runs this pipeline.
@@ -107,8 +118,10 @@ def repair(
     """
     with _Run.opened(job, client, "verify", listen, now) as run:
         for task in job.tasks:
-            if task.resource.name in keys:
-                Extraction(run.context, task).extract_keys(keys[task.resource.name])
+            name = task.resource.name
+            more = appended.get(name, ()) if appended else ()
+            if name in keys or len(more):
+                Extraction(run.context, task).extract_keys(more, mended=keys.get(name, ()))
     return run.report
 
 
@@ -130,8 +143,9 @@ class _Run:
     ) -> None:
         self._job, self._client, self._now = job, client, now
         self._command, self._started = command, now()
-        # Microseconds make the ids sort in the order of the runs.
-        run_id = f"{self._started:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+        self._timer = time.monotonic()
+        self._number = next_number(job.destination)
+        run_id = f"{self._started:%Y%m%dT%H%M%S%f}-{secrets.token_hex(6)}"
         self.report = RunReport(run_id, job.pipeline, server=job.server, destination=job.destination.place)
         failures = OpenFailures.of(job.destination, job.pipeline)
         self._accounts = Accounts(self.report, failures, listen)
@@ -139,6 +153,7 @@ class _Run:
             job=job,
             client=client,
             run_id=run_id,
+            number=self._number,
             buffer=self._buffer(recorded),
             failures=failures,
             accounts=self._accounts,
@@ -233,7 +248,7 @@ class _Run:
 
     def _measure(self) -> None:
         report = self.report
-        report.seconds = (self._now() - self._started).total_seconds()
+        report.seconds = time.monotonic() - self._timer
         report.requests, report.bytes = self._client.requests, self._client.bytes
 
     # ── the row in _wats_runs ──
@@ -242,6 +257,7 @@ class _Run:
         report = self.report
         return {
             "run_id": report.run_id,
+            "number": self._number,
             "pipeline": report.pipeline,
             "command": self._command,
             "server": self._job.server or None,

@@ -1,35 +1,46 @@
-"""Compare the server with the destination: missing, outdated, extra and duplicated reports.
+"""Compare the server with the destination, and the tables of the destination with each other.
 
 Both sides go into a scratch database on disk, so memory does not grow with the number of reports. The server
 is listed first: reports that are loaded meanwhile are no difference. A loaded report that is not on the list
 may just be outside the selection, so the server is asked for it by uuid before it counts as extra.
+
+Each row of a resource's main table records how many rows its item has in the other tables (``_wats_rows``).
+Items with fewer rows are incomplete, those with more are duplicated. This needs no request, so it covers all
+resources with several tables.
+
+A deep comparison also reads all documents again. Of each item and table, only a fingerprint per column goes
+into the scratch database.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wats_extract import events
 from wats_extract.engine import run
-from wats_extract.engine.comparison import Comparison, Ledger, ToRepair, ledger
+from wats_extract.engine.comparison import Comparison, Ledger, ledger
+from wats_extract.engine.fingerprints import fingerprints
 from wats_extract.engine.job import Job, RunReport, Task
 from wats_extract.engine.position import cursor_of, selection_of, stored_position
 from wats_extract.errors import Incomplete
-from wats_extract.flow import Selection, Window
+from wats_extract.flow import Destination, Selection, Window
 from wats_extract.http.client import Client
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.reader import Source, in_groups
 from wats_extract.state.failures import OpenFailures
 from wats_extract.state.ownership import refuse_other_server
+from wats_extract.tables import ROW_COUNTS, Table
 
-REPAIRED = ("missing", "outdated", "duplicated")
-"""The kinds of difference that fetching repairs. Extra reports stay: the loaded copy may be the only one."""
+DEEP_ROWS = 500
+"""Rows per batch of a deep comparison: they may hold whole files."""
 
 PROGRESS_EVERY = 100_000
 """The number of listed reports between two progress messages."""
@@ -41,17 +52,19 @@ class VerifyReport:
 
     Attributes:
         pipeline: The pipeline's name.
-        status: ``equal``, ``different`` or ``incomplete``; of a repair that did not come to its end the
-            status of :class:`wats_extract.engine.job.RunReport`.
-        exit_code: 0 where server and tables are equal now, 3 where they differ, 4 where it is incomplete.
+        status: ``equal``, ``different``, ``failures`` (equal but for open failures) or ``incomplete``; of a
+            repair that did not come to its end the status of :class:`wats_extract.engine.job.RunReport`.
+        exit_code: 0 where server and tables are equal now, 3 where they differ or failures are open, 4 where
+            it is incomplete.
         message: Why it stopped, where it did.
         server: The identity of the server.
         destination: Where the tables are.
         seconds: How long it took.
         requests: Requests sent, those of the repair included.
         bytes: Bytes of answers, inflated.
+        open_failures: The number of failures that are open now, after the repair, in all resources.
         resources: What was compared, by name, as it was before the repair.
-        not_compared: Resources of the pipeline that are not about reports.
+        not_compared: Resources that were not compared with the server, because they are not about reports.
         repair: What the repair did; ``None`` where there was none.
     """
 
@@ -64,18 +77,15 @@ class VerifyReport:
     seconds: float = 0.0
     requests: int = 0
     bytes: int = 0
+    open_failures: int = 0
     resources: dict[str, Comparison] = field(default_factory=dict)
     not_compared: list[str] = field(default_factory=list)
     repair: RunReport | None = None
 
-    @property
-    def open_failures(self) -> int:
-        """The number of failures that are open after the repair."""
-        return self.repair.open_failures if self.repair else 0
-
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        names = ("status", "server", "destination", "message", "seconds", "requests", "bytes", "not_compared")
+        counts = ("seconds", "requests", "bytes", "open_failures")
+        names = ("status", "server", "destination", "message", *counts, "not_compared")
         return {
             "run_id": self.repair.run_id if self.repair else None,
             **{name: getattr(self, name) for name in names},
@@ -88,6 +98,7 @@ def verify(
     job: Job,
     client: Client,
     *,
+    deep: bool = False,
     repair: bool = False,
     listen: events.Listener = events.nobody,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -97,7 +108,8 @@ def verify(
     Args:
         job: The resources; resources that are not reports are left out.
         client: Sends the requests.
-        repair: Whether to fetch missing, outdated and duplicated reports, in a run of its own.
+        deep: Whether to read all documents again, and compare every value.
+        repair: Whether to fetch what differs, in a run of its own. Extra reports stay.
         listen: Receives progress events.
         now: The clock.
 
@@ -107,7 +119,7 @@ def verify(
         RequestError: a request fails after all retries.
         PipelineLocked: another process runs this pipeline, so it cannot be repaired.
     """
-    started = now()
+    began = time.monotonic()
     report = VerifyReport(job.pipeline, server=job.server, destination=job.destination.place)
     _check_server(job)
     with ExitStack() as stack:
@@ -115,29 +127,28 @@ def verify(
         try:
             for task in job.tasks:
                 name = task.resource.name
-                if not _is_comparable(task):
+                listed = _is_comparable(task)
+                if not listed:
                     report.not_compared.append(name)
-                    continue
-                ledgers[name] = stack.enter_context(ledger())
-                report.resources[name] = _compare(job, client, task, ledgers[name], listen)
+                if listed or task.resource.table.counted:
+                    ledgers[name] = stack.enter_context(ledger(append=task.disposition == "append"))
+                    comparing = _Comparing(job, client, task, ledgers[name], listen)
+                    report.resources[name] = comparing.compared(listed=listed, deep=deep and listed)
         except Incomplete as error:
             report.status, report.exit_code, report.message = "incomplete", error.exit_code, str(error)
         else:
-            _judge(report, sum(each.differences for each in report.resources.values()))
+            _judge(report, job, sum(each.differences for each in report.resources.values()))
             if repair:
                 _repair(job, client, ledgers, report, listen, now)
-    report.seconds = (now() - started).total_seconds()
+    report.seconds = time.monotonic() - began
     report.requests, report.bytes = client.requests, client.bytes
     return report
 
 
 def _check_server(job: Job) -> None:
     """Refuse a destination that belongs to another server, before the first request."""
-    job.destination.open(read_only=True)
-    try:
-        refuse_other_server(job.destination, job.server)
-    finally:
-        job.destination.close()
+    with _reading(job) as destination:
+        refuse_other_server(destination, job.server)
 
 
 def _is_comparable(task: Task) -> bool:
@@ -145,55 +156,147 @@ def _is_comparable(task: Task) -> bool:
     return task.resource.reader.lists_versions and "start" in task.resource.table.schema.names
 
 
-def _judge(report: VerifyReport, differences: int) -> None:
-    report.status, report.exit_code = ("different", 3) if differences else ("equal", 0)
-    report.message = "server and destination differ" if differences else ""
+def _judge(report: VerifyReport, job: Job, differences: int) -> None:
+    """Set status and exit code. A document that could not be fetched for the comparison is not equal."""
+    report.open_failures = _open_failures(job)
+    unread = sum(each.unread for each in report.resources.values())
+    if differences:
+        report.status, report.exit_code, report.message = "different", 3, "server and destination differ"
+    elif report.open_failures or unread:
+        report.status, report.exit_code, report.message = "failures", 3, "some items could not be fetched"
+    else:
+        report.status, report.exit_code, report.message = "equal", 0, ""
 
 
-def _compare(job: Job, client: Client, task: Task, found: Ledger, listen: events.Listener) -> Comparison:
-    name, before, reader = task.resource.name, client.requests, task.resource.reader
-    source = Source(name, client, listen=listen, check=client.check)
-    selection = _selection(job, task)
-    (window,) = reader.plan(source, selection)
-    listed = 0
-    # Requests run in a background thread, so that this thread notices an interrupt.
-    for page in in_background(reader.list_items(source, window), ahead=1, check=source.check):
-        found.on_server((row.key, row.version) for row in page.rows)
-        if (listed + len(page.rows)) // PROGRESS_EVERY > listed // PROGRESS_EVERY:
-            listen(events.Noted(f"{name}: {listed + len(page.rows):,} listed"))
-        listed += len(page.rows)
-    destination = job.destination
-    destination.open(read_only=True)
-    try:
-        table = task.resource.table
-        for batch in destination.scan(table, [table.owner, table.version, "start"]):
-            client.check()
-            found.has_landed(_landed(batch, selection))
-        found.has_failed(OpenFailures.of(destination, job.pipeline).keys(name))
-        cursor = cursor_of(destination, job.pipeline, task)
-    finally:
-        destination.close()
-    found.find_differences(append=task.disposition == "append")
-    found.are_extra(_gone(source, window, task, found))
-    comparison = found.comparison(-1 if cursor is None else cursor.seen)
-    comparison.requests = client.requests - before
-    return comparison
+def _open_failures(job: Job) -> int:
+    with _reading(job) as destination:
+        failures = OpenFailures.of(destination, job.pipeline)
+        return failures.count([task.resource.name for task in job.tasks])
 
 
-def _selection(job: Job, task: Task) -> Selection:
-    """The task's selection, with an age in ``since`` fixed as in its first run."""
+@contextmanager
+def _reading(job: Job) -> Iterator[Destination]:
+    """The destination, opened read-only."""
     job.destination.open(read_only=True)
     try:
-        return selection_of(task, stored_position(job.destination, job.pipeline, task))
+        yield job.destination
     finally:
         job.destination.close()
 
 
-def _landed(batch: pa.RecordBatch, selection: Selection) -> Iterator[tuple[str, int | None, bool]]:
-    for key, version, start in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+@dataclass
+class _Comparing:
+    """Compares one resource.
+
+    Attributes:
+        job: The job.
+        client: Sends the requests.
+        task: The resource.
+        found: Where both sides are collected.
+        listen: Receives progress events.
+    """
+
+    job: Job
+    client: Client
+    task: Task
+    found: Ledger
+    listen: events.Listener
+
+    def compared(self, *, listed: bool, deep: bool) -> Comparison:
+        """The differences.
+
+        Args:
+            listed: Whether the resource is compared with the server's list.
+            deep: Whether documents are read again.
+        """
+        found, requests = self.found, self.client.requests
+        source = Source(self.task.resource.name, self.client, listen=self.listen, check=self.client.check)
+        with _reading(self.job) as destination:
+            # An age in `since` is fixed as in the first run.
+            selection = selection_of(self.task, stored_position(destination, self.job.pipeline, self.task))
+        if listed:
+            (window,) = self.task.resource.reader.plan(source, selection)
+            self._list(source, window)
+        with _reading(self.job) as destination:
+            self._scan(destination, selection if listed else Selection(), listed=listed)
+            cursor = cursor_of(destination, self.job.pipeline, self.task)
+        if listed:
+            found.are_extra(_gone(source, window, self.task, found))
+        values = self._read_again(source, window) if deep else []
+        comparison = found.comparison(-1 if cursor is None else cursor.seen, listed=listed)
+        comparison.values = values
+        comparison.requests = self.client.requests - requests
+        return comparison
+
+    def _list(self, source: Source, window: Window) -> None:
+        listed = 0
+        # Requests run in a background thread, so that this thread notices an interrupt.
+        pages = self.task.resource.reader.list_items(source, window)
+        for page in in_background(pages, ahead=1, check=source.check):
+            self.found.on_server((row.key, row.version) for row in page.rows)
+            if (listed + len(page.rows)) // PROGRESS_EVERY > listed // PROGRESS_EVERY:
+                self.listen(events.Noted(f"{source.resource}: {listed + len(page.rows):,} listed"))
+            listed += len(page.rows)
+
+    def _scan(self, destination: Destination, selection: Selection, *, listed: bool) -> None:
+        """Read keys, versions and recorded numbers of rows, then count the rows of the other tables."""
+        main, *others = self.task.resource.tables
+        wanted = (main.owner, main.version, "start", ROW_COUNTS.name)
+        names = [name for name in wanted if name in main.schema.names]
+        for batch in destination.scan(main, names):
+            self.client.check()
+            self.found.has_landed(_landed(batch, main, selection))
+        self.found.has_failed(OpenFailures.of(destination, self.job.pipeline).keys(self.task.resource.name))
+        self.found.find_missing_and_duplicated()
+        for table in others:
+            self.found.find_incomplete(table.name, self._counts(destination, table), listed=listed)
+        self.found.find_outdated()
+
+    def _counts(self, destination: Destination, table: Table) -> Iterator[tuple[str, int]]:
+        for batch in destination.scan(table, [table.owner]):
+            self.client.check()
+            counts = pc.value_counts(batch[table.owner].drop_null())
+            yield from zip(
+                counts.field(0).cast(pa.string()).to_pylist(), counts.field(1).to_pylist(), strict=True
+            )
+
+    def _read_again(self, source: Source, window: Window) -> list[dict[str, str]]:
+        """Compare every value; returns the first few places of differing ones."""
+        tables = self.task.resource.tables
+        self.listen(events.ResourceStarted(source.resource))
+        chunks = in_background(self.task.resource.reader.read(source, window), ahead=1, check=source.check)
+        with closing(chunks):
+            for chunk in chunks:
+                for key, version in chunk.landed.items():
+                    self.found.has_document(key, version)
+                for place, table in enumerate(tables):
+                    for batch in chunk.rows.get(table, ()):
+                        self.found.has_values(place, fingerprints(table, batch))
+                self.found.could_not_read(failure.key for failure in chunk.failures)
+                del chunk
+        self.listen(events.ResourceEnded(source.resource))
+        columns = [(table.name, table.shredded_schema.names) for table in tables]
+        with _reading(self.job) as destination:
+            for place, table in enumerate(tables):
+                self.listen(events.Noted(f"{source.resource}: comparing the values in {table.name}"))
+                for batch in destination.scan(table, columns[place][1], batch_rows=DEEP_ROWS):
+                    self.client.check()
+                    self.found.has_values(place, fingerprints(table, batch, negative=True))
+        return self.found.find_changed(columns)
+
+
+def _landed(
+    batch: pa.RecordBatch, table: Table, selection: Selection
+) -> Iterator[tuple[str, int | None, bool, str | None]]:
+    names, nulls = batch.schema.names, [None] * batch.num_rows
+    keys, versions, starts, counts = (
+        batch[name].to_pylist() if name in names else nulls
+        for name in (table.owner, table.version, "start", ROW_COUNTS.name)
+    )
+    for key, version, start, recorded in zip(keys, versions, starts, counts, strict=True):
         early = start is not None and selection.since is not None and start < selection.since
         late = start is not None and selection.until is not None and start >= selection.until
-        yield key, version, not (early or late)
+        yield str(key), version, not (early or late), recorded
 
 
 def _gone(source: Source, window: Window, task: Task, found: Ledger) -> Iterator[str]:
@@ -219,14 +322,17 @@ def _repair(
     listen: events.Listener,
     now: Callable[[], datetime],
 ) -> None:
-    wanted = {name: ToRepair(each) for name, each in ledgers.items()}
-    wanted = {name: keys for name, keys in wanted.items() if len(keys)}
-    if not wanted:
+    replaced = {name: each.to_repair() for name, each in ledgers.items()}
+    appended = {name: each.to_append() for name, each in ledgers.items()}
+    replaced, appended = (
+        {name: keys for name, keys in each.items() if len(keys)} for each in (replaced, appended)
+    )
+    if not replaced and not appended:
         return
-    report.repair = done = run.repair(job, client, wanted, listen=listen, now=now)
+    report.repair = done = run.repair(job, client, replaced, appended=appended, listen=listen, now=now)
     if done.status not in ("succeeded", "failures"):
         report.status, report.exit_code, report.message = done.status, done.exit_code, done.message
+        report.open_failures = done.open_failures
         return
-    healed = sum(each.items for each in done.resources.values())
-    extra = sum(each.extra for each in report.resources.values())
-    _judge(report, sum(len(keys) for keys in wanted.values()) - healed + extra)
+    differences = sum(each.differences for each in report.resources.values())
+    _judge(report, job, differences - sum(each.items for each in done.resources.values()))

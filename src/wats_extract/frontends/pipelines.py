@@ -94,6 +94,7 @@ def verify(
     path: str | Path,
     *,
     only: str | Sequence[str] = (),
+    deep: bool = False,
     repair: bool = False,
     demo: bool = False,
     listen: events.Listener = events.nobody,
@@ -103,13 +104,14 @@ def verify(
     Args:
         path: The pipeline file.
         only: The resources to compare; all that can be compared if it is empty.
-        repair: Fetch missing, outdated and duplicated reports; extra ones stay.
+        deep: Fetch all documents again and compare every value, too.
+        repair: Fetch what differs; extra reports stay.
         demo: Read the embedded demo server instead of the file's server, as ``--demo`` does.
         listen: Receives progress events, from any thread.
 
     Returns:
-        The missing, outdated, extra and duplicated reports by resource; ``exit_code`` says whether both sides
-        are equal.
+        The differences by resource: missing, outdated, extra, duplicated, incomplete and changed items, and
+        open failures. ``exit_code`` is 0 if both sides are equal and no failure is open.
 
     Raises:
         ConfigurationError: the file is wrong, there is no server, or the destination belongs to another
@@ -118,7 +120,11 @@ def verify(
         DestinationError: the destination cannot be opened.
     """
     return verify_pipeline(
-        load(path, catalogue=RESOURCES, demo=demo), only=_names(only), repair=repair, listen=listen
+        load(path, catalogue=RESOURCES, demo=demo),
+        only=_names(only),
+        deep=deep,
+        repair=repair,
+        listen=listen,
     )
 
 
@@ -241,6 +247,7 @@ def verify_pipeline(
     pipeline: Pipeline,
     *,
     only: Sequence[str] = (),
+    deep: bool = False,
     repair: bool = False,
     listen: events.Listener = events.nobody,
     stopping: threading.Event | None = None,
@@ -248,7 +255,7 @@ def verify_pipeline(
     """Compare the server with the destination; with ``repair``, fetch what differs."""
     job = job_of(pipeline, Overrides(only))
     with open_client(pipeline.source, listen=listen, stopping=stopping) as client:
-        return verify_job(job, client, repair=repair, listen=listen)
+        return verify_job(job, client, deep=deep, repair=repair, listen=listen)
 
 
 def plan_pipeline(

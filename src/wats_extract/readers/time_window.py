@@ -24,8 +24,11 @@ from wats_extract.readers.reader import Page, Query, RowsOf, Source, selected
 from wats_extract.readers.widths import Widths
 
 BEFORE_WATS = datetime(1990, 1, 1, tzinfo=UTC)
+AFTER_WATS = datetime(2500, 1, 1, tzinfo=UTC)
+"""Where the last window of an open range ends: station clocks, and this machine's, may be wrong by years."""
+
 AHEAD = timedelta(days=1)
-"""How far station clocks may run ahead."""
+"""How far station clocks usually run ahead."""
 
 SECOND = timedelta(seconds=1)
 
@@ -81,30 +84,43 @@ class TimeWindows:
             RequestError: a request fails after all retries.
         """
         begin, end, done = self._span(window)
+        last = selected(window).until or AFTER_WATS
         cap = _LearnedCap(self.cap)
         widths = Widths(end.timestamp(), search_from_end=begin == BEFORE_WATS)
-        read_from, until, before = begin, end, set[str]()
-        while begin < end:
+        read_from, until, before = begin, last, set[str]()
+        latest = done
+        while begin < last:
             found = self._request(source, window, rows, query, begin, until)
-            span, times = (begin.timestamp(), until.timestamp()), self._times(found, begin, until)
+            span, times = (begin.timestamp(), min(until, end).timestamp()), self._times(found, begin, until)
             judged = cap.judge(found)
             if judged is not _Response.WHOLE and until - begin > self.smallest:
-                until = self._end(begin, widths.after_cut(*span, times, rows=len(found)), end)
+                if begin < end and not (times and times[-1] > end.timestamp()):
+                    until = self._end(begin, widths.after_cut(*span, times, rows=len(found)), end, last)
+                else:  # this machine's clock is behind
+                    until = max(begin + self.smallest, self._on_grid(begin + (until - begin) / 2))
                 continue
+            if times:
+                latest = max(latest, datetime.fromtimestamp(times[-1], UTC))
+            elif found:
+                latest = max(latest, until)
             cut = judged is _Response.CUT
             fresh = list({row.key: row for row in found if row.key not in before}.values())
-            if until == end:
+            if until == last:
                 fresh = [row for row in fresh if not self._belongs_to_next(row, window)]
             if cut and read_from < begin:
-                done = max(done, min(begin, self.now()))
+                done = max(done, min(begin, latest, self.now()))
                 yield _page([], read_from, begin, done, cap=cap.rows, cut=False)
                 read_from = begin
-            if found or until == end:
-                done = done if cut else max(done, min(until, self.now()))
-                yield _page(fresh, read_from, until, done, cap=cap.rows, cut=cut)
+            if found or until == last:
+                done = done if cut else max(done, min(until, latest, self.now()))
+                yield _page(fresh, read_from, min(until, max(end, begin)), done, cap=cap.rows, cut=cut)
                 read_from = until
             begin, before = until, {row.key for row in found}
-            until = self._end(begin, widths.after_whole(*span, times, rows=len(found), cap=cap.rows), end)
+            if begin < end:
+                chosen = widths.after_whole(*span, times, rows=len(found), cap=cap.rows)
+                until = self._end(begin, chosen, end, last)
+            else:
+                until = last
 
     def look_up(
         self, source: Source, window: Window, keys: list[str], rows: RowsOf, query: Query
@@ -118,14 +134,12 @@ class TimeWindows:
         return found
 
     def _span(self, window: Window) -> tuple[datetime, datetime, datetime]:
-        """Where to begin, where to end, and the time up to which everything was read before."""
+        """Where to begin, where the rows probably end, and up to which time everything was read before."""
         selection = selected(window)
         since = selection.since or BEFORE_WATS
-        end = selection.until or self.now() + AHEAD
-        if not isinstance(window.cursor, StartCursor):
-            return since, end, since
-        done = window.cursor.instant
-        return max(since, done - self.look_back), end, done
+        done = window.cursor.instant if isinstance(window.cursor, StartCursor) else since
+        begin = max(since, done - self.look_back) if done != since else since
+        return begin, selection.until or max(done, self.now()) + AHEAD, done
 
     def _belongs_to_next(self, row: Row, window: Window) -> bool:
         """Whether a row lies exactly at the end of a divided window: some servers include ``dateTo``."""
@@ -139,13 +153,14 @@ class TimeWindows:
     def _on_grid(self, edge: datetime) -> datetime:
         return edge.replace(microsecond=0)
 
-    def _end(self, begin: datetime, instant: float, end: datetime) -> datetime:
-        """The end of a window near an instant: on a multiple of the smallest width, or ``end``."""
+    def _end(self, begin: datetime, instant: float, end: datetime, last: datetime) -> datetime:
+        """The end of a window near an instant: a multiple of the smallest width, ``last`` from ``end`` on."""
         if instant >= end.timestamp():
-            return end
+            return last
         grid = begin.replace(microsecond=0) if self.smallest >= SECOND else begin
         steps = max(1, int((instant - grid.timestamp()) / self.smallest.total_seconds()))
-        return min(grid + steps * self.smallest, end)
+        chosen = grid + steps * self.smallest
+        return chosen if chosen < end else last
 
     def _times(self, found: list[Row], begin: datetime, end: datetime) -> list[float]:
         """The times of the rows in a response, sorted; empty if one is missing or outside the window."""

@@ -81,6 +81,7 @@ def table(
     docs: Mapping[str, str] | None = None,
     owner: str = "",
     version: str = "",
+    counted: bool = False,
 ) -> Table:
     """Return a table with its columns in the given order.
 
@@ -92,10 +93,11 @@ def table(
         docs: The meaning of columns by name, for names that do not explain themselves.
         owner: The column with the key of the item; by default the first key column.
         version: The column that changes when the item changes.
+        counted: Whether the resource has further tables, whose rows are counted in this one.
     """
     texts = docs or {}
     flat = [
         Column(c.name, c.type, c.source, texts.get(c.name, c.doc), c.kind) for group in columns for c in group
     ]
     keys = tuple(key.split())
-    return Table(name, keys, tuple(flat), owner=owner or keys[0], version=version, doc=doc)
+    return Table(name, keys, tuple(flat), owner=owner or keys[0], version=version, doc=doc, counted=counted)

@@ -30,6 +30,7 @@ _PROCESSES = table(
         "bom_binding": "repairs: 0 = required, 1 = optional, 2 = never",
         "vendor_binding": "repairs: 0 = required, 1 = optional, 2 = never",
     },
+    counted=True,
 )
 _CATEGORIES = table(
     "repair_categories",

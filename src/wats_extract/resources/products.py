@@ -43,6 +43,7 @@ _DETAILS = table(
     text("productCategoryName xmlData"),
     doc="one row per product, with fields that the list lacks",
     docs=_STATE,
+    counted=True,
 )
 _REVISIONS = table(
     "product_revisions",
@@ -89,6 +90,7 @@ _REVISION = table(
     doc="one row per revision of a product, from the route for single revisions",
     docs=_STATE | {"revision_key": "part number and revision, joined by a vertical bar"},
     owner="revision_key",
+    counted=True,
 )
 _REVISION_DETAIL_TAGS = table(
     "product_revision_detail_tags",

@@ -38,7 +38,7 @@ _DOCS = {
     "report_uuid": "joins reports.uuid",
 }
 
-_TICKETS = table("tickets", "ticket_id", *_FIELDS, doc="one row per ticket", docs=_DOCS)
+_TICKETS = table("tickets", "ticket_id", *_FIELDS, doc="one row per ticket", docs=_DOCS, counted=True)
 _TAGS = table(
     "ticket_tags",
     "ticket_id tag_index",
@@ -57,6 +57,7 @@ _HISTORIES = table(
     tree("tags"),
     doc="one row per ticket whose history was read",
     docs=_DOCS,
+    counted=True,
 )
 _UPDATES = table(
     "ticket_updates",

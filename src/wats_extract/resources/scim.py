@@ -22,6 +22,7 @@ _USERS = table(
     moment("meta.created=created meta.lastModified=last_modified"),
     tree("schemas"),
     doc="one row per user",
+    counted=True,
 )
 _EMAILS = table(
     "user_emails",

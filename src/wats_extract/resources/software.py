@@ -38,6 +38,7 @@ _PACKAGES = table(
         "status": "Draft, Pending, Released or Revoked",
         "virtual_folder_id": "joins virtual_folders.id",
     },
+    counted=True,
 )
 _TAGS = table(
     "package_tags",

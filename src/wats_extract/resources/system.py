@@ -33,6 +33,7 @@ _GROUPS = table(
     whole("type"),
     uuid("syncId"),
     doc="one row per product group",
+    counted=True,
 )
 _FILTERS = table(
     "product_group_filters",

@@ -61,6 +61,7 @@ _UNITS = table(
     },
     owner="unit_key",
     version="time_stamp",
+    counted=True,
 )
 _TAGS = table(
     "unit_tags",
@@ -98,6 +99,7 @@ _VERIFICATIONS = table(
     doc="one row per unit",
     docs=_UNIT_KEY,
     version="time_stamp",
+    counted=True,
 )
 _RESULTS = table(
     "unit_verification_results",

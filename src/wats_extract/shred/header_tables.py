@@ -16,6 +16,7 @@ HEADERS = Table(
     key=("uuid",),
     owner="uuid",
     version="time_stamp",
+    counted=True,
     doc="one row per report: a test (UUT) or a repair (UUR)",
     columns=(
         Column("uuid", _TEXT, "uuid", kind="uuid"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -44,18 +44,10 @@ class OpenFailures:
         rows.sort(key=lambda row: (row["first_failed_at"], row["key"]))
         return [row["key"] for row in rows if code in (None, row["error_code"])]
 
-    def of_run(self, run_id: str, resource: str) -> list[Mapping[str, Any]]:
-        """Return the open rows of a resource that a run recorded, ordered by key."""
+    def of_runs(self, run_ids: Collection[str], resource: str) -> list[Mapping[str, Any]]:
+        """Return the open rows of a resource that failed last in one of these runs, ordered by key."""
         rows = [row for (name, _), row in self._open.items() if name == resource]
-        return sorted((row for row in rows if row["run_id"] == run_id), key=lambda row: row["key"])
-
-    def since(self, moment: datetime, resource: str) -> list[Mapping[str, Any]]:
-        """Return the open rows of a resource that failed at this moment or later."""
-        return [
-            row
-            for (name, _), row in self._open.items()
-            if name == resource and row["last_failed_at"] >= moment
-        ]
+        return sorted((row for row in rows if row["run_id"] in run_ids), key=lambda row: row["key"])
 
     def rows_for(
         self, failures: Iterable[Failure], landed: Iterable[tuple[str, str]], *, run_id: str, now: datetime

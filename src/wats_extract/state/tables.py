@@ -18,6 +18,11 @@ RUNS = Table(
     stamped=False,
     columns=(
         Column("run_id", _TEXT),
+        Column(
+            "number",
+            _LONG,
+            doc="the order of the runs, which no wrong clock changes",
+        ),
         Column("pipeline", _TEXT),
         Column("command", _TEXT, doc="run, retry, backfill or verify"),
         Column("server", _TEXT, doc="the identity of the server: source.id, or its address; demo"),

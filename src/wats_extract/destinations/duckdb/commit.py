@@ -8,7 +8,6 @@ because DuckDB skips row groups that cannot match, by their min-max statistics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -79,12 +78,12 @@ class CommitWriter:
         # rows with the same key and the same stamps were written by this very commit
         identity = (*table.key, *_STAMPS) if repeated else ()
         self._insert(table, rows, identity=identity)
-        if commit.sweep_before is not None:
-            self._sweep(table, commit.sweep_before, kept=commit.kept)
+        if commit.sweep_except is not None:
+            self._sweep(table, commit.sweep_except, kept=commit.kept)
 
-    def _sweep(self, table: Table, before: datetime, *, kept: Iterable[str]) -> None:
+    def _sweep(self, table: Table, runs: Iterable[str], *, kept: Iterable[str]) -> None:
         keys = pa.table({"key": table.owners(sorted(kept))})
-        execute_with(self._connection, self._schema.sweep(table, before), keys)
+        execute_with(self._connection, self._schema.sweep(table), keys, [sorted(runs)])
 
     def _insert(self, table: Table, rows: pa.Table, *, identity: Sequence[str]) -> None:
         """Insert rows; first delete existing rows that equal them in the ``identity`` columns, if any."""
@@ -114,14 +113,17 @@ def find_versions(
 
 
 def execute_with(
-    connection: duckdb.DuckDBPyConnection, query: str, _wats_incoming: pa.Table
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    _wats_incoming: pa.Table,
+    parameters: Sequence[object] = (),
 ) -> duckdb.DuckDBPyConnection:
     """Execute a query that reads Arrow rows as ``_wats_incoming``.
 
     DuckDB finds the rows by the name of this parameter. A registered view would keep them in memory until the
     transaction ends.
     """
-    return connection.execute(query)
+    return connection.execute(query, parameters)
 
 
 def _last_per_key(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

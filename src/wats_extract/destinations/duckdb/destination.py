@@ -165,11 +165,13 @@ class DuckDB:
         with self._file.reader(f"cannot read table {table.name}") as connection:
             return self._schema.read(connection, table, equal)
 
-    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def scan(
+        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+    ) -> Iterator[pa.RecordBatch]:
         """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
         if self._file.is_open:
             with self._file.reader(f"cannot read table {table.name}") as connection:
-                yield from self._schema.scan(connection, table, columns)
+                yield from self._schema.scan(connection, table, columns, batch_rows=batch_rows)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 
 import duckdb
 import pyarrow as pa
@@ -25,10 +24,6 @@ _TYPES = {
     pa.binary(): "BLOB",
 }
 """As DuckDB's catalog spells them, so that they can be compared with it."""
-
-
-_SCAN_ROWS = 10_000
-"""Rows per batch of a scan."""
 
 
 class Schema:
@@ -105,14 +100,19 @@ class Schema:
         return only_in_calendar(found.cast(table.schema))
 
     def scan(
-        self, connection: duckdb.DuckDBPyConnection, table: Table, names: Iterable[str]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        names: Iterable[str],
+        *,
+        batch_rows: int,
     ) -> Iterator[pa.RecordBatch]:
         """Some columns of all rows, in no order, with timestamps as in :meth:`read`."""
         present = self.columns(connection).get(table.name)
         if present is not None:
             columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
             query = f"SELECT {columns} FROM {self._table(table)}"  # noqa: S608
-            yield from map(only_in_calendar, connection.sql(query).to_arrow_reader(_SCAN_ROWS))
+            yield from map(only_in_calendar, connection.sql(query).to_arrow_reader(batch_rows))
 
     def count(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
         """The number of rows by table name, without missing tables."""
@@ -134,10 +134,10 @@ class Schema:
         same = " AND ".join(f"old.{quoted(name)} = new.{quoted(name)}" for name in identity)
         return f"DELETE FROM {self._table(table)} AS old USING _wats_incoming AS new WHERE {same}"  # noqa: S608
 
-    def sweep(self, table: Table, before: datetime) -> str:
-        """Delete the rows that were loaded before an instant, except those of the incoming keys."""
+    def sweep(self, table: Table) -> str:
+        """Delete the rows that other runs than the given ones loaded, except those of the incoming keys."""
         return (
-            f"DELETE FROM {self._table(table)} WHERE _wats_extracted_at < '{before.isoformat()}' "  # noqa: S608
+            f"DELETE FROM {self._table(table)} WHERE coalesce(_wats_run_id, '') NOT IN (SELECT unnest(?)) "  # noqa: S608
             f"AND {quoted(table.owner)} NOT IN (SELECT key FROM _wats_incoming)"
         )
 

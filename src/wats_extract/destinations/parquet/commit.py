@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.journal import KeyChange, Staging
 from wats_extract.destinations.parquet.lookup import Lookup, has_one_row_per_item
 from wats_extract.destinations.parquet.schemas import Schemas
 from wats_extract.flow import Commit
-from wats_extract.tables import TIMESTAMP, Table
+from wats_extract.tables import Table
+
+_RUN_ID = "_wats_run_id"
 
 
 class CommitStager:
@@ -34,6 +34,11 @@ class CommitStager:
 
     def __init__(self, root: Path, schemas: Schemas, lookup: Lookup) -> None:
         self._root, self._schemas, self._lookup = root, schemas, lookup
+        self._strays: dict[str, frozenset[str]] = {}
+
+    def opened(self) -> None:
+        """Forget what was found out about the files: they may have changed while the folder was closed."""
+        self._strays.clear()
 
     def stage(self, commit: Commit, staging: Staging) -> None:
         """Stage all files of a commit."""
@@ -57,11 +62,22 @@ class CommitStager:
 
     def _affected(self, commit: Commit, indexed: Table | None) -> set[str] | None:
         """Labels of the files that may lose rows; ``None`` means all."""
-        if commit.sweep_before is not None or (commit.replaced and indexed is None):
+        if commit.sweep_except is not None or (commit.replaced and indexed is None):
             return None
         if indexed is None or not commit.replaced:
             return set()
-        return self._lookup.labels(indexed, sorted(commit.replaced))
+        labels = self._lookup.labels(indexed, sorted(commit.replaced))
+        return labels | self._stray_labels(indexed, commit) if commit.thorough else labels
+
+    def _stray_labels(self, indexed: Table, commit: Commit) -> frozenset[str]:
+        """Labels with rows in child tables whose items the main table has in no file of the label.
+
+        They are searched for once: a commit adds no such rows.
+        """
+        if indexed.name not in self._strays:
+            children = [table for table in commit.rows if table is not indexed]
+            self._strays[indexed.name] = self._lookup.stray_labels(indexed, children)
+        return self._strays[indexed.name]
 
     def _stage_table(
         self, table: Table, rows: pa.Table, commit: Commit, affected: set[str] | None, staging: Staging
@@ -71,13 +87,13 @@ class CommitStager:
         changed = [own]
         for label in sorted((files.labels(folder) if affected is None else affected) - {own}):
             slots = files.slots(folder, label)
-            remaining = _remaining(slots.live, table, commit)
+            remaining = _remaining(slots, table, commit)
             if remaining is not None:
                 staging.move(slots, remaining)
                 changed.append(label)
         fresh = files.conformed(rows, self._schemas.of(table))
         slots = files.slots(folder, own)
-        earlier = _earlier(slots.live, table, rows, commit)
+        earlier = _earlier(slots, table, rows, commit)
         staging.move(slots, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
         return changed
 
@@ -91,35 +107,39 @@ class CommitStager:
         for label, by_key in by_file.items():
             fresh = pa.Table.from_pylist(list(by_key.values()), schema=schema)
             slots = files.slots(folder, label)
-            if slots.live is not None:
+            present = files.read_live(slots)
+            if present is not None:
                 keys = fresh.select(list(table.key))
-                others = files.read(slots.live).join(keys, keys=list(table.key), join_type="left anti")
+                others = present.join(keys, keys=list(table.key), join_type="left anti")
                 fresh = pa.concat_tables([files.conformed(others, schema), fresh])
             staging.move(slots, fresh)
 
 
 def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[str]) -> KeyChange:
     dropped = commit.replaced | (commit.landed.keys() - _texts(rows[table.owner]))
-    swept = commit.sweep_before is not None
+    swept = commit.sweep_except is not None
     labels = changed if swept else changed[:1]
     return KeyChange(table.name, table.owner, table.version, sorted(dropped), labels, swept)
 
 
-def _remaining(path: Path | None, table: Table, commit: Commit) -> pa.Table | None:
-    """The rows that a file of another label keeps; ``None`` if it keeps all."""
-    if path is None or not (commit.replaced or _has_older(path, commit.sweep_before)):
+def _remaining(slots: files.Slots, table: Table, commit: Commit) -> pa.Table | None:
+    """The rows that another label keeps; ``None`` if it keeps all."""
+    if not (commit.replaced or _has_rows_to_sweep(slots, commit)):
         return None
-    rows = files.read(path)
+    rows = files.read_live(slots)
+    if rows is None:
+        return None
     remaining = _swept(_without(rows, table, commit.replaced), table, commit)
     return remaining if remaining.num_rows < rows.num_rows else None
 
 
-def _earlier(path: Path | None, table: Table, rows: pa.Table, commit: Commit) -> list[pa.Table]:
+def _earlier(slots: files.Slots, table: Table, rows: pa.Table, commit: Commit) -> list[pa.Table]:
     """The rows that the file of the commit's own label keeps: rows of items not in the commit."""
-    if path is None or not table.owner:
+    present = files.read_live(slots) if table.owner else None
+    if present is None:
         return []
     again = commit.replaced | commit.landed.keys() | _texts(rows[table.owner])
-    return [_without(files.read(path), table, again)]
+    return [_without(present, table, again)]
 
 
 def _without(rows: pa.Table, table: Table, keys: frozenset[str]) -> pa.Table:
@@ -134,21 +154,21 @@ def _texts(keys: pa.ChunkedArray) -> set[str]:
 
 
 def _swept(rows: pa.Table, table: Table, commit: Commit) -> pa.Table:
-    if commit.sweep_before is None:
+    if commit.sweep_except is None:
         return rows
-    stays = pc.greater_equal(rows["_wats_extracted_at"], pa.scalar(commit.sweep_before, TIMESTAMP))
+    stays = _loaded_by(rows[_RUN_ID], commit.sweep_except)
     if commit.kept:
         stays = pc.or_(stays, pc.is_in(rows[table.owner], table.owners(sorted(commit.kept))))
     return rows.filter(stays)
 
 
-def _has_older(path: Path, before: datetime | None) -> bool:
-    """Whether a file may have rows from before an instant, by the statistics in its footer."""
-    if before is None:
+def _has_rows_to_sweep(slots: files.Slots, commit: Commit) -> bool:
+    """Whether a label may have rows of other runs; a run's id takes few bytes, so reading it is cheap."""
+    rows = None if commit.sweep_except is None else files.read_live(slots, [_RUN_ID])
+    if rows is None or commit.sweep_except is None:
         return False
-    footer = pq.read_metadata(path)
-    column = footer.schema.names.index("_wats_extracted_at")
-    statistics = [
-        footer.row_group(number).column(column).statistics for number in range(footer.num_row_groups)
-    ]
-    return any(not known or not known.has_min_max or known.min < before for known in statistics)
+    return not pc.all(_loaded_by(rows[_RUN_ID], commit.sweep_except)).as_py()
+
+
+def _loaded_by(ids: pa.ChunkedArray, runs: Collection[str]) -> pa.ChunkedArray:
+    return pc.is_in(ids, pa.array(sorted(runs), pa.string()))

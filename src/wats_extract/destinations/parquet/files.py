@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,19 +62,21 @@ class Slots(NamedTuple):
     Attributes:
         live: The file that has the rows, or ``None``.
         free: The file for new rows. It may exist, retired.
+        twin: Whether ``free`` has rows as well, because somebody laid an older copy over the folder.
     """
 
     live: Path | None
     free: Path
+    twin: bool = False
 
 
 def slots(folder: Path, label: str) -> Slots:
     """Find out which of the two files of a label has rows."""
     first, second = folder / f"{label}.parquet", folder / f"{label}~.parquet"
-    for path, other in ((first, second), (second, first)):
-        if path.exists() and row_count(path):
-            return Slots(path, other)
-    return Slots(None, first)
+    filled = [path for path in (first, second) if path.exists() and row_count(path)]
+    if not filled:
+        return Slots(None, first)
+    return Slots(filled[0], second if filled[0] == first else first, twin=len(filled) == 2)
 
 
 def label_of(path: Path) -> str:
@@ -105,10 +107,20 @@ def row_count(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def read(path: Path) -> pa.Table:
-    """Read all rows of a file and close it; Windows cannot replace an open file."""
+def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read all rows of a file, or some of its columns, and close it; Windows cannot replace an open file."""
     with pq.ParquetFile(path) as file:
-        return file.read()
+        return file.read(columns)
+
+
+def read_live(slots: Slots, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """Read all rows of a label, or some of their columns; ``None`` if it has none."""
+    if slots.live is None:
+        return None
+    rows = read(slots.live, columns)
+    if slots.twin:
+        rows = pa.concat_tables([rows, read(slots.free, columns)], promote_options="default")
+    return rows
 
 
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -29,9 +29,6 @@ from wats_extract.shred.instants import only_in_calendar
 from wats_extract.state.lock import PipelineLocks, Sighting
 from wats_extract.tables import Table
 
-_SCAN_ROWS = 10_000
-"""Maximum rows per batch of a scan."""
-
 
 class Parquet:
     """A folder of Parquet files as a destination.
@@ -112,6 +109,7 @@ class Parquet:
         self._transactions.while_waiting = lambda reason, seconds: self.while_waiting(reason, seconds)
         with explaining(self.path, "cannot be opened"):
             self._transactions.open(read_only=read_only)
+        self._stager.opened()
 
     def close(self) -> None:
         """Close the folder."""
@@ -187,12 +185,14 @@ class Parquet:
             rows = ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
             return only_in_calendar(rows.sort_by([(name, "ascending") for name in table.key]))
 
-    def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def scan(
+        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+    ) -> Iterator[pa.RecordBatch]:
         """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
         with explaining(self.path, f"cannot read table {table.name}"):
             for path in files.data_files(self.path / table.name):
                 dataset = ds.dataset([str(path)], schema=table.schema, format="parquet")
-                batches = dataset.to_batches(columns=list(columns), batch_size=_SCAN_ROWS)
+                batches = dataset.to_batches(columns=list(columns), batch_size=batch_rows)
                 yield from map(only_in_calendar, batches)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:

@@ -117,10 +117,15 @@ class Staging:
     def move(self, slots: files.Slots, rows: pa.Table) -> None:
         """Stage new rows for a label, in its free slot, and retire the file that has the old ones."""
         if rows.num_rows:
-            self.write(slots.free, rows, behind=files.room_behind(slots.free))
+            self.write(slots.free, rows, behind=slots.free if slots.twin else files.room_behind(slots.free))
+        elif slots.twin:
+            self._retire(slots.free, rows)
         if slots.live is not None:
-            self.write(slots.live, rows.slice(0, 0), behind=slots.live)
-            self._retired.append(self._files[-1])
+            self._retire(slots.live, rows)
+
+    def _retire(self, path: Path, rows: pa.Table) -> None:
+        self.write(path, rows.slice(0, 0), behind=path)
+        self._retired.append(self._files[-1])
 
     def write(self, target: Path, rows: pa.Table, *, behind: Path | None = None) -> None:
         """Stage one file; see :func:`wats_extract.destinations.parquet.files.write`."""

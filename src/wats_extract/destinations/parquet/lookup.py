@@ -50,12 +50,30 @@ class Lookup:
         """The labels of the files that hold these items. The table must have one row per item."""
         return self._query(table, lambda index: index.labels(table.name, keys))
 
+    def stray_labels(self, main: Table, children: Sequence[Table]) -> frozenset[str]:
+        """The labels whose files have rows of items that the main table's file of this label does not have.
+
+        No commit writes such rows. They remain if somebody deletes or restores single files.
+        """
+        return frozenset(
+            label
+            for label in set().union(*(files.labels(self._root / table.name) for table in children))
+            if not self._owners(main, label).issuperset(
+                owner for table in children for owner in self._owners(table, label)
+            )
+        )
+
+    def _owners(self, table: Table, label: str) -> set[object]:
+        rows = files.read_live(files.slots(self._root / table.name, label), [table.owner])
+        return set() if rows is None else set(rows[table.owner].unique().to_pylist())
+
     def entries(self, change: KeyChange) -> Iterator[Entry]:
         """Read the keys in the files of some labels."""
         for label in change.labels:
-            path = files.slots(self._root / change.table, label).live
-            if path is not None:
-                yield from ((key, label, version) for key, version in _keys_in(path, change))
+            slots = files.slots(self._root / change.table, label)
+            for path in (slots.live, slots.free if slots.twin else None):
+                if path is not None:
+                    yield from ((key, label, version) for key, version in _keys_in(path, change))
 
     def _query(self, table: Table, query: Callable[[KeyIndex], T]) -> T:
         """Query the key index, after it has read all keys of a table that it does not cover yet."""

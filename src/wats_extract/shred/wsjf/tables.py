@@ -32,6 +32,7 @@ REPORTS = Table(
     key=("uuid",),
     owner="uuid",
     version="time_stamp",
+    counted=True,
     doc="one row per report: a test (UUT) or a repair (UUR)",
     columns=(
         Column("uuid", _TEXT, kind="uuid"),
