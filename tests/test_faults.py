@@ -15,7 +15,7 @@ from tests.conftest import TOKEN, Server
 from tests.extraction import Extraction, assert_same, expected_tables
 from tests.failing import FailingServer
 from tests.retrying import IMPATIENT
-from wats_extract.fake.faults import KINDS, Faults
+from wats_extract.fake.faults import TRANSIENT_KINDS, Faults
 from wats_extract.fake.plant.data import Plant
 from wats_extract.fake.server import serve
 
@@ -28,7 +28,7 @@ PATIENT = replace(IMPATIENT, attempts=12)
 """Twice the usual attempts: with six, one item in 15,000 fails by chance, which is too often for a test."""
 
 
-@pytest.mark.parametrize("fault", KINDS)
+@pytest.mark.parametrize("fault", TRANSIENT_KINDS)
 def test_one_request_in_five_fails_in_one_way(fault: str, server: Server, tmp_path: Path) -> None:
     reports = 10 if fault.startswith("drip") else REPORTS  # each drip takes five timeouts
     plant = Plant(reports)
@@ -43,7 +43,7 @@ def test_one_request_in_five_fails_in_one_way(fault: str, server: Server, tmp_pa
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_one_request_in_five_fails_in_any_way(kind: str, seed: int, server: Server, tmp_path: Path) -> None:
     plant = Plant(REPORTS)
-    _, url = server(plant, faults=Faults(rate=0.2, kinds=KINDS, seed=seed))
+    _, url = server(plant, faults=Faults(rate=0.2, kinds=TRANSIENT_KINDS, seed=seed))
     extraction = Extraction(url, tmp_path, kind, policy=PATIENT)
     report = extraction.run(limits=LIMITS | {"timeout": 0.5})
     assert (report.status, report.failures) == ("succeeded", 0)

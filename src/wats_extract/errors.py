@@ -26,10 +26,13 @@ An *error* is raised and stops something. A *failure* (:class:`wats_extract.flow
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import traceback
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from wats_extract.flow import Failure
+
+E = TypeVar("E", bound=BaseException)
 
 _PERMANENT = frozenset({"UNAUTHORIZED", "FORBIDDEN", "NOT_FOUND"})
 """Error codes that stay the same until the user changes the file or the token."""
@@ -76,6 +79,7 @@ class RequestError(WatsExtractError):
         attempts: How many times the request was sent.
         payload: The first 2 kB of the last response's body.
         retry_after: The server's ``Retry-After`` in seconds, or ``None``.
+        final: Whether a later attempt is pointless although the code says otherwise.
     """
 
     exit_code = 5
@@ -90,6 +94,7 @@ class RequestError(WatsExtractError):
         attempts: int = 1,
         payload: str = "",
         retry_after: float | None = None,
+        final: bool = False,
         hint: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
@@ -99,6 +104,7 @@ class RequestError(WatsExtractError):
         self.attempts = attempts
         self.payload = payload
         self.retry_after = retry_after
+        self.final = final
         if code in _PERMANENT or http_status == 400:
             self.exit_code = 2
 
@@ -179,3 +185,23 @@ class Interrupted(WatsExtractError):
     """
 
     exit_code = 130
+
+
+def freed(error: E) -> E:
+    """Free what an error refers to and may hold a response body, and return the error.
+
+    That is the variables of the frames in its traceback, which still shows every line, and the context of
+    errors of this package, such as a ``JSONDecodeError`` with its document. Call it for every error that is
+    kept: before a retry, in a future, or for another thread.
+    """
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            traceback.clear_frames(each.__traceback__)
+            if isinstance(each, WatsExtractError):
+                each.__context__ = None
+            waiting += [each.__context__, each.__cause__]
+    return error

@@ -67,6 +67,7 @@ class Failure:
         url: Path and query of the request, without host and secrets.
         attempts: The number of requests sent for the item.
         payload: The first 2 kB of the response or record that could not be read.
+        final: Whether fetching it once more in the same run is pointless although the code says otherwise.
         ok: ``False``; a ``Success`` has ``True``.
     """
 
@@ -80,6 +81,7 @@ class Failure:
     url: str = ""
     attempts: int = 1
     payload: str = ""
+    final: bool = False
     ok: ClassVar[Literal[False]] = False
 
     @property

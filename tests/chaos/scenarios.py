@@ -21,7 +21,7 @@ from tests.shred.test_bad_input import DOCUMENTS, key
 from wats_extract.engine.run import retry
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import BROKEN_KINDS
-from wats_extract.fake.faults import KINDS as FAULTS
+from wats_extract.fake.faults import TRANSIENT_KINDS as FAULTS
 
 SHORT_FAULTS = tuple(kind for kind in FAULTS if kind not in ("429-long", "429-far"))
 """Faults that cost a process seconds. The others make it wait for a minute each time."""

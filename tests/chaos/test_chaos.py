@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos import scenarios
 from tests.chaos.figures import BEGIN, END, Figures
-from wats_extract.fake.faults import KINDS as FAULTS
+from wats_extract.fake.faults import TRANSIENT_KINDS as FAULTS
 
 STEPS = {
     "duckdb": ("wrote steps", "booked _wats_state", "committed"),

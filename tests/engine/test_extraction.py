@@ -261,6 +261,23 @@ def test_failures_that_may_be_transient_are_fetched_again_at_the_end(
     assert_same(extraction, {"reports": landed})
 
 
+def test_a_document_that_is_too_large_is_fetched_once(kind: str, server: Server, tmp_path: Path) -> None:
+    plant = Plant(30)
+    large = plant.uuids()[7]
+    size = max(len(json.dumps(plant.document(uuid))) for uuid in plant.uuids())
+    plant.receive_again(large, plant.document(large) | {"comment": "x" * 2 * size})
+    app, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 10})
+    report = extraction.run(limits={"largest_response": 2 * size})
+    assert (report.exit_code, report.failures) == (3, 1)
+    (row,) = extraction.table("_wats_failures")
+    assert (row["key"], row["error_code"], row["attempts"]) == (large, "INVALID_RESPONSE", 1)
+    assert sum(large in request.path for request in app.requests) == 1
+    landed = [row for row in expected_tables(plant)["reports"] if row["uuid"] != large]
+    assert_same(extraction, {"reports": landed})
+    assert extraction.retry().exit_code == 0, "the limit is larger now"
+
+
 def test_retry_can_be_limited_to_codes_and_keys(server: Server, tmp_path: Path) -> None:
     plant = Plant(40)
     uuids = plant.uuids()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from tests.conftest import TOKEN
 
 from wats_extract.errors import RequestError
 from wats_extract.flow import Reply
@@ -83,3 +86,13 @@ def test_the_text_of_an_error_object_is_shown() -> None:
 
 def test_every_code_has_a_hint() -> None:
     assert set(CODES.values()) < set(HINTS)
+
+
+@pytest.mark.parametrize(
+    "part", ["<!---->", "<!-- -->\n", "<!--", "<?xml?>", "<?xml ", " ", "\n<!-->", "<", '{"message":"', '"\\']
+)
+def test_no_body_takes_long_to_classify(part: str) -> None:
+    body = (part * 2_000_000)[:8_000_000].encode()
+    began = time.monotonic()
+    ErrorResponses(Mask(TOKEN)).unreadable(Reply(200, body, "/api/Thing"), "it is not JSON")
+    assert time.monotonic() - began < 5

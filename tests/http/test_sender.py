@@ -25,8 +25,17 @@ def test_a_response_above_the_limit_of_size_is_an_error(size: int, fits: bool) -
         return
     error = failure(ask)
     assert isinstance(error, RequestError)
-    assert (error.code, error.http_status, error.attempts) == ("INVALID_RESPONSE", 200, 6)
+    assert (error.code, error.http_status, error.attempts) == ("INVALID_RESPONSE", 200, 1), "it is final"
     assert "more than 2 MB when inflated" in error.message
+
+
+@pytest.mark.parametrize(("status", "code", "tries"), [(500, "API_ERROR", 6), (404, "NOT_FOUND", 1)])
+def test_the_size_of_an_error_response_says_nothing(status: int, code: str, tries: int) -> None:
+    server = Recording(lambda request: respond(status, content=b"1" * 2_000_001))
+    connection = Connection("http://wats.test", TOKEN, largest_response=2_000_000)
+    error = failure(Client(connection, transport=server, stopping=Time()))
+    assert isinstance(error, RequestError)
+    assert (error.code, error.http_status, error.attempts) == (code, status, tries)
 
 
 # ── redirects ───────────────────────────────────────────────────────────────────────────────────

@@ -404,6 +404,37 @@ STRUCTURE: list[Case] = [
     ({"source": "source:\n  max_in_flight: 1.5 # <-\n"}, "source.max_in_flight", "a whole number, not '1.5'"),
     ({"source": "source:\n  max_in_flight: 0 # <-\n"}, "source.max_in_flight", "should be at least 1"),
     ({"source": "source:\n  timeout: soon # <-\n"}, "source.timeout", "120s or 2m"),
+    *(
+        ({"source": f"source:\n  timeout: {written} # <-\n"}, "source.timeout", "120s or 2m")
+        for written in (
+            "-5",
+            "0",
+            "-0.0",
+            ".inf",
+            "-.inf",
+            ".nan",
+            "inf",
+            "nan",
+            "1e999",
+            "true",
+            "[1]",
+            "9s9",
+        )
+    ),
+    *(
+        ({"source": f"source:\n  timeout: {written} # <-\n"}, "source.timeout", "between 1ms and 24h")
+        for written in (
+            "1.0e+300",
+            "1.0e+12",
+            "86401",
+            "25h",
+            "999999999999999999999h",
+            "0.00001",
+            "1.0e-300",
+        )
+    ),
+    ({"source": f"source:\n  timeout: {'9' * 400} # <-\n"}, "source.timeout", "120s or 2m"),
+    ({"source": f"source:\n  timeout: '{'9' * 300}' # <-\n"}, "source.timeout", "between 1ms and 24h"),
     ({"source": "source:\n  url: acme.wats.com # <-\n"}, "source.url", "https://"),
     ({"source": "source:\n  url: http://acme.wats.com # <-\n"}, "source.url", "allow_http: true"),
     ({"source": "source:\n  url: [a] # <-\n"}, "source.url", "should be text"),

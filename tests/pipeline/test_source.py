@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from wats_extract.errors import ConfigurationError
-from wats_extract.http.client import Connection
+from wats_extract.errors import ConfigurationError, RequestError
+from wats_extract.http.client import Client, Connection
+from wats_extract.http.retry import RetryPolicy
 from wats_extract.pipeline.source import Demo, Source, connection, environment, source_of, variable
 
 NOW = datetime(2026, 3, 31, 15, 30, 20, tzinfo=UTC)
@@ -178,6 +179,23 @@ def test_wrong_limits_are_refused_in_plain_words() -> None:
         ConfigurationError, match="max_in_flight: should be at least 1; timeout: should be a duration"
     ):
         connection("https://a", environ={}, max_in_flight=0, timeout="soon")
+
+
+@pytest.mark.parametrize(
+    "timeout", [1e300, 1e12, 10**400, float("inf"), float("nan"), -1, 0, 0.0, 1e-300, "1e9", "9" * 5000, True]
+)
+def test_a_timeout_that_no_request_can_have_is_refused(timeout: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^timeout: should be "):
+        connection("https://a", environ={}, timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [0.001, "1ms", "24h", 86_400])
+def test_a_request_can_have_the_shortest_and_the_longest_timeout(timeout: float | str) -> None:
+    seconds = connection("https://a", environ={}, timeout=timeout).timeout
+    client = Client(Connection("http://127.0.0.1:9", timeout=seconds), policy=RetryPolicy(1))
+    with client, pytest.raises(RequestError) as raised:
+        client.get("App/Version", decode=repr)
+    assert raised.value.code in ("CONNECTION_ERROR", "TIMEOUT")
 
 
 @pytest.mark.parametrize("written", [SECRET, f" {SECRET}\n", f"Basic {SECRET}"])

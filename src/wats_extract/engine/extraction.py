@@ -67,6 +67,7 @@ class Extraction:
         self._run, self._task = run, task
         self._name, self._reader = task.resource.name, task.resource.reader
         self._mends = False
+        self._final: set[str] = set()  # keys of failures that fetching again cannot mend
         self._position = ResourcePosition(run.job, task, run_id=run.run_id, number=run.number, now=run.now)
 
     def extract(self) -> None:
@@ -113,7 +114,8 @@ class Extraction:
         keys = [
             row["key"]
             for row in rows
-            if row["error_code"] in WORTH_ANOTHER_TRY or row["http_status"] in WORTH_ANOTHER_TRY_STATUS
+            if row["key"] not in self._final
+            and (row["error_code"] in WORTH_ANOTHER_TRY or row["http_status"] in WORTH_ANOTHER_TRY_STATUS)
         ]
         if keys:
             self._run.buffer.flush()  # fetching again may take long
@@ -172,6 +174,7 @@ class Extraction:
     def _write(self, chunk: Chunk, book: Book, has_rows_of: Callable[[int | None], bool]) -> None:
         """Put a chunk's rows, failures and cursor into the write buffer, as one commit."""
         run, now = self._run, self._run.now()
+        self._final.update(failure.key for failure in chunk.failures if failure.final)
         places = [(self._name, key) for key in (*chunk.landed, *chunk.healed)] if run.failures else ()
         failed = run.failures.rows_for(chunk.failures, places, run_id=run.run_id, now=now)
         book = {**book, FAILURES: failed} if failed else book

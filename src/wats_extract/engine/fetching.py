@@ -48,7 +48,7 @@ class Fetched:
         """The failures as an Arrow table."""
         names = [field.name for field in fields(Failure)]
         rows = [{name: getattr(failure, name) for name in names} for failure in self.failures]
-        types = {"http_status": pa.int32(), "attempts": pa.int32()}
+        types = {"http_status": pa.int32(), "attempts": pa.int32(), "final": pa.bool_()}
         return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, pa.string())) for name in names]))
 
 

@@ -24,6 +24,9 @@ KINDS = (
 )  # fmt: skip
 """The faults of any request."""
 
+TRANSIENT_KINDS = tuple(kind for kind in KINDS if kind != "bomb")
+"""The faults that another attempt mends. A client need not fetch a response that is too large twice."""
+
 BROKEN_KINDS = (
     "404", "500", "403", "garbage", "truncated", "wrong-type", "html", "drop", "null",
     "object", "message", "problem", "envelope", "empty", "another",

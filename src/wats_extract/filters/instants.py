@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from math import inf, nan
 from typing import TypeAlias
 
 from wats_extract.errors import ConfigurationError
@@ -21,12 +22,27 @@ def duration(written: object) -> float:
     """Seconds, from ``"120s"``, ``"2m"``, ``"500ms"``, ``"1h"`` or a number of seconds.
 
     Raises:
-        ValueError: it is none of these, or not positive.
+        ValueError: it is none of these, not positive, or not finite.
     """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|)", str(written).strip())
-    if found is None or isinstance(written, bool) or not float(found[1]):
+    seconds = _seconds(written)
+    if not 0 < seconds < inf:
         raise ValueError("should be a duration such as 120s or 2m, or a number of seconds")
-    return float(found[1]) * _SECONDS[found[2] or "s"]
+    return seconds
+
+
+def _seconds(written: object) -> float:
+    """The seconds of a duration; not a number if it is none, infinite if it is too large."""
+    if isinstance(written, int | float) and not isinstance(written, bool):
+        try:
+            return float(written)
+        except OverflowError:
+            return inf
+    found = (
+        re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|)", written.strip())
+        if isinstance(written, str)
+        else None
+    )
+    return nan if found is None else float(found[1]) * _SECONDS[found[2] or "s"]
 
 
 def is_age(written: object) -> bool:

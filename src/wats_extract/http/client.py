@@ -371,6 +371,7 @@ class _Shared:
             token=connection.token,
             largest=connection.largest_response,
             transport=transport,
+            longest=RESPONSE_TIMEOUTS * connection.timeout,
         )
         self.in_flight = InFlightRequests(
             self.announce,

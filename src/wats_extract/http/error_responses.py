@@ -53,13 +53,15 @@ _ENCODING_HINT = (
     "pass them on unchanged."
 )
 _HTML = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title)\b",
+    # Possessive: without it, a body of comments would be tried in exponentially many ways.
+    rb"(?:\xef\xbb\xbf)?\s*+(?:(?:<\?xml[^>]*+>|(?><!--.*?-->))\s*+)*+<(?:!doctype\s+html|html|head|body|title)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _LOGIN = re.compile(
     rb"type\s*=\s*[\"']?password|(?:log|sign)[ -]?(?:in|on)\b|single sign|authenticat", re.IGNORECASE
 )
-_LOGIN_BYTES = 100_000
+_PAGE_BYTES = 100_000
+"""The beginning of a body in which a page of HTML is recognised."""
 _UNICODE = (
     (b"\xff\xfe\0\0", "UTF-32"),
     (b"\0\0\xfe\xff", "UTF-32"),
@@ -119,7 +121,7 @@ class ErrorResponses:
             message, hint = f"the response is encoded in {encoding}, which was not requested", _ENCODING_HINT
         elif _is_html(reply.body):
             title = server_message(self.excerpt(reply.body.removeprefix(b"\xef\xbb\xbf")))
-            page = "a login page" if _LOGIN.search(reply.body[:_LOGIN_BYTES]) else "an HTML page"
+            page = "a login page" if _LOGIN.search(reply.body[:_PAGE_BYTES]) else "an HTML page"
             message, hint = f"{page} came instead of data: {title}", _PAGE_HINT
         elif reply.body.lstrip()[:1] == b"{" and (said := _said(self.excerpt(reply.body))):
             message = f"{message}: {said}"
@@ -133,6 +135,7 @@ class ErrorResponses:
             code=error.code,
             url=self.mask(url),
             http_status=error.status,
+            final=error.final,
             hint=error.hint or HINTS[error.code],
         )
 
@@ -180,7 +183,7 @@ def _said(body: str) -> str:
 
 
 def _is_html(body: bytes) -> bool:
-    return bool(_HTML.match(body))
+    return bool(_HTML.match(body[:_PAGE_BYTES]))
 
 
 def _foreign_encoding(reply: Reply) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
+from wats_extract.errors import freed
+
 POLL_SECONDS = 0.1
 """How often the waiting main thread runs its check."""
 
@@ -39,4 +41,4 @@ def _complete(outcome: Future[T], work: Callable[[], T]) -> None:
     try:
         outcome.set_result(work())
     except BaseException as error:
-        outcome.set_exception(error)
+        outcome.set_exception(freed(error))

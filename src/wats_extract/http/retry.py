@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from wats_extract.errors import RequestError, ServerUnreachable
+from wats_extract.errors import RequestError, ServerUnreachable, freed
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class RetryPolicy:
             try:
                 return attempt()
             except RequestError as error:
-                errors.append(error)
+                errors.append(freed(error))
             if not worth_another_try(errors[-1]) or self._exhausted(errors, waited):
                 break
             seconds = self._seconds(errors)
@@ -101,7 +101,7 @@ class RetryPolicy:
 
 def worth_another_try(error: BaseException) -> bool:
     """Whether the same request may well succeed a little later."""
-    if not isinstance(error, RequestError) or isinstance(error, ServerUnreachable):
+    if not isinstance(error, RequestError) or isinstance(error, ServerUnreachable) or error.final:
         return False
     return error.code in WORTH_ANOTHER_TRY or error.http_status in WORTH_ANOTHER_TRY_STATUS
 

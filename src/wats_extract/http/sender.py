@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import TypeAlias
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -27,6 +29,10 @@ _ELSEWHERE = (
     "Set source.url to the address at which the server itself responds; the token is sent nowhere else."
 )
 
+_TOO_LARGE = (
+    "Nothing this large is loaded. Look at it on the server; if it can stay there, ignore the failure."
+)
+
 Body: TypeAlias = Mapping[str, str | int | bool]
 
 
@@ -38,13 +44,16 @@ class Sender:
         token: Sent verbatim after ``Authorization: Basic``, to this server and to no other.
         largest: The most bytes of a response, inflated.
         transport: Sends a single request.
+        longest: Seconds that a response and the redirects before it may take.
     """
 
-    def __init__(self, url: str, *, token: str, largest: int, transport: Transport) -> None:
+    def __init__(
+        self, url: str, *, token: str, largest: int, transport: Transport, longest: float = inf
+    ) -> None:
         self._url = url.rstrip("/")
         self._host = urlsplit(url).hostname or ""
         self._authorization = f"Basic {token}" if token else ""
-        self._largest, self._transport = largest, transport
+        self._largest, self._transport, self._longest = largest, transport, longest
 
     def send(self, target: str, *, accept: str, body: Body | None = None, method: str = "") -> Response:
         """Send one request and follow its redirects.
@@ -59,11 +68,13 @@ class Sender:
             TransportError: there was no complete response, or it was too large.
         """
         response = self._followed(self._request(target, accept, body, method))
-        if len(response.body) > self._largest:
+        if len(response.body) > self._largest and response.status == 200:  # of errors the beginning is shown
             raise TransportError(
                 "INVALID_RESPONSE",
                 f"the response has more than {self._largest / 1e6:,.0f} MB when inflated",
                 status=response.status,
+                hint=_TOO_LARGE,
+                final=True,
             )
         return response
 
@@ -84,18 +95,18 @@ class Sender:
 
     def _followed(self, request: Request) -> Response:
         """The first response that is not a redirect. The token is dropped on the way to another server."""
+        deadline = time.monotonic() + self._longest
         for _ in range(REDIRECTS + 1):
-            response = self._transport(request)
-            location = response.headers.get("location")
-            if response.status not in _REDIRECTING or location is None:
+            response = self._transport(replace(request, seconds=deadline - time.monotonic()))
+            status, location = response.status, response.headers.get("location")
+            if status not in _REDIRECTING or location is None:
                 self._refuse_sign_in(request, response)
                 return response
-            following = _redirected(request, response.status, location)
-            self._refuse_unsafe(request, following, response.status)
+            del response  # its body may be large
+            following = _redirected(request, status, location)
+            self._refuse_unsafe(request, following, status)
             request = following
-        raise _no_redirect(
-            f"the server redirects without end, at last to {_place(request.url)}", response.status
-        )
+        raise _no_redirect(f"the server redirects without end, at last to {_place(request.url)}", status)
 
     def _refuse_unsafe(self, request: Request, following: Request, status: int) -> None:
         parts = urlsplit(following.url)

@@ -10,9 +10,11 @@ import os
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -24,7 +26,6 @@ from pyreqwest.exceptions import (
     ConnectTimeoutError,
     DecodeError,
     DetailedPyreqwestError,
-    NetworkError,
     PyreqwestError,
     RequestError,
     RequestPanicError,
@@ -32,7 +33,7 @@ from pyreqwest.exceptions import (
 )
 from pyreqwest.proxy import ProxyBuilder
 from pyreqwest.request import SyncStreamRequest
-from pyreqwest.response import SyncResponseBodyReader
+from pyreqwest.response import SyncResponse, SyncResponseBodyReader
 
 from wats_extract.errors import ConfigurationError
 from wats_extract.http.addresses import is_loopback
@@ -41,7 +42,7 @@ CONNECT_SECONDS = 15.0
 """The longest wait for a connection: a running server accepts one much sooner than it responds."""
 
 RESPONSE_TIMEOUTS = 5
-"""How many times ``timeout`` a whole response may take; single bytes would otherwise keep it open forever."""
+"""How many times ``timeout`` a response may take, redirects included: a drip would keep it open forever."""
 
 IDLE_SECONDS = 30.0
 """Idle connections are closed after this time: firewalls on the way may drop them silently."""
@@ -52,6 +53,8 @@ LONGEST_REASON = 200
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 _HEADERS = ("content-disposition", "content-encoding", "content-type", "location", "retry-after")
+
+_GZIP = ("gzip", "x-gzip")
 
 _PIECE = 2**20
 """Bytes of a body that are copied at a time. Smaller buffers stay in the heap and fragment it."""
@@ -79,14 +82,22 @@ class TransportError(Exception):
         hint: What to do about it; empty if the code's usual hint fits.
         status: The response's status, or ``None`` if there was no response.
         permanent: Whether every request to this server will fail in the same way.
+        final: Whether the same request will fail in the same way.
     """
 
     def __init__(
-        self, code: str, message: str, *, hint: str = "", status: int | None = None, permanent: bool = False
+        self,
+        code: str,
+        message: str,
+        *,
+        hint: str = "",
+        status: int | None = None,
+        permanent: bool = False,
+        final: bool = False,
     ) -> None:
         super().__init__(message)
         self.code, self.message, self.hint, self.status = code, message, hint, status
-        self.permanent = permanent
+        self.permanent, self.final = permanent, final
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,7 @@ class Request:
         headers: All headers but ``Authorization``.
         authorization: The ``Authorization`` header, or empty.
         body: The body, or ``None``.
+        seconds: Seconds that the whole response may take; at most, and by default, five times the timeout.
     """
 
     method: str
@@ -106,6 +118,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     authorization: str = field(default="", repr=False)
     body: bytes | None = field(default=None, repr=False)
+    seconds: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +188,24 @@ class HttpTransport:
                 one that had made requests.
         """
         began = time.monotonic()
+        longest = max(0.0, min(request.seconds, RESPONSE_TIMEOUTS * self._timeout))
         try:
-            with self._prepared(request) as response:
-                return Response(
-                    response.status,
-                    {name: value for name in _HEADERS if (value := response.get_header(name)) is not None},
-                    self._body(response.body_reader),
-                )
+            with self._prepared(request, longest) as response:
+                _refuse_ambiguous(response)
+                status = response.status
+                headers = {
+                    name: value for name in _HEADERS if (value := response.get_header(name)) is not None
+                }
+                body = self._body(response.body_reader)
         except _FOREIGN as error:
             host = urlsplit(request.url).hostname or ""
-            seconds = time.monotonic() - began
+            late = time.monotonic() - began >= longest
             # `from None`: messages and frames of the HTTP library may hold the token.
-            raise translated(error, host=host, timeout=self._timeout, seconds=seconds) from None
+            raise translated(error, host=host, timeout=self._timeout, late=late) from None
+        if body and headers.get("content-encoding", "").strip().lower() in _GZIP:
+            del headers["content-encoding"]
+            body = inflated(body, self._largest + 1)
+        return Response(status, headers, body)
 
     def close(self) -> None:
         """Close all connections. Requests in flight fail at once."""
@@ -197,8 +216,9 @@ class HttpTransport:
             for client in clients:
                 client.close()
 
-    def _prepared(self, request: Request) -> SyncStreamRequest:
+    def _prepared(self, request: Request, longest: float) -> SyncStreamRequest:
         builder = self._client(request.url).request(request.method, request.url).headers(request.headers)
+        builder = builder.header("Accept-Encoding", "gzip").timeout(timedelta(seconds=longest))
         if request.authorization:
             builder = builder.header("Authorization", request.authorization, is_sensitive=True)
         if request.body is not None:
@@ -246,7 +266,7 @@ class HttpTransport:
         builder = (
             SyncClientBuilder()
             .user_agent("wats-extract")
-            .gzip(True)
+            .gzip(False)  # it would remove the Content-Length that contradicts a Transfer-Encoding
             .brotli(False)
             .zstd(False)
             .deflate(False)
@@ -254,7 +274,6 @@ class HttpTransport:
             .referer(False)
             .read_timeout(timedelta(seconds=self._timeout))
             .connect_timeout(timedelta(seconds=min(self._timeout, CONNECT_SECONDS)))
-            .timeout(timedelta(seconds=RESPONSE_TIMEOUTS * self._timeout))
             .pool_idle_timeout(timedelta(seconds=IDLE_SECONDS))
             .pool_max_idle_per_host(self._connections)
             .no_proxy()
@@ -279,14 +298,53 @@ class HttpTransport:
             raise _forked() from None
 
 
-def translated(error: Exception, *, host: str, timeout: float, seconds: float) -> TransportError:
+def _refuse_ambiguous(response: SyncResponse) -> None:
+    """Refuse a response whose end another program on the way may see elsewhere.
+
+    What lies between the two ends would be taken for the response to another request. The HTTP library
+    refuses lengths that contradict each other.
+    """
+    if response.status < 200:
+        raise TransportError(
+            "INVALID_RESPONSE",
+            f"the server switches to another protocol (HTTP {response.status}), which was not requested",
+            status=response.status,
+        )
+    transfer = ", ".join(response.get_header_all("transfer-encoding")).strip().lower()
+    if transfer and (transfer != "chunked" or response.get_header("content-length") is not None):
+        raise TransportError(
+            "INVALID_RESPONSE",
+            "the response's end is ambiguous (Transfer-Encoding together with Content-Length, or unknown)",
+            status=response.status,
+        )
+
+
+def inflated(body: bytes, most: int) -> bytes:
+    """The first member of a gzip file, inflated; its beginning if it is longer than ``most``.
+
+    Raises:
+        TransportError: it is broken or cut off.
+    """
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        found = inflater.decompress(body, most)
+    except zlib.error as error:
+        reason = str(error).rpartition(": ")[2]
+    else:
+        if inflater.eof or len(found) >= most:
+            return found
+        reason = "its end is missing"
+    raise TransportError("INVALID_RESPONSE", f"the response's compression is broken ({reason})")
+
+
+def translated(error: Exception, *, host: str, timeout: float, late: bool) -> TransportError:
     """The error for one of pyreqwest's.
 
     Args:
         error: What pyreqwest raised.
         host: The server that the request was for.
         timeout: Seconds without a byte that were allowed.
-        seconds: How long the request had taken.
+        late: Whether the whole response had taken too long.
     """
     reason = _reason(error)
     if refused := _refused_certificate(error, host):
@@ -298,12 +356,10 @@ def translated(error: Exception, *, host: str, timeout: float, seconds: float) -
         )
     if refused := _refusing_proxy(error):
         return TransportError("CONNECTION_ERROR", f"the proxy refused to connect ({refused})", hint=_PROXY)
-    if _is_broken_compression(error):
-        return TransportError("INVALID_RESPONSE", f"the response's compression is broken ({reason})")
     match error:
         case ConnectTimeoutError() if _CONNECTING in _causes(error):
             return TransportError("TIMEOUT", f"no connection within {min(timeout, CONNECT_SECONDS):g} s")
-        case RequestTimeoutError() | TimeoutError() if seconds < RESPONSE_TIMEOUTS * timeout:
+        case RequestTimeoutError() | TimeoutError() if not late:
             return TransportError("TIMEOUT", f"no response within {timeout:g} s")
         case RequestTimeoutError() | TimeoutError():
             return TransportError("TIMEOUT", f"no complete response within {RESPONSE_TIMEOUTS * timeout:g} s")
@@ -363,8 +419,6 @@ def _forked() -> ConfigurationError:
 # ── what pyreqwest's errors say: the causes are texts of the libraries below it ──
 
 _CONNECTING = "client error (Connect)"
-_IN_BODY = "error decoding response body"
-_IN_TRANSFER = "error reading a body from connection"
 _CERTIFICATE = "invalid peer certificate: "
 _TUNNEL = "tunnel error: "
 
@@ -398,11 +452,3 @@ def _cause(error: Exception, beginning: str) -> str:
     """What follows the beginning of a cause, or empty."""
     found = (cause.removeprefix(beginning) for cause in _causes(error) if cause.startswith(beginning))
     return next(found, "")
-
-
-def _is_broken_compression(error: Exception) -> bool:
-    """Whether the body arrived and could not be inflated."""
-    causes = _causes(error)
-    return (
-        isinstance(error, (DecodeError, NetworkError)) and _IN_BODY in causes and _IN_TRANSFER not in causes
-    )

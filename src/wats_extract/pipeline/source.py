@@ -43,6 +43,9 @@ ALIASES = {"WATS_URL": "PYWATS_SERVER_URL", "WATS_TOKEN": "PYWATS_API_TOKEN"}
 
 UNSET = "neither WATS_URL nor PYWATS_SERVER_URL is set, or they are empty"
 
+TIMEOUTS = (0.001, 86_400.0)
+"""The shortest and the longest timeout, in seconds. A longer one is a mistake, and would overflow clocks."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -116,6 +119,16 @@ def _default_rate(validated: dict[str, Any]) -> int | None:
     return None if here else REQUESTS_PER_MINUTE
 
 
+def _timeout(written: object) -> float:
+    seconds = duration(written)
+    if not TIMEOUTS[0] <= seconds <= TIMEOUTS[1]:
+        raise ValueError("should be between 1ms and 24h")
+    return seconds
+
+
+_TIMEOUT_SCHEMA = {"type": ["number", "string"], "minimum": TIMEOUTS[0], "maximum": TIMEOUTS[1]}
+
+
 class Source(Settings):
     """A WATS server, and the limits for requests to it."""
 
@@ -150,12 +163,10 @@ class Source(Settings):
     max_requests: Annotated[int, Field(ge=1), WHOLE] | None = Field(
         default=None, description="Stop cleanly after this many requests; the next run goes on."
     )
-    timeout: Annotated[float, BeforeValidator(duration), WithJsonSchema({"type": ["number", "string"]})] = (
-        Field(
-            default=120.0,
-            description="How long to wait for data from the server before a request fails: 120s, 2m or a "
-            "number of seconds. A whole response may take five times as long.",
-        )
+    timeout: Annotated[float, BeforeValidator(_timeout), WithJsonSchema(_TIMEOUT_SCHEMA)] = Field(
+        default=120.0,
+        description="How long to wait for data from the server before a request fails: 120s, 2m or a number "
+        "of seconds, at most 24h. A whole response may take five times as long.",
     )
     ca_file: Path | None = Field(
         default=None,

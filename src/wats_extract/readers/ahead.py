@@ -13,6 +13,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Generic, TypeAlias, TypeVar
 
+from wats_extract.errors import freed
+
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -33,7 +35,7 @@ class _Items(Generic[T]):
         try:
             yield from self._items
         except Exception as error:
-            self.error = error
+            self.error = freed(error)
 
 
 def in_order(
@@ -120,7 +122,7 @@ def in_background(
                 if abandoned.is_set() or not _put(buffer, ([next(values)], None), abandoned):
                     return
         except BaseException as raised:
-            error = raised
+            error = freed(raised)
         _put(buffer, ([], error), abandoned)
 
     _start(run)
@@ -155,7 +157,7 @@ def _fulfil(task: _Task[T, V], work: Callable[[T], V]) -> bool:
     try:
         future.set_result(work(item))
     except BaseException as error:
-        future.set_exception(error)
+        future.set_exception(freed(error))
         return False
     return True
 

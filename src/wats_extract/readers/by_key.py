@@ -6,6 +6,7 @@ before the cursor have been read.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -47,6 +48,9 @@ KEYS_PER_WINDOW = 200
 
 SAME_TRUNCATED = 6
 """How often the same truncated document has to come before the document itself counts as broken."""
+
+BEGINNING = 20_000
+"""Bytes of an unreadable document that are kept for its failure."""
 
 
 class DocumentShredder(Protocol):
@@ -173,10 +177,10 @@ class ByKeyReader(ListReader):
         """One document, or its failure."""
         if key.problem is not None:
             return key.problem
-        same: list[bytes] = []
+        tries = _Tries()
 
         def decode(reply: Reply) -> Any:
-            return self._decode(key, reply, same)
+            return self._decode(key, reply, tries)
 
         query = self.query(key.key, window.selection.options)
         parts = {name: quote(part, safe="") for name, part in self.parts(key.key).items()}
@@ -191,10 +195,10 @@ class ByKeyReader(ListReader):
         except RequestError as error:
             return source.fetch_failure(key.key, error)
         except RecordError as error:
-            return source.record_failure(key.key, error.message, raw=b"".join(same[-1:]), url=f"/api/{route}")
+            return source.record_failure(key.key, error.message, raw=tries.beginning, url=f"/api/{route}")
 
-    def _decode(self, key: Wanted, reply: Reply, same: list[bytes]) -> Any:
-        """Decode a document; ``same`` collects equal bodies of consecutive tries.
+    def _decode(self, key: Wanted, reply: Reply, tries: _Tries) -> Any:
+        """Decode a document.
 
         If the same unreadable bytes come twice, the document is broken and not the transfer. A truncated
         document has to come more often, because a proxy may cut each response at the same place. JSON that
@@ -205,15 +209,16 @@ class ByKeyReader(ListReader):
             raise RequestError(
                 "the server returned null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
             )
-        if same and same[-1] != body:
-            same.clear()
-        same.append(body)
         try:
             return self.shredder.document(key.key, key.version, body)
+        except RecordError:
+            tries.add(body)
+            raise
         except Unreadable as error:
+            tries.add(body)
             enough = SAME_TRUNCATED if _is_truncated(body) else 2
             begin = body.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
-            if len(same) >= enough and begin in (b"{", b"[") and not _is_json(body):
+            if tries.same >= enough and begin in (b"{", b"[") and not _is_json(body):
                 raise RecordError(f"it is not JSON: {error.message}") from error
             raise
 
@@ -318,6 +323,26 @@ def _is_truncated(body: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return "truncated" in str(error)
     return False
+
+
+@dataclass
+class _Tries:
+    """The latest tries of a document that brought the same unreadable bytes. It keeps no body.
+
+    Attributes:
+        same: How many there were.
+        beginning: How the body begins.
+    """
+
+    same: int = 0
+    beginning: bytes = b""
+    _digest: bytes = b""
+
+    def add(self, body: bytes) -> None:
+        """Count a try."""
+        digest = hashlib.blake2b(body).digest()
+        self.same = self.same + 1 if digest == self._digest else 1
+        self._digest, self.beginning = digest, body[:BEGINNING]
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.cursor import Cursor, instant_of
-from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
+from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused, freed
 from wats_extract.flow import Chunk, Failure, Keys, Result, Row, Selection, Success, Window
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.list_reader import ListReader
@@ -123,7 +123,7 @@ class PagedReader(ListReader):
             except (TokenRefused, ServerUnreachable):
                 raise
             except RequestError as error:
-                return error
+                return freed(error)
 
         workers = source.client.connection.max_in_flight
         groups = in_groups(keys, self.listing.keys_at_once)

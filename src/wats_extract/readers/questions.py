@@ -150,7 +150,7 @@ class QuestionedReader(PagedReader):
                 yield self._value(source, selection, key)
 
     def _answer(self, source: Source, window: Window, key: str) -> Iterator[Chunk]:
-        count = 0
+        count, failure = 0, None
         try:
             for chunk in super().read(source, self._asking(source, window.selection, key)):
                 count += len(chunk.landed) + len(chunk.failures)
@@ -158,10 +158,11 @@ class QuestionedReader(PagedReader):
         except (TokenRefused, ServerUnreachable):
             raise
         except RequestError as error:
-            yield Chunk(label([key]), {}, {}, [source.fetch_failure(key, error)])
-        else:
-            if not count:
-                yield Chunk(label([key]), {}, {}, [source.not_found(key)])
+            failure = source.fetch_failure(key, error)
+        if failure is None and not count:
+            failure = source.not_found(key)
+        if failure is not None:
+            yield Chunk(label([key]), {}, {}, [failure])
 
     def _value(self, source: Source, selection: Selection, key: str) -> Success[dict[str, Any]] | Failure:
         try:

@@ -76,6 +76,7 @@ class Source:
             url=error.url,
             attempts=error.attempts,
             payload=error.payload,
+            final=error.final,
         )
 
     def record_failure(self, key: str, message: str, *, raw: bytes, url: str = "") -> Failure:
