@@ -141,7 +141,7 @@ def test_decisions_are_numbered_without_gaps() -> None:
 
 
 def written_files() -> Iterator[Path]:
-    folders = ("src", "tests", "docs", "pipelines", "notebooks", "benchmarks", ".ci")
+    folders = ("src", "tests", "docs", "pipelines", "notebooks", "benchmarks", "examples", ".ci")
     inside = (path for folder in folders for path in (ROOT / folder).rglob("*"))
     own = (path for path in ROOT.iterdir() if path.name != ".git")  # a file in a second working tree
     for path in (*own, *inside):

@@ -201,6 +201,23 @@ def test_every_user_has_a_folder_of_their_own() -> None:
     assert os.name == "nt" or folder().name.endswith(str(os.getuid()))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has LOCALAPPDATA")
+def test_the_folder_is_below_a_temporary_folder_that_exists_and_never_below_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for named, expected in (
+        (str(tmp_path / "temporary"), tmp_path / "temporary"),
+        (str(tmp_path / "missing"), Path("/tmp")),
+        ("temporary", Path("/tmp")),
+    ):
+        monkeypatch.setenv("TMPDIR", named)
+        for each in ("TEMP", "TMP"):
+            monkeypatch.delenv(each, raising=False)
+        assert folder().parent == expected
+
+
 DAMAGED: dict[str, Callable[[Path], Any]] = {
     "no window": lambda file: file.write_bytes(b"x" * 100),
     "half": lambda file: file.write_bytes(file.read_bytes()[:1000]),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkstemp
 
 from wats_extract.engine.fingerprints import Fingerprint, differing, plus
+from wats_extract.errors import DestinationError
 
 KINDS = ("missing", "outdated", "extra", "duplicated", "incomplete", "changed")
 """The kinds of difference."""
@@ -66,11 +68,13 @@ class Comparison:
         return sum(getattr(self, kind) for kind in KINDS)
 
 
+# SQLite would place its own temporary files where only environment variables tell it to. So no query sorts or
+# materializes what grows with the reports; an index or a primary key serves each of them.
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -65536;
-PRAGMA temp_store = FILE;
+PRAGMA temp_store = MEMORY;
 CREATE TABLE server (key TEXT PRIMARY KEY, version INTEGER) WITHOUT ROWID;
 CREATE TABLE landed (
     key TEXT PRIMARY KEY, version INTEGER, inside INTEGER, copies INTEGER, recorded TEXT
@@ -79,8 +83,9 @@ CREATE TABLE failed (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE found (key TEXT PRIMARY KEY, rows INTEGER) WITHOUT ROWID;
 CREATE TABLE documents (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE unread (key TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE fingerprints (place INTEGER, key TEXT, sums BLOB, PRIMARY KEY (place, key)) WITHOUT ROWID;
+CREATE TABLE fingerprints (place INTEGER, key TEXT, sums BLOB, PRIMARY KEY (key, place)) WITHOUT ROWID;
 CREATE TABLE different (key TEXT PRIMARY KEY, kind TEXT, version INTEGER) WITHOUT ROWID;
+CREATE INDEX oldest_first ON different (version, key);
 """
 
 _COMPARED = "(inside OR key IN (SELECT key FROM server))"
@@ -227,7 +232,7 @@ class Ledger:
         self._connection.executemany(
             "INSERT INTO fingerprints SELECT ?1, ?2, ?3 "
             "WHERE EXISTS (SELECT 1 FROM documents WHERE key = ?2) "
-            "ON CONFLICT (place, key) DO UPDATE SET sums = plus(sums, excluded.sums)",
+            "ON CONFLICT (key, place) DO UPDATE SET sums = plus(sums, excluded.sums)",
             ((place, key, sums) for key, sums in fingerprints),
         )
 
@@ -239,8 +244,8 @@ class Ledger:
         """
         unequal = "FROM fingerprints WHERE sums <> zeroblob(length(sums))"
         self._differ(
-            "SELECT DISTINCT landed.key, 'changed', coalesce(version, 0) "  # noqa: S608
-            f"FROM landed JOIN (SELECT DISTINCT key {unequal}) USING (key) WHERE true"
+            "SELECT key, 'changed', coalesce(version, 0) FROM landed "  # noqa: S608
+            f"WHERE EXISTS (SELECT 1 {unequal} AND fingerprints.key = landed.key)"
         )
         found = self._connection.execute(
             f"SELECT place, key, sums {unequal} ORDER BY key, place LIMIT {SHOWN_KEYS}"
@@ -282,7 +287,8 @@ class Ledger:
         """The items that fetching repairs: their rows are replaced."""
         if not self._append:
             return Keys(self, ("missing", "outdated", "duplicated", "incomplete", "changed"))
-        several = "AND key NOT IN (SELECT key FROM landed WHERE copies > 1)"  # old versions cannot be fetched
+        # old versions cannot be fetched
+        several = "AND NOT EXISTS (SELECT 1 FROM landed WHERE landed.key = different.key AND copies > 1)"
         return Keys(self, ("missing", "duplicated", "incomplete", "changed"), several)
 
     def to_append(self) -> Keys:
@@ -331,9 +337,42 @@ class Keys:
 
 
 @contextmanager
-def ledger(*, append: bool = False) -> Iterator[Ledger]:
-    """An empty ledger, in a temporary folder that is removed at the end."""
-    with TemporaryDirectory(prefix="wats-extract-") as folder:
-        path = Path(folder, "verify.sqlite")
+def ledger(place: str, *, append: bool = False) -> Iterator[Ledger]:
+    """An empty ledger, in a temporary file beside the destination, or in the system's temporary folder.
+
+    Args:
+        place: Where the destination is.
+        append: Whether items may have several rows, one per version.
+
+    Raises:
+        DestinationError: no folder is writable, or the disk is full.
+    """
+    path = _scratch_file(Path(place))
+    try:
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
-            yield Ledger(connection, append=append)
+            found = Ledger(connection, append=append)
+            if os.name == "posix":
+                path.unlink()  # nobody else opens it, and a process that is killed leaves nothing behind
+            yield found
+    except sqlite3.Error as error:
+        raise DestinationError(
+            f"{path.parent}: the comparison cannot be stored: {error}",
+            hint="free some disk space there and run the command again",
+        ) from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _scratch_file(place: Path) -> Path:
+    """Create an empty file in the destination's folder, in the one above it, or in the temporary folder."""
+    for folder in (place, place.parent, None):
+        try:
+            handle, name = mkstemp(prefix=".wats-extract-", suffix=".sqlite", dir=folder)
+        except OSError:
+            continue
+        os.close(handle)
+        return Path(name)
+    raise DestinationError(
+        f"{place.parent}: there is no folder for the temporary file of the comparison",
+        hint="make this folder writable, or name a writable folder in the environment variable TMPDIR",
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,11 +32,22 @@ def folder() -> Path:
     """The folder of this user's budgets; the same for terminals, cron jobs and services.
 
     It is below the temporary folder, because cron has no ``XDG_RUNTIME_DIR`` and several machines may share a
-    home.
+    home. The folder need not exist, nor be writable.
     """
     if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA") or tempfile.gettempdir()) / "wats-extract" / "budgets"
-    return Path(tempfile.gettempdir()) / f"wats-extract-{os.getuid()}"
+        return Path(os.environ.get("LOCALAPPDATA") or _temporary()) / "wats-extract" / "budgets"
+    return _temporary() / f"wats-extract-{os.getuid()}"
+
+
+def _temporary() -> Path:
+    """The system's temporary folder.
+
+    ``tempfile`` raises an error if none is writable, or falls back to the current folder, which other
+    processes do not share.
+    """
+    named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    folders = [Path(each) for each in (*named, "/tmp", "/var/tmp") if each and Path(each).is_absolute()]  # noqa: S108
+    return next((each for each in folders if os.access(each, os.W_OK | os.X_OK)), Path("/tmp"))  # noqa: S108
 
 
 def file_name(url: str, token: str) -> str:

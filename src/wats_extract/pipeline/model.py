@@ -36,7 +36,9 @@ def _local_path(written: object, info: ValidationInfo) -> object:
     try:
         return from_file(Path(written), info)
     except RuntimeError:
-        raise ValueError("begins with '~' and the name of a user who does not exist here") from None
+        raise ValueError(
+            "begins with '~', and there is no such home folder here; write the whole path"
+        ) from None
 
 
 LocalPath = Annotated[

@@ -37,7 +37,7 @@ def from_file(path: Path, info: ValidationInfo) -> Path:
     Without the context ``folder``, as in :func:`wats_extract.connect`, the path stays as it is.
 
     Raises:
-        RuntimeError: it begins with ``~`` and the name of a user who does not exist.
+        RuntimeError: it begins with ``~``, and there is no such home folder.
     """
     folder = (info.context or {}).get("folder")
     path = path.expanduser()
