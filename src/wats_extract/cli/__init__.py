@@ -6,6 +6,7 @@ module                holds
 `app`                 the command group, lazy loading of commands, and how errors end the process
 `command`             the base class of all commands: help with examples
 `output`              tables, errors and numbers as text; nothing else writes to stdout or stderr
+`streams`             standard streams that never fail
 `pipeline_file`       the FILE argument of most commands
 `running`             running a pipeline command: signals, progress, report, exit code
 `progress`            progress bars and log lines

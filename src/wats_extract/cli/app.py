@@ -7,14 +7,13 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 from io import StringIO
 from typing import NoReturn
 
 import click
 
-from wats_extract.cli import output
+from wats_extract.cli import output, streams
 from wats_extract.errors import Interrupted, WatsExtractError
 from wats_extract.filters.nearest import nearest
 from wats_extract.version import __version__
@@ -109,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     gc.set_threshold(*_GC_THRESHOLDS)
     _limit_arenas()
-    output.prepare_streams()
+    streams.prepare()
     # Arrow's own memory pools keep memory that is no longer used. Arrow reads this when it is imported.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     for name in TOKENS:
@@ -150,8 +149,7 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
 def _exit_at_once(exit_code: int) -> NoReturn:
     """Exit without Python's clean-up, which may take ten seconds if a page of 240 MB is still being read."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it any more
-            stream.flush()
+        stream.flush()
     os._exit(exit_code)
 
 

@@ -37,15 +37,7 @@ _secrets: set[str] = set()
 _mask = Mask()
 
 
-# ── streams and secrets ─────────────────────────────────────────────────────────────────────────
-
-
-def prepare_streams() -> None:
-    """Replace characters that stdout or stderr cannot encode with question marks, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if reconfigure := getattr(stream, "reconfigure", None):
-            encoding = "utf-8" if os.name == "nt" else None
-            reconfigure(encoding=encoding, errors="replace")
+# ── secrets ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def hide(secret: str) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console, RenderableType
@@ -213,9 +213,8 @@ class Log:
 
 
 def _write_line(text: str) -> None:
-    with suppress(OSError):  # a closed stderr must not end the run
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
-        sys.stderr.flush()
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
+    sys.stderr.flush()
 
 
 # ── on a terminal ───────────────────────────────────────────────────────────────────────────────

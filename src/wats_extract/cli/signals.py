@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
@@ -61,5 +61,6 @@ def caught() -> Iterator[Stop]:
 def _end_at_once(exit_code: int) -> None:
     """Exit without clean-up, apart from showing the terminal's cursor again. Commits are atomic."""
     if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), f"{_SHOW_CURSOR}\n".encode())
+        with suppress(OSError):  # the terminal has gone
+            os.write(sys.stderr.fileno(), f"{_SHOW_CURSOR}\n".encode())
     os._exit(exit_code)
