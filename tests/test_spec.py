@@ -62,7 +62,7 @@ DIFFERENT = {
 
 CAPTURED = {
     "reports": "the vendor's own WSJF samples and schema, which other tests read",
-    "processes": "a captured response of a real server",
+    "processes": "a cached response of a real server, in an object that its client added",
     "wsxf_reports": "the document is stored unchanged, so its content is not assumed",
     "report_attachments": "files are stored unchanged; the schema of the header row describes their list",
 }

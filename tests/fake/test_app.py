@@ -43,12 +43,12 @@ def test_unknown_routes_are_404(client: httpx2.Client) -> None:
 
 def test_processes_by_kind(client: httpx2.Client) -> None:
     def names(**flags: str) -> list[str]:
-        return [each["name"] for each in client.get("/api/App/Processes", params=flags).json()["processes"]]
+        return [each["name"] for each in client.get("/api/App/Processes", params=flags).json()]
 
     assert names() == ["ICT", "Functional test", "Burn in", "Packing", "Repair"]
     assert names(includeRepairOperations="true") == ["Repair"]
     assert names(INCLUDETESTOPERATIONS="true", includeInactiveProcesses="true")[-1] == "Final test (old)"
-    processes = client.get("/api/App/Processes").json()["processes"]
+    processes = client.get("/api/App/Processes").json()
     assert {"description" in each for each in processes} == {True, False}
 
 

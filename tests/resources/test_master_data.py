@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def test_processes_and_their_repair_codes(server: Server, tmp_path: Path, plant:
     _, url = server(plant)
     extraction = Extraction(url, tmp_path, names=["processes"], options={})
     assert extraction.run().exit_code == 0
-    served = get(url, "App/Processes?includeInactiveProcesses=true")["processes"]
+    served = get(url, "App/Processes?includeInactiveProcesses=true")
     assert_records(extraction, RESOURCES["processes"].table, served)
     codes = [
         (process["code"], place, index, code["id"], code["description"])
@@ -167,6 +168,17 @@ def test_processes_and_their_repair_codes(server: Server, tmp_path: Path, plant:
     landed = [tuple(row[name] for name in names) for row in extraction.table("repair_codes")]
     assert sorted(landed) == sorted(codes)
     assert codes
+
+
+def test_processes_are_read_from_a_list_and_from_the_object_that_caches_add(shared: Path) -> None:
+    cached = json.loads((shared / "samples" / "processes-response.json").read_text(encoding="utf-8"))
+    shredder = RESOURCES["processes"].reader.shredder
+    listed = shredder.rows(json.dumps(cached["processes"]).encode())
+
+    assert [row.key for row in listed] == [str(process["code"]) for process in cached["processes"]]
+    assert not [row.problem for row in listed if row.problem]
+    assert shredder.rows(json.dumps(cached).encode()) == listed
+    assert shredder.rows(b"[]") == shredder.rows(b'{"processes": []}') == []
 
 
 def test_levels_and_product_groups(server: Server, tmp_path: Path, plant: Plant) -> None:

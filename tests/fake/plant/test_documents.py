@@ -265,7 +265,7 @@ def test_repairs_refer_to_a_failed_test(
 def test_repairs_use_the_codes_of_the_process(
     client: httpx2.Client, repairs: list[tuple[Json, Json]]
 ) -> None:
-    processes = client.get("/api/App/Processes").json()["processes"]
+    processes = client.get("/api/App/Processes").json()
     (repair,) = [each for each in processes if each["isRepairOperation"]]
     codes = {
         (category["description"], code["description"])

@@ -128,7 +128,7 @@ def test_internal_routes_require_a_referer(
 
 def test_internal_processes_have_the_same_codes(client: httpx2.Client, referer: httpx2.Headers) -> None:
     rows = client.get(INTERNAL[0], headers=referer).json()
-    public = fetch(client, "/api/App/Processes", includeInactiveProcesses="true")["processes"]
+    public = fetch(client, "/api/App/Processes", includeInactiveProcesses="true")
     assert [(row["Code"], row["Name"]) for row in rows] == [(row["code"], row["name"]) for row in public]
     assert {row["IsWIPOperation"] for row in rows} == {True, False}
     assert len({row["ProcessID"] for row in rows}) == len(rows)

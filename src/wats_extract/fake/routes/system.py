@@ -120,7 +120,7 @@ def processes(call: Call) -> Response:
         for kind, each in _processes()
         if (not kinds or kind in kinds) and (inactive or each["state"] == 1)
     ]
-    return json_response({"processes": found})
+    return json_response(found)
 
 
 def process_rows() -> list[Json]:
