@@ -8,6 +8,7 @@
     ├── RequestError              exit 2 or 5      a request failed after all retries
     │   ├── TokenRefused          exit 2           HTTP 401: the token is missing, wrong or expired
     │   ├── ServerUnreachable     exit 5           no response after all retries
+    │   │   └── CannotConnect     exit 2           an untrusted certificate, or a proxy that wants a password
     │   └── KeysetRefused         exit 2           HTTP 400 to a filter on ``timeStamp``
     ├── PagingError               exit 1           the server's pages contradict each other
     ├── KeyFailed                 exit 1           a key failed in a batch with ``fail_fast``
@@ -119,6 +120,12 @@ class ServerUnreachable(RequestError):
     """The server did not respond after all retries; committed data is kept."""
 
     exit_code = 5
+
+
+class CannotConnect(ServerUnreachable):
+    """No attempt can succeed before somebody changes the settings, the certificate or the proxy."""
+
+    exit_code = 2
 
 
 class KeysetRefused(RequestError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 import ssl
 import sys
@@ -85,7 +86,7 @@ def test_a_certificate_of_an_unknown_ca_is_refused_at_once_and_no_token_is_sent(
         ask(safe.url)
     assert safe.app.total == 0
     assert raised.value.attempts == 1
-    assert raised.value.exit_code == 5
+    assert raised.value.exit_code == 2
     assert raised.value.message.startswith("the certificate of 127.0.0.1 is not trusted: ")
     assert "source.ca_file" in raised.value.hint
 
@@ -100,6 +101,7 @@ def test_a_certificate_for_another_name_is_refused(safe: Safe, tmp_path: Path) -
         with pytest.raises(ServerUnreachable) as raised:
             ask(url, ca_file=safe.ca_file)
         assert "not valid for '127.0.0.1'" in raised.value.message
+        assert raised.value.exit_code == 2
         assert app.total == 0
 
 
@@ -122,8 +124,9 @@ def test_ssl_cert_file_names_the_ca(safe: Safe, monkeypatch: pytest.MonkeyPatch)
 def test_an_expired_certificate_is_refused(safe: Safe) -> None:
     certificate = safe.ca.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC))
     with encrypted(certificate) as (app, url):
-        with pytest.raises(ServerUnreachable, match=r"is not trusted: certificate expired"):
+        with pytest.raises(ServerUnreachable, match=r"is not trusted: certificate expired") as raised:
             ask(url, ca_file=safe.ca_file)
+        assert raised.value.exit_code == 2
         assert app.total == 0
 
 
@@ -360,6 +363,8 @@ def test_a_proxy_that_refuses_is_reported(safe: Safe, proxied: Any) -> None:
         client.get("App/Version", decode=version)
     assert "the proxy refused to connect (407" in raised.value.message
     assert raised.value.code == "CONNECTION_ERROR"
+    assert raised.value.exit_code == 2
+    assert raised.value.attempts == 1
     assert safe.app.total == 0
 
 
@@ -401,7 +406,8 @@ def test_ca_file_and_proxy_in_a_pipeline_file(desk: Desk, safe: Safe, proxied: A
     untrusted = desk.wats(
         "run", desk.pipeline("q.yaml", url=safe.url, source=", proxy: ''", path="q.duckdb"), "--json"
     )
-    assert untrusted.code == 5
+    assert untrusted.code == 2
+    assert json.loads(untrusted.out)["status"] == "refused"
     assert "the certificate of 127.0.0.1 is not trusted" in untrusted.err
     assert "ca_file" in untrusted.err
 

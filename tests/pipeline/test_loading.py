@@ -720,6 +720,38 @@ YAML: list[Case] = [
 ]
 
 
+def _destination(path: str, kind: str = "duckdb") -> dict[str, str]:
+    return {"destination": f"destination:\n  type: {kind}\n  path: {path} # <-\n"}
+
+
+SLIPS: list[Case] = [
+    *(
+        (_destination(f'"data{escape}x"', kind), "destination.path", "use single quotes, or / in paths")
+        for kind in ("duckdb", "parquet")
+        for escape in (
+            *("\\" + letter for letter in "0abtnvfreNLP_ "),
+            *("\\x64", "\\x07", "\\u0041", "\\U00000041", "\\\\x\\n", "\\\\\\\\\\t"),
+        )
+    ),
+    (_destination('"\\tmp/x"'), "destination.path", "use single quotes, or /"),
+    (_destination('"data\\new\\ts.duckdb"'), "destination.path", "use single quotes, or /"),
+    (_destination("\"'data/x'\"", "parquet"), "destination.path", "is in quotation marks"),
+    (_destination("“data/x”"), "destination.path", "is in quotation marks"),
+    (_destination("/"), "destination.path", "name a file, such as"),
+    (
+        {"source": 'source:\n  ca_file: "C:\\tls\\new.pem" # <-\n'},
+        "source.ca_file",
+        "use single quotes, or /",
+    ),
+    (
+        {"source": 'source:\n  ca_file: "C:\\x64" # <-\n'},
+        "source.ca_file",
+        "use single quotes, or / in paths",
+    ),
+]
+"""Paths that are not what their author meant."""
+
+
 def cases() -> Iterator[Any]:
     for name, table in {
         "structure": STRUCTURE,
@@ -727,6 +759,7 @@ def cases() -> Iterator[Any]:
         "foreign": FOREIGN,
         "variables": VARIABLES,
         "yaml": YAML,
+        "slips": SLIPS,
     }.items():
         for sections, path, message in table:
             yield pytest.param(sections, path, message, id=f"{name}-{path}-{message[:30]}")
@@ -745,6 +778,80 @@ def test_a_problem_is_reported_with_its_place(
     assert len(problems) == 1, problems
     assert problems[0].startswith(f"{place}{path}: " if path else place), problems
     assert message in problems[0]
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "'data\\new\\ts'",
+        "data\\new\\ts",
+        '"data\\\\new\\\\ts"',
+        '"data\\/new"',
+        '"data/Ünï код 試"',
+        "it's/a 'b' c",
+        '"a\\"b"',
+    ],
+)
+def test_a_path_keeps_its_backslashes_and_letters(load: Any, tmp_path: Path, kind: str, written: str) -> None:
+    read = load(text_with(destination=f"destination:\n  type: {kind}\n  path: {written}\n"))
+    literal = written.strip("\"'") if written[0] in "\"'" else written
+    if written.startswith('"'):
+        literal = re.sub(r"\\(.)", r"\1", literal)
+    assert read.destination.path == tmp_path / literal
+
+
+@pytest.mark.parametrize(
+    "value", ["data\tx", "data/x\n", "a\x1bb", "a\x85", "a\u2028b", "a\x7f", "'data/x'", '"data/x"']
+)
+@pytest.mark.parametrize(
+    ("section", "place"),
+    [
+        ("destination: {type: duckdb, path: '${PLACE}'}\n", "destination.path"),
+        ("destination: {type: parquet, path: '${PLACE}'}\n", "destination.path"),
+        ("source: {ca_file: '${PLACE}'}\n", "source.ca_file"),
+    ],
+)
+def test_a_variable_brings_no_control_characters_and_quotes_into_a_path(
+    load: Any, value: str, section: str, place: str
+) -> None:
+    with pytest.raises(PipelineFileError, match=rf":\d+: {place}: (contains|is in quotation)") as refused:
+        load(text_with(**{section.partition(":")[0]: section}), PLACE=value)
+    assert refused.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *(begin + SECRET + end for begin, end in ('""', "''", "``", "“”", "‘’", "«»", "„“")),
+        f'"{SECRET}',
+        f"{SECRET}'",
+        f' "Basic {SECRET}" ',
+        f'Basic "{SECRET}"',
+    ],
+)
+@pytest.mark.parametrize(
+    "written", ["", "source: {token: '${WATS_TOKEN}'}\n", "source: {token: '${MINE}'}\n"]
+)
+def test_a_token_in_quotes_is_refused_without_showing_it(load: Any, token: str, written: str) -> None:
+    text = text_with(**({"source": written} if written else {}))
+    with pytest.raises(PipelineFileError, match=r"source\.token: is in quotation marks; remove") as refused:
+        load(text, WATS_TOKEN=token, MINE=token)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [f"'\"{SECRET}\"'", f"“{SECRET}”", f'"\\"{SECRET}\\""'])
+def test_a_token_of_a_dot_env_file_in_quotes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.delenv("WATS_TOKEN", raising=False)
+    monkeypatch.delenv("PYWATS_API_TOKEN", raising=False)
+    (tmp_path / ".env").write_text(f"WATS_TOKEN={value}\n", encoding="utf-8")
+    path = tmp_path / "reports.yaml"
+    path.write_text(text_with(source=f"source: {{url: '{SERVER}'}}\n"), encoding="utf-8")
+    with pytest.raises(PipelineFileError, match=r"source\.token: is in quotation marks") as refused:
+        loading.load(path, catalogue=CATALOGUE)
     assert SECRET not in str(refused.value)
 
 

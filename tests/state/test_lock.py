@@ -20,6 +20,8 @@ import pytest
 from tests.extraction import Extraction
 
 from wats_extract import events
+from wats_extract.destinations.duckdb.destination import DuckDB
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.engine.run import execute
 from wats_extract.errors import DestinationError, Interrupted, PipelineLocked
 from wats_extract.fake.plant.data import Plant
@@ -194,6 +196,28 @@ def test_a_folder_that_is_not_writable_is_named(tmp_path: Path, obstacle: str) -
         ):
             pass
         kept.append(told)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize("folder", ["/proc", "/proc/self", "/proc/self/missing"])
+def test_a_folder_that_takes_no_files_is_not_taken_for_another_process(folder: str) -> None:
+    for path in (Path(folder, ".x.duckdb.reports.lock"), Path(folder, "x", "_wats", "reports.lock")):
+        with pytest.raises(DestinationError, match="is not writable"), hold_lock(path, "reports"):
+            pytest.fail("nothing can be locked there")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="links and special files")
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "dangling/x", "loop/x", "x" * 300])
+def test_a_destination_that_cannot_be_made_is_exit_1_and_not_another_process(
+    tmp_path: Path, kind: str, place: str
+) -> None:
+    (tmp_path / "dangling").symlink_to("missing/folder")
+    (tmp_path / "loop").symlink_to("loop")
+    destination = (DuckDB if kind == "duckdb" else Parquet)(tmp_path / place)
+    with pytest.raises(DestinationError) as raised, destination.exclusive("reports"):
+        destination.open()
+    assert raised.value.exit_code == 1
 
 
 # ── heartbeat ───────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
+from wats_extract.errors import CannotConnect, RequestError, ServerUnreachable, TokenRefused
 from wats_extract.flow import Reply
 from wats_extract.http.transport import TransportError
 from wats_extract.masking import Mask, harmless
@@ -129,7 +129,7 @@ class ErrorResponses:
 
     def no_response(self, error: TransportError, url: str) -> RequestError:
         """The error for a request that got no usable response."""
-        kind = ServerUnreachable if error.permanent else RequestError
+        kind = CannotConnect if error.permanent else RequestError
         return kind(
             self.mask(error.message),
             code=error.code,

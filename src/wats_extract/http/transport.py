@@ -355,7 +355,12 @@ def translated(error: Exception, *, host: str, timeout: float, late: bool) -> Tr
             permanent=True,
         )
     if refused := _refusing_proxy(error):
-        return TransportError("CONNECTION_ERROR", f"the proxy refused to connect ({refused})", hint=_PROXY)
+        return TransportError(
+            "CONNECTION_ERROR",
+            f"the proxy refused to connect ({refused})",
+            hint=_PROXY,
+            permanent=refused.startswith("407"),  # it wants a password
+        )
     match error:
         case ConnectTimeoutError() if _CONNECTING in _causes(error):
             return TransportError("TIMEOUT", f"no connection within {min(timeout, CONNECT_SECONDS):g} s")

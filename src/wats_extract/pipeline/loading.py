@@ -23,7 +23,7 @@ from wats_extract.filters.nearest import did_you_mean
 from wats_extract.flow import Selection
 from wats_extract.pipeline.messages import problems_of
 from wats_extract.pipeline.model import Pipeline, from_text
-from wats_extract.pipeline.settings import findings_of
+from wats_extract.pipeline.settings import ESCAPED, findings_of
 from wats_extract.pipeline.source import DEMO, UNSET, environment, is_demo, variable
 from wats_extract.pipeline.yaml_source import Document, Problem, compose, distinct, not_set, refused
 from wats_extract.resources import selecting
@@ -66,7 +66,7 @@ def load(
     served = _Served(document, environ, demo=demo, offline=offline)
     pipeline, findings = _validate(served.values, document, folder)
     compared = _compare(document.value.get("resources"), catalogue, now=now or datetime.now(UTC))
-    literal = list(_literal_token(document))
+    literal = [*_literal_token(document), *_escaped_paths(document)]
     problems = distinct([*document.problems, *literal, *served.problems, *compared, *findings])
     if problems or pipeline is None:
         raise refused(path, [document.placed(each) for each in problems], secrets=_secrets(document, environ))
@@ -93,6 +93,18 @@ def _literal_token(document: Document) -> Iterator[Problem]:
         "instead, and set WATS_TOKEN in the environment or in a .env file",
         _TOKEN,
     )
+
+
+# ── paths ───────────────────────────────────────────────────────────────────────────────────────
+
+_PATHS: tuple[KeyPath, ...] = (("destination", "path"), ("source", "ca_file"))
+
+
+def _escaped_paths(document: Document) -> Iterator[Problem]:
+    """Refuse escapes in paths, also those that stand for printable characters."""
+    for path in _PATHS:
+        if path in document.escaped:
+            yield Problem(f"is another path than it seems: {ESCAPED}", path)
 
 
 # ── the server ──────────────────────────────────────────────────────────────────────────────────

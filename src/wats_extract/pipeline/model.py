@@ -60,6 +60,13 @@ class DuckDB(Settings):
         description="The schema within the file that holds the tables.",
     )
 
+    @field_validator("path")
+    @classmethod
+    def _check_file(cls, path: Path) -> Path:
+        if not path.name:
+            raise ValueError("is the root folder; name a file, such as ../data/wats.duckdb")
+        return path
+
 
 class Parquet(Settings):
     """A folder with one folder of Parquet files per table."""

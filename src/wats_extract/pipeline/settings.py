@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,11 +38,33 @@ def from_file(path: Path, info: ValidationInfo) -> Path:
     Without the context ``folder``, as in :func:`wats_extract.connect`, the path stays as it is.
 
     Raises:
+        ValueError: it is not what its author meant: it has a control character or is still in quotes.
         RuntimeError: it begins with ``~``, and there is no such home folder.
     """
+    _refuse_slips(str(path))
     folder = (info.context or {}).get("folder")
     path = path.expanduser()
     return path if folder is None else Path(os.path.normpath(folder / path))
+
+
+ESCAPED = "a backslash in double quotes begins an escape; use single quotes, or / in paths"
+"""Explains how a path such as ``"data\\new"`` gets a line break."""
+
+
+def _refuse_slips(path: str) -> None:
+    control = next((each for each in path if unicodedata.category(each) in ("Cc", "Zl", "Zp")), "")
+    if control:
+        raise ValueError(f"contains the control character {control!a}; {ESCAPED}")
+    if is_quoted(path):
+        raise ValueError("is in quotation marks that belong to the value; remove them where the value is set")
+
+
+def is_quoted(text: str) -> bool:
+    """Whether a text begins or ends with a quotation mark, which ``docker --env-file`` and ``set`` keep."""
+    return bool(text) and not _QUOTES.isdisjoint((text[0], text[-1]))
+
+
+_QUOTES = frozenset("\"'`´“”„‟‘’‚‛«»‹›")
 
 
 def _refuse_truth_value(value: object) -> object:

@@ -32,7 +32,7 @@ from wats_extract.errors import ConfigurationError
 from wats_extract.filters.instants import duration
 from wats_extract.http.addresses import is_host, is_loopback
 from wats_extract.masking import credentials
-from wats_extract.pipeline.settings import WHOLE, Settings, findings_of, from_file, in_plain_words
+from wats_extract.pipeline.settings import WHOLE, Settings, findings_of, from_file, in_plain_words, is_quoted
 
 DEMO = "demo"
 REQUESTS_PER_MINUTE = 500
@@ -202,7 +202,10 @@ class Source(Settings):
     @field_validator("token")
     @classmethod
     def _bare(cls, token: SecretStr) -> SecretStr:
-        text = token.get_secret_value().strip().removeprefix("Basic ").strip()
+        whole = token.get_secret_value().strip()
+        text = whole.removeprefix("Basic ").strip()
+        if is_quoted(whole) or is_quoted(text):
+            raise ValueError("is in quotation marks; remove them where it is set, as in WATS_TOKEN=abc")
         if not re.fullmatch(r"[!-~]*", text):
             raise ValueError("contains a blank, a line break or a letter that no token has; copy it again")
         return SecretStr(text)

@@ -160,11 +160,19 @@ class Document:
         root: The document.
         environ: The variables for ``${NAME}``.
         unset: Keys whose variables need not be set; their values are empty then.
+
+    Attributes:
+        value: The plain values.
+        lines: The line of each key.
+        written: The text of each scalar, with ``${NAME}``.
+        escaped: The scalars in double quotes with escapes that stand for other characters than themselves.
+        problems: What is wrong with the document.
     """
 
     def __init__(self, root: Node, environ: Mapping[str, str], *, unset: Collection[KeyPath] = ()) -> None:
         self.lines: dict[KeyPath, int] = {}
         self.written: dict[KeyPath, str] = {}
+        self.escaped: set[KeyPath] = set()
         self.problems: list[Problem] = []
         self._environ, self._unset = environ, unset
         self._count = 0
@@ -196,6 +204,8 @@ class Document:
         if isinstance(node, SequenceNode):
             return [self._read(item, (*path, index)) for index, item in enumerate(node.value)]
         self.written[path] = node.value
+        if getattr(node, "style", "") == '"' and _ESCAPE.search(_source(node)):
+            self.escaped.add(path)
         return self._scalar(node, path)
 
     def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
@@ -245,6 +255,15 @@ class Document:
         if value is None and found["fallback"] is None and path not in self._unset:
             self.problems.append(Problem(not_set(found["name"]), path))
         return value or found["default"] or ""
+
+
+_ESCAPE = re.compile(r'(?<!\\)(?:\\\\)*\\[^\\"/\r\n]')
+
+
+def _source(node: Node) -> str:
+    """A scalar as it is written in the file."""
+    begin, end = node.start_mark, node.end_mark
+    return str(begin.buffer[begin.index : end.index])
 
 
 def not_set(name: str) -> str:

@@ -1,7 +1,7 @@
 """Processes: test, repair and WIP operations, with the failure categories and codes of repairs.
 
-Source: ``GET /api/App/Processes`` (api-facts §2.5), a list. Caches of other clients wrap it in an object with the field
-``processes``, which is read, too.
+Source: ``GET /api/App/Processes`` (api-facts §2.5), a list. The cache of another client wraps it in an
+object with the field ``processes``, which is read, too.
 """
 
 from __future__ import annotations

@@ -206,6 +206,12 @@ def hold_lock(
         hold = Hold(path, pipeline, _claimed(_holder_file(path)))
     except Timeout:
         lock.release()
+        # filelock times out, too, where no file can be created, such as in /proc
+        if not path.exists() and read_holder(path) is None:
+            raise DestinationError(
+                f"{path.parent} is not writable: no file can be created in it",
+                hint="Name a place on a disk as destination.path.",
+            ) from None
         raise _locked(pipeline, path) from None
     except OSError as error:
         lock.release()
