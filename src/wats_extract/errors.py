@@ -17,6 +17,7 @@
     ├── Incomplete                exit 4           stopped early and cleanly; the next run resumes
     │   ├── RequestBudgetSpent    exit 4           ``max_requests`` is reached
     │   └── TooManyFailures       exit 4           ``stop_at_failures`` is reached
+    ├── ItemsFailed               exit 3           items failed; ``RunReport.raise_for_failures`` raises it
     ├── DestinationError          exit 1           the destination cannot be opened, read or written
     ├── PipelineLocked            exit 6           another process runs this pipeline
     └── Interrupted               exit 130 or 143  Ctrl-C or SIGTERM
@@ -28,7 +29,7 @@ An *error* is raised and stops something. A *failure* (:class:`wats_extract.flow
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from wats_extract.flow import Failure
@@ -46,9 +47,12 @@ class WatsExtractError(Exception):
         exit_code: The exit code of a command that this error ends.
         message: What happened and where.
         hint: What the user can do next, or an empty string.
+        report: The :class:`wats_extract.RunReport` of the run that it ended, if a function such as
+            ``wats_extract.run`` raises it; otherwise ``None``.
     """
 
     exit_code: int = 1
+    report: Any = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -172,6 +176,12 @@ class RequestBudgetSpent(Incomplete):
 
 class TooManyFailures(Incomplete):
     """Too many recent items failed (``stop_at_failures``), so the cause is probably not the items."""
+
+
+class ItemsFailed(WatsExtractError):
+    """Everything that can be loaded is loaded, but more items failed than ``max_failures`` allows."""
+
+    exit_code = 3
 
 
 class DestinationError(WatsExtractError):

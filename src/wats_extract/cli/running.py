@@ -15,16 +15,13 @@ from wats_extract.cli import output, progress, signals, summary
 from wats_extract.cli.command import Command
 from wats_extract.cli.pipeline_file import loaded
 from wats_extract.cli.summary import Outcome
-from wats_extract.engine.job import RunReport
 from wats_extract.errors import Interrupted
+from wats_extract.frontends.pipelines import unstarted
 from wats_extract.pipeline.model import Pipeline
 
 R = TypeVar("R", bound=Outcome)
 R_co = TypeVar("R_co", bound=Outcome, covariant=True)
 Show: TypeAlias = Callable[[R, Pipeline], None]
-
-_STATUS = {2: "refused", 5: "unreachable", 6: "locked", 130: "interrupted", 143: "interrupted"}
-"""The ``status`` that ``--json`` prints for an error, by exit code; otherwise ``failed``."""
 
 _STOPPING = "interrupted: finishing the current commit; the next run resumes from there"
 
@@ -113,10 +110,6 @@ def _announce_stop(stop: signals.Stop, listen: events.Listener) -> None:
 
 def _refusal(error: Exception, *, pipeline: Pipeline | None = None, message: str = "") -> dict[str, Any]:
     """What ``--json`` prints for an error: an object with the keys of a report."""
-    status = _STATUS.get(getattr(error, "exit_code", 1), "failed")
-    text = message or str(error) or type(error).__name__
-    report = RunReport("", "", status, message=output.masked(text))
-    if pipeline is not None:
-        report.server = pipeline.source.identity
-        report.destination = str(pipeline.destination.path)
+    report = unstarted(error, pipeline)
+    report.message = output.masked(message or report.message)
     return report.to_json() | {"run_id": None}

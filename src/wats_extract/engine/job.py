@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
 from wats_extract.cursor import Cursor, cursor_to_json
+from wats_extract.errors import ItemsFailed, WatsExtractError
 from wats_extract.flow import Destination, Selection
 from wats_extract.resources.resource import Resource
 
@@ -157,6 +158,7 @@ class RunReport:
         open_failures: The failures that are open now, of this run and earlier ones.
         values_kept_in_extra: The values that their columns could not hold; ``_extra`` of their row has them.
         resources: By name.
+        error: What ended the run early, or ``None``.
     """
 
     run_id: str
@@ -173,6 +175,21 @@ class RunReport:
     open_failures: int = 0
     values_kept_in_extra: int = 0
     resources: dict[str, ResourceReport] = field(default_factory=dict)
+    error: WatsExtractError | None = field(default=None, repr=False)
+
+    def raise_for_failures(self) -> None:
+        """Raise an error if more items failed than ``max_failures`` allows.
+
+        Raises:
+            ItemsFailed: that many failures are open.
+        """
+        if self.exit_code == ItemsFailed.exit_code:
+            error = ItemsFailed(
+                f"{self.open_failures} items of pipeline {self.pipeline!r} could not be extracted",
+                hint=f"`wats-extract failures` lists them. The tables are in {self.destination}.",
+            )
+            error.report = self
+            raise error
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""

@@ -17,7 +17,7 @@ from wats_extract.engine.buffer import WriteBuffer
 from wats_extract.engine.extraction import Extraction, RunContext
 from wats_extract.engine.job import Job, RunReport, SizedKeys
 from wats_extract.engine.stamping import Stamper
-from wats_extract.errors import DestinationError, Interrupted, WatsExtractError
+from wats_extract.errors import DestinationError, Interrupted, WatsExtractError, freed
 from wats_extract.flow import Commit, Destination
 from wats_extract.http.client import Client
 from wats_extract.state.failures import OpenFailures
@@ -200,7 +200,9 @@ class _Run:
         self.context.listen(events.RunStarted(self.report.run_id, self._job.pipeline, names))
         try:
             yield
+            self._client.check()  # for an interrupt after the last request
         except WatsExtractError as error:
+            self.report.error = freed(error)
             self._end(_STATUS.get(error.exit_code, "failed"), error.exit_code, str(error))
         except KeyboardInterrupt:
             self._end("interrupted", 130, "interrupted")

@@ -7,9 +7,11 @@ functions that take a loaded pipeline and ``stopping``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from wats_extract import events
 from wats_extract.engine.fetching import AnyKeys, NoKey, each_key
@@ -20,7 +22,9 @@ from wats_extract.engine.run import execute
 from wats_extract.engine.run import retry as retry_job
 from wats_extract.engine.verifying import VerifyReport
 from wats_extract.engine.verifying import verify as verify_job
+from wats_extract.errors import Incomplete, WatsExtractError
 from wats_extract.filters.instants import Moment
+from wats_extract.frontends import interrupts
 from wats_extract.pipeline.job import Overrides, backfill_job, job_of
 from wats_extract.pipeline.loading import load
 from wats_extract.pipeline.model import Pipeline
@@ -52,13 +56,17 @@ def run(
         listen: Receives progress events, from any thread.
 
     Returns:
-        What the run did, and how it ended: ``status`` and ``exit_code`` say whether everything is loaded.
+        What the run did. Everything that can be loaded is loaded (exit code 0 or 3); see
+        :meth:`RunReport.raise_for_failures`.
 
     Raises:
-        ConfigurationError: the file is wrong, there is no server, or the destination belongs to another
-            server; no request was sent.
-        PipelineLocked: another process runs this pipeline.
-        DestinationError: the destination cannot be opened.
+        WatsExtractError: anything else, as the command line would exit; ``report`` of the error says what was
+            loaded before. It is a :class:`~wats_extract.errors.ConfigurationError` or a refused request (exit
+            code 2), :class:`~wats_extract.errors.Incomplete` (4),
+            :class:`~wats_extract.errors.ServerUnreachable` or another failed request (5),
+            :class:`~wats_extract.errors.PipelineLocked` (6), or
+            :class:`~wats_extract.errors.DestinationError` or another error (1).
+        KeyboardInterrupt: Ctrl-C stopped the run at a commit; the next run continues from there.
     """
     overrides = Overrides(
         _names(only),
@@ -67,7 +75,7 @@ def run(
         limit=limit,
         full_refresh=full_refresh,
     )
-    return run_pipeline(load(path, catalogue=RESOURCES, demo=demo), overrides, listen=listen)
+    return _ended(partial(run_pipeline, overrides=overrides), path, demo=demo, listen=listen)
 
 
 def plan(path: str | Path, *, demo: bool = False, listen: events.Listener = events.nobody) -> Plan:
@@ -87,7 +95,7 @@ def plan(path: str | Path, *, demo: bool = False, listen: events.Listener = even
         DestinationError: the destination cannot be read.
         RequestError: a request fails after all retries.
     """
-    return plan_pipeline(load(path, catalogue=RESOURCES, demo=demo), listen=listen)
+    return _ended(plan_pipeline, path, demo=demo, listen=listen)
 
 
 def verify(
@@ -114,18 +122,11 @@ def verify(
         open failures. ``exit_code`` is 0 if both sides are equal and no failure is open.
 
     Raises:
-        ConfigurationError: the file is wrong, there is no server, or the destination belongs to another
-            server; no request was sent.
-        PipelineLocked: another process runs this pipeline.
-        DestinationError: the destination cannot be opened.
+        WatsExtractError: it did not come to its end; see :func:`run`.
+        KeyboardInterrupt: Ctrl-C stopped it at a commit.
     """
-    return verify_pipeline(
-        load(path, catalogue=RESOURCES, demo=demo),
-        only=_names(only),
-        deep=deep,
-        repair=repair,
-        listen=listen,
-    )
+    operation = partial(verify_pipeline, only=_names(only), deep=deep, repair=repair)
+    return _ended(operation, path, demo=demo, listen=listen)
 
 
 def backfill(
@@ -154,18 +155,11 @@ def backfill(
         What the run did, and how it ended.
 
     Raises:
-        ConfigurationError: the file or the range is wrong, there is no server, or the destination belongs to
-            another server; no request was sent.
-        PipelineLocked: another process runs this pipeline.
-        DestinationError: the destination cannot be opened.
+        WatsExtractError: it did not come to its end; see :func:`run`.
+        KeyboardInterrupt: Ctrl-C stopped it at a commit; the same range again continues from there.
     """
-    return backfill_pipeline(
-        load(path, catalogue=RESOURCES, demo=demo),
-        since=_written(since),
-        until=_written(until),
-        only=_names(only),
-        listen=listen,
-    )
+    operation = partial(backfill_pipeline, since=_written(since), until=_written(until), only=_names(only))
+    return _ended(operation, path, demo=demo, listen=listen)
 
 
 def retry(
@@ -191,14 +185,64 @@ def retry(
         What the run did, and how it ended; ``exit_code`` is 3 while some keys still fail.
 
     Raises:
-        ConfigurationError: the file is wrong, there is no server, or the destination belongs to another
-            server; no request was sent.
-        PipelineLocked: another process runs this pipeline.
-        DestinationError: the destination cannot be opened.
+        WatsExtractError: it did not come to its end; see :func:`run`.
+        KeyboardInterrupt: Ctrl-C stopped it at a commit.
     """
-    return retry_pipeline(
-        load(path, catalogue=RESOURCES, demo=demo), code=code, keys=_texts(keys), listen=listen
-    )
+    operation = partial(retry_pipeline, code=code, keys=_texts(keys))
+    return _ended(operation, path, demo=demo, listen=listen)
+
+
+R = TypeVar("R", RunReport, VerifyReport, Plan)
+
+
+def _ended(operation: Callable[..., R], path: str | Path, *, demo: bool, listen: events.Listener) -> R:
+    """Run an operation on a pipeline file; return its report if the exit code is 0 or 3.
+
+    Raises:
+        WatsExtractError: otherwise, with the report.
+        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
+    """
+    pipeline = None
+    with interrupts.deferred() as stopping:
+        try:
+            pipeline = load(path, catalogue=RESOURCES, demo=demo)
+            report = operation(pipeline, listen=listen, stopping=stopping)
+        except WatsExtractError as error:
+            error.report = unstarted(error, pipeline)
+            raise
+        if report.exit_code not in (0, 3):
+            raise _error_of(report)
+        return report
+
+
+def _error_of(report: RunReport | VerifyReport | Plan) -> WatsExtractError:
+    """What ended a run that is not complete."""
+    run = report.repair if isinstance(report, VerifyReport) else report
+    error = run.error if isinstance(run, RunReport) and run.error else Incomplete(report.message)
+    error.report = report
+    return error
+
+
+def unstarted(error: Exception, pipeline: Pipeline | None = None) -> RunReport:
+    """The report of a run that an error ended before it began, or without a report."""
+    code = getattr(error, "exit_code", 1)
+    report = RunReport("", "", _STATUS.get(code, "failed"), code, message=str(error) or type(error).__name__)
+    if pipeline is not None:
+        report.pipeline, report.server = pipeline.name, pipeline.source.identity
+        report.destination = str(pipeline.destination.path)
+    report.error = error if isinstance(error, WatsExtractError) else None
+    return report
+
+
+_STATUS = {
+    2: "refused",
+    4: "incomplete",
+    5: "unreachable",
+    6: "locked",
+    130: "interrupted",
+    143: "interrupted",
+}
+"""The status of a run that an error ended, by exit code; otherwise ``failed``."""
 
 
 def run_pipeline(
