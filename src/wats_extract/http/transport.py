@@ -53,7 +53,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
-_HEADERS = ("content-disposition", "content-encoding", "content-type", "location", "retry-after")
+_HEADERS = ("content-disposition", "content-encoding", "content-type", "date", "location", "retry-after")
 
 _PIECE = 2**20
 """Bytes of a body that are copied at a time. Smaller buffers stay in the heap and fragment it."""
