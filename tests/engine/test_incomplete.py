@@ -248,6 +248,27 @@ def test_an_older_child_file_is_noticed_and_repaired(
     assert_same(extraction, expected)
 
 
+@pytest.mark.parametrize("with_index", [True, False])
+def test_an_older_copy_laid_over_the_folder_is_noticed_and_repaired(
+    with_index: bool, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(REPORTS)
+    _, url = server(plant)
+    extraction = extracted("parquet", url, tmp_path)
+    home = "" if with_index else "_wats"
+    shutil.copytree(tmp_path / "wats", tmp_path / "older", ignore=lambda folder, names: {home} & {*names})
+    for uuid in plant.uuids()[10:18]:
+        shorter(plant, uuid)
+    extraction.run()
+    shutil.copytree(tmp_path / "older", tmp_path / "wats", dirs_exist_ok=True)
+    assert found(verified(extraction)).keys() == {"duplicated"}
+    assert verified(extraction, repair=True).exit_code == 0
+    assert verified(extraction).exit_code == 0
+    expected = expected_tables(plant)
+    del expected["report_headers"]
+    assert_same(extraction, expected)
+
+
 def test_an_item_that_is_gone_from_the_server_stays_extra(kind: str, server: Server, tmp_path: Path) -> None:
     plant = Plant(REPORTS)
     _, url = server(plant)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,27 +60,29 @@ class CommitStager:
             return frozenset()
         return frozenset(self._lookup.versions(main, list(commit.landed)))
 
-    def _affected(self, commit: Commit, indexed: Table | None) -> set[str] | None:
+    def _affected(self, commit: Commit, indexed: Table | None) -> Set[str] | None:
         """Labels of the files that may lose rows; ``None`` means all."""
         if commit.sweep_except is not None or (commit.replaced and indexed is None):
             return None
         if indexed is None or not commit.replaced:
             return set()
-        labels = self._lookup.labels(indexed, sorted(commit.replaced))
-        return labels | self._stray_labels(indexed, commit) if commit.thorough else labels
+        strays = self._stray_labels(indexed, commit) if commit.thorough else frozenset()
+        return strays | self._lookup.labels(indexed, sorted(commit.replaced))
 
     def _stray_labels(self, indexed: Table, commit: Commit) -> frozenset[str]:
         """Labels with rows in child tables whose items the main table has in no file of the label.
 
-        They are searched for once: a commit adds no such rows.
+        They are searched for once, and then the keys of the main table are read again, too: a commit adds no
+        rows that are not in the index, or elsewhere than their items.
         """
         if indexed.name not in self._strays:
+            self._lookup.read_again(indexed)
             children = [table for table in commit.rows if table is not indexed]
             self._strays[indexed.name] = self._lookup.stray_labels(indexed, children)
         return self._strays[indexed.name]
 
     def _stage_table(
-        self, table: Table, rows: pa.Table, commit: Commit, affected: set[str] | None, staging: Staging
+        self, table: Table, rows: pa.Table, commit: Commit, affected: Set[str] | None, staging: Staging
     ) -> list[str]:
         """Stage the changes in one table's files; return their labels, the commit's own first."""
         folder, own = self._root / table.name, files.safe_label(commit.label)

@@ -103,6 +103,12 @@ class KeyIndex:
         self._connection.execute("INSERT INTO tables (name) VALUES (?)", (table,))
         self._append(table, entries)
 
+    def uncover(self, table: str) -> None:
+        """Delete the keys of a table, so that they are read again."""
+        for place in ("sorted", "appended"):
+            self._connection.execute(f'DELETE FROM {place} WHERE "table" = ?', (self._id_of(table),))  # noqa: S608
+        self._connection.execute("DELETE FROM tables WHERE name = ?", (table,))
+
     def forget(self, *, journal: str) -> None:
         """Delete all entries, and be up to date as of this journal."""
         for name in ("tables", "labels", "sorted", "appended", "retired"):
