@@ -18,6 +18,8 @@ import pyarrow as pa
 import pytest
 from destination_samples import ALL, CHARTS, FAMILY, KINDS, REPORTS, START, STEPS, Model, commit_of, contents
 
+from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, PipelineLocked
 from wats_extract.flow import Commit
 from wats_extract.state.tables import BOOKKEEPING, COVERAGE, FAILURES, RUNS, STATE
@@ -337,6 +339,26 @@ def test_scan_reads_some_columns_of_all_rows(kind: str, destination: Any, tmp_pa
             found |= dict(zip(*batch.to_pydict().values(), strict=True))
         assert found == {f"item {n}": 70 if n == 7 else n for n in range(15_000)}
         destination.close()
+
+
+# ── neighbours ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["sqlite:/x.db", "md:x", "md:/x", "postgres:dbname=x", "https://h/x", "s3://b/x", "s3:/b/x", "file:/x"],
+)
+def test_a_path_with_a_scheme_is_refused(path: str, kind: str, tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match=f"^{path}: a destination is a path on this machine") as error:
+        DuckDB(path) if kind == "duckdb" else Parquet(path)
+    assert error.value.hint
+
+
+def test_a_path_with_a_colon_that_is_no_scheme_is_accepted(kind: str, tmp_path: Path) -> None:
+    destination = samples.opened(kind, tmp_path / "md:x")
+    destination.commit(samples.first_commit())
+    destination.close()
+    assert samples.native(kind, tmp_path / "md:x", REPORTS).num_rows == 3
 
 
 # ── open, prepare ───────────────────────────────────────────────────────────────────────────────

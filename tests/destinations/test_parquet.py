@@ -279,6 +279,145 @@ def test_an_index_of_another_layout_is_rebuilt(destination: Parquet) -> None:
     assert destination.landed(REPORTS, ["a", "z"]) == {"a": 1}
 
 
+# ── hostile folders ─────────────────────────────────────────────────────────────────────────────
+
+
+def journal_of(destination: Parquet, **changes: object) -> None:
+    path = destination.path / "_wats" / "journal.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+OUTSIDE = [
+    "../outside/x.parquet",
+    "steps/../../outside/x.parquet",
+    "../x.parquet",
+    "/{}/outside/x.parquet",
+    "steps/..\\..\\outside\\x.parquet",
+    "C:\\outside/x.parquet",
+    "steps/C:x.parquet",
+    "x.parquet",
+    "./x.parquet",
+    "steps/x.txt",
+]
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    found = sorted(each for each in path.rglob("*") if each.is_file() and not each.name.endswith(".lock"))
+    return {str(each.relative_to(path)): each.read_bytes() for each in found}
+
+
+def outside_of(destination: Parquet) -> Path:
+    """A folder beside the destination, with files as the destination has them."""
+    outside = destination.path.parent / "outside"
+    outside.mkdir()
+    for name in ("x.parquet", f".x.parquet.{'a' * 32}.tmp", f".y.parquet.{'b' * 32}.tmp", ".z.tmp"):
+        shutil.copy(destination.path / "steps" / SCHEMA_FILE, outside / name)
+    return outside
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("place", ["files", "retired", "labels", "table"])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_journal_that_names_files_elsewhere_is_refused(
+    name: str, place: str, read_only: bool, destination: Parquet
+) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside_of(destination)
+    name = name.format(destination.path.parent)
+    change = {"table": "reports", "owner": "uuid", "version": "", "dropped": [], "labels": []}
+    if place == "labels":
+        journal_of(
+            destination, id="a" * 32, change=change | {"labels": [f"../{name.removesuffix('.parquet')}"]}
+        )
+    elif place == "table":
+        journal_of(destination, id="a" * 32, change=change | {"table": "../outside", "labels": ["x"]})
+    else:
+        journal_of(destination, id="a" * 32, **{place: [name]})
+    before = tree(destination.path.parent)
+    with pytest.raises(DestinationError) as error:
+        destination.open(read_only=read_only)
+    assert error.value.hint
+    assert tree(destination.path.parent) == before
+
+
+@pytest.mark.parametrize("id_", ["", "../../outside/x", "a" * 31, "A" * 32])
+def test_a_journal_with_another_id_is_refused(id_: str, destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    journal_of(destination, id=id_)
+    with pytest.raises(DestinationError, match="is not the id of a journal"):
+        destination.open(read_only=True)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_an_index_that_names_retired_files_elsewhere_is_refused(
+    name: str, destination: Parquet, clock: Clock
+) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside = outside_of(destination)
+    (destination.path / "x.parquet").write_bytes((outside / "x.parquet").read_bytes())
+    (destination.path / "steps" / "x.txt").write_bytes((outside / "x.parquet").read_bytes())
+    with closing(sqlite3.connect(index_of(destination))) as connection, connection:
+        connection.execute("INSERT INTO retired VALUES (?, 0)", (name.format(destination.path.parent),))
+    before = {path for path in destination.path.parent.rglob("*") if "_wats" not in path.parts}
+    with pytest.raises(DestinationError):
+        destination.open()
+    assert {path for path in destination.path.parent.rglob("*") if "_wats" not in path.parts} == before
+
+
+@pytest.mark.parametrize("linked", ["steps", "_wats", "_wats/keys.sqlite", "_wats/journal.json"])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_what_is_behind_a_link_is_not_changed(linked: str, read_only: bool, destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside = outside_of(destination)
+    journal_of(destination, id="a" * 32, files=["steps/x.parquet"])
+    shutil.move(destination.path / linked, outside / "moved")
+    (destination.path / linked).symlink_to(outside / "moved")
+    for name in (f".x.parquet.{'a' * 32}.tmp", f".y.parquet.{'b' * 32}.tmp", ".z.tmp"):
+        if (outside / "moved").is_dir():
+            shutil.copy(outside / name, outside / "moved" / name)
+    before = tree(outside)
+    with pytest.raises(DestinationError, match="is a link") as error:
+        destination.open(read_only=read_only)
+    assert error.value.hint
+    assert tree(outside) == before
+
+
+def test_leftovers_behind_a_link_are_not_deleted(destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside = outside_of(destination)
+    (destination.path / "notes").symlink_to(outside)
+    mine, stale = destination.path / "steps" / ".mine.tmp", f".y.parquet.{'b' * 32}.tmp"
+    mine.touch()
+    (destination.path / "steps" / stale).touch()
+    before = tree(outside)
+    destination.open()
+    assert tree(outside) == before
+    assert mine.exists()
+    assert stale not in names(destination)
+
+
+def test_a_table_behind_a_link_is_refused(destination: Parquet) -> None:
+    outside = destination.path.parent / "outside"
+    shutil.move(destination.path / "steps", outside)
+    (destination.path / "steps").symlink_to(outside)
+    with pytest.raises(DestinationError, match="is a link"):
+        destination.prepare(ALL)
+
+
+def test_the_destination_itself_may_be_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "files").symlink_to(tmp_path / "real")
+    destination = samples.opened("parquet", tmp_path)
+    destination.commit(samples.first_commit())
+    destination.close()
+    assert samples.native("parquet", tmp_path, REPORTS).num_rows == 3
+
+
 # ── several writers ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -339,11 +478,6 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DestinationError, match="cannot be opened"):
         Parquet(tmp_path / "file").open()
-
-
-def test_an_object_store_is_refused() -> None:
-    with pytest.raises(DestinationError, match="s3://bucket/wats: "):
-        Parquet("s3://bucket/wats")
 
 
 def test_a_table_that_was_not_prepared_is_a_clear_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ runs. A file that is deleted or changed in between would break the scan. So file
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -95,6 +96,11 @@ def labels(folder: Path) -> set[str]:
 def staged_path(target: Path, token: str) -> Path:
     """The hidden path at which a file is written before it is published, different for each commit."""
     return target.with_name(f".{target.name}.{token}.tmp")
+
+
+def is_staged(path: Path) -> bool:
+    """Whether a path is one of :func:`staged_path`."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{32}\.tmp", path.name) is not None
 
 
 # ── reading and writing ─────────────────────────────────────────────────────────────────────────

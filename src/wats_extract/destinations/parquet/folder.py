@@ -23,7 +23,7 @@ from wats_extract.destinations.parquet.explaining import explaining
 from wats_extract.destinations.parquet.journal import HOME
 from wats_extract.destinations.parquet.schemas import Schemas
 from wats_extract.destinations.parquet.transactions import Transactions
-from wats_extract.errors import DestinationError
+from wats_extract.destinations.places import local_path
 from wats_extract.flow import Commit
 from wats_extract.shred.instants import only_in_calendar
 from wats_extract.state.lock import PipelineLocks, Sighting
@@ -65,14 +65,9 @@ class Parquet:
             clock: Seconds since 1970; decides when retired files are deleted.
 
         Raises:
-            DestinationError: ``path`` is a URL.
+            DestinationError: ``path`` begins with a scheme, such as ``s3:``.
         """
-        if "://" in str(path):
-            raise DestinationError(
-                f"{path}: the destination parquet writes to a folder, not to an object store",
-                hint="write to a folder and synchronize it, or choose the destination delta",
-            )
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
         self._schemas = Schemas(self.path)
         self._transactions = Transactions(self.path, on_step=on_step, clock=clock)

@@ -13,9 +13,10 @@ import filelock
 
 from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.explaining import explaining
-from wats_extract.destinations.parquet.journal import HOME, Journal, Staging, last_journal
+from wats_extract.destinations.parquet.journal import HOME, Journal, Staging, last_journal, own_file
 from wats_extract.destinations.parquet.keys import KeyIndex, with_index
 from wats_extract.destinations.parquet.lookup import Lookup
+from wats_extract.destinations.places import is_link, own_folder
 from wats_extract.errors import DestinationError
 
 _LOCK_SECONDS = 600.0
@@ -87,6 +88,7 @@ class Transactions:
                 is not writable. Otherwise, also delete stale staging files and old retired files.
         """
         self._applied = None
+        self._refuse_links()
         if read_only:
             self._recover_if_possible()
         else:
@@ -99,11 +101,22 @@ class Transactions:
             files.sync_all((), self._applied.folders(self._root))
         self._applied, self.writable = None, False
 
+    def _refuse_links(self) -> None:
+        """Refuse a folder whose journal, index or locks are elsewhere: they would be changed there."""
+        home = own_folder(self._root, HOME)
+        for path in home.iterdir() if home.is_dir() else ():
+            if is_link(path):
+                raise DestinationError(
+                    f"{path} is a link, and what it leads to is not changed", hint="delete the link"
+                )
+
     def _recover(self) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         with self._recovered():
-            for leftover in self._root.glob("*/.*.tmp"):
-                leftover.unlink()
+            for folder in self._root.iterdir():
+                if folder.is_dir() and not is_link(folder):
+                    for leftover in filter(files.is_staged, folder.iterdir()):
+                        leftover.unlink()
             self._delete(with_index(self._index, self._expired))
 
     def _recover_if_possible(self) -> None:
@@ -171,7 +184,7 @@ class Transactions:
         return index.retired_before(self._clock() - files.GRACE)
 
     def _delete(self, retired: Sequence[str]) -> None:
-        for path in (self._root / name for name in retired):
+        for path in (own_file(self._root, name) for name in retired):
             if path.exists() and not files.row_count(path):
                 path.unlink()
         if retired:
