@@ -26,7 +26,7 @@ from wats_extract.destinations.parquet.files import GRACE, SCHEMA_FILE
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, Interrupted
 from wats_extract.flow import Commit
-from wats_extract.state.tables import STATE
+from wats_extract.state.tables import FAILURES, STATE
 
 
 class Clock:
@@ -139,6 +139,48 @@ def test_polars_scans_during_commits(tmp_path: Path) -> None:
             assert writer.poll() is None
         writer.kill()
     assert scans > len(ALL)
+
+
+CHURN = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import destination_samples as samples
+from pathlib import Path
+from wats_extract.destinations.parquet import files
+files.GRACE = -1.0  # each commit deletes what the one before it has retired
+from wats_extract.state.tables import FAILURES, STATE
+destination = samples.opened("parquet", Path(sys.argv[1]))
+for number in range(100_000):
+    items = {f"item {n}": (number, 1, 1) for n in range(number % 3, 30, 3)}
+    failure = {"pipeline": "p", "resource": "reports", "key": "x", "status": "open", "attempts": number}
+    book = {STATE: [samples.state(number)], FAILURES: [failure]}
+    destination.commit(samples.commit_of(f"{number % 7}", items, minute=number, upsert=True, book=book))
+    print(number, flush=True)
+"""
+
+
+def test_readers_without_a_lock_see_whole_tables_while_files_move_and_vanish(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CHURN, str(tmp_path), str(Path(samples.__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            assert writer.stdout is not None
+            for _ in range(10):
+                writer.stdout.readline()
+            reader = samples.make("parquet", tmp_path)
+            seen = set()
+            while len(seen) < 8:
+                assert writer.poll() is None
+                reader.open(read_only=True)
+                [state], [failed] = reader.read(STATE).to_pylist(), reader.read(FAILURES).to_pylist()
+                seen.add(state["cursor"])
+                assert failed["attempts"] >= int(state["cursor"])
+                assert set(reader.landed(REPORTS, ["item 1", "item 2"])) == {"item 1", "item 2"}
+                assert reader.count([STATE])[STATE.name] <= 2, "both slots, for a moment"
+                scanned = [uuid for batch in reader.scan(REPORTS, ["uuid"]) for uuid in batch["uuid"]]
+                assert len(scanned) >= 20, "a third moves with each commit"
+                reader.close()
+        finally:
+            writer.kill()
 
 
 # ── the index ───────────────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -45,6 +46,8 @@ _SAMPLE = 4_096
 _CONCLUSIVE = 200
 """Number of rows from which on that choice is final."""
 _PARALLEL_SYNCS = 8
+_LOOKS = 10
+"""Maximum number of looks at a label that keeps changing."""
 _RETRY_WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts to replace a file that a reader has open, which fails on Windows."""
 
@@ -71,11 +74,30 @@ class Slots(NamedTuple):
 
 def slots(folder: Path, label: str) -> Slots:
     """Find out which of the two files of a label has rows."""
-    first, second = folder / f"{label}.parquet", folder / f"{label}~.parquet"
+    first, second = _slot_paths(folder, label)
     for path, other in ((first, second), (second, first)):
-        if path.exists() and row_count(path):
+        if row_count(path):
             return Slots(path, other)
     return Slots(None, first)
+
+
+def opened(folder: Path, label: str) -> list[pa.NativeFile]:
+    """Open the files of a label that have rows, for readers without a lock: usually one.
+
+    A commit may move the rows between looking at one slot and at the other, or delete a retired file. So an
+    answer other than one file is given only if it comes twice.
+    """
+    found: list[Path] = []
+    for again in range(_LOOKS):
+        before, found = found, [path for path in _slot_paths(folder, label) if row_count(path)]
+        if len(found) == 1 or (again and found == before):
+            with suppress(FileNotFoundError):
+                return [pa.OSFile(str(path)) for path in found]
+    return [pa.OSFile(str(path)) for path in found]
+
+
+def _slot_paths(folder: Path, label: str) -> tuple[Path, Path]:
+    return folder / f"{label}.parquet", folder / f"{label}~.parquet"
 
 
 def label_of(path: Path) -> str:
@@ -107,8 +129,11 @@ def is_staged(path: Path) -> bool:
 
 
 def row_count(path: Path) -> int:
-    """The number of rows of a file, from its footer."""
-    return int(pq.read_metadata(path).num_rows)
+    """The number of rows of a file, from its footer. A missing file has none: a deleted one was retired."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except FileNotFoundError:
+        return 0
 
 
 def read(path: Path) -> pa.Table:

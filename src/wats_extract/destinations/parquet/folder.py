@@ -163,7 +163,7 @@ class Parquet:
         lookup = self._transactions.lookup
         with explaining(self.path, f"cannot read table {table.name}"):
             if not self._transactions.writable:
-                return lookup.versions_without_index(table, keys)
+                return self._transactions.between_commits(lambda: lookup.versions_without_index(table, keys))
             with self._transactions.locked():
                 return lookup.versions(table, keys)
 
@@ -172,29 +172,38 @@ class Parquet:
 
         Timestamps outside the years 1 to 9999, which other programs may have written, are null.
         """
-        paths = [str(path) for path in (self.path / table.name).glob("*.parquet")]
         wanted = pc.scalar(True)
         for name, text in equal.items():
             wanted = wanted & (pc.field(name) == text)
-        with explaining(self.path, f"cannot read table {table.name}"):
+
+        def rows() -> pa.Table:
+            paths = [str(path) for path in (self.path / table.name).glob("*.parquet")]
             if not paths:
                 return table.schema.empty_table()
-            rows = ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
-            return only_in_calendar(rows.sort_by([(name, "ascending") for name in table.key]))
+            return ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
+
+        with explaining(self.path, f"cannot read table {table.name}"):
+            found = self._transactions.between_commits(rows)
+            return only_in_calendar(found.sort_by([(name, "ascending") for name in table.key]))
 
     def scan(self, table: Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
         with explaining(self.path, f"cannot read table {table.name}"):
-            for path in files.data_files(self.path / table.name):
-                dataset = ds.dataset([str(path)], schema=table.schema, format="parquet")
-                batches = dataset.to_batches(columns=list(columns), batch_size=_SCAN_ROWS)
-                yield from map(only_in_calendar, batches)
+            folder = self.path / table.name
+            for label in sorted(files.labels(folder)):
+                for file in files.opened(folder, label):
+                    with file:
+                        fragment = ds.ParquetFileFormat().make_fragment(file)
+                        batches = fragment.to_batches(
+                            schema=table.schema, columns=list(columns), batch_size=_SCAN_ROWS
+                        )
+                        yield from map(only_in_calendar, batches)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""
         with explaining(self.path, "cannot count the rows"):
             return {
-                table.name: sum(map(files.row_count, (self.path / table.name).glob("*.parquet")))
+                table.name: sum(map(files.row_count, files.data_files(self.path / table.name)))
                 for table in tables
                 if (self.path / table.name).is_dir()
             }

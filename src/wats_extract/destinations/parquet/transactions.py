@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import filelock
 
@@ -19,10 +20,18 @@ from wats_extract.destinations.parquet.lookup import Lookup
 from wats_extract.destinations.places import is_link, own_folder
 from wats_extract.errors import DestinationError
 
+T = TypeVar("T")
+
 _LOCK_SECONDS = 600.0
 """Maximum wait for a commit of another pipeline into the same folder."""
 
 _POLL_SECONDS = 0.2
+
+_ATTEMPTS = 50
+"""Maximum number of attempts to read between two commits."""
+
+_PUBLISHING_SECONDS = 0.01
+"""Seconds between two looks at a commit that is being published, which takes some milliseconds."""
 
 
 class Transactions:
@@ -79,6 +88,26 @@ class Transactions:
         self._require_writable()
         with self._recovered():
             yield
+
+    def between_commits(self, read: Callable[[], T]) -> T:
+        """Read files without a lock, and again if a commit has changed them in the meantime.
+
+        A file that was listed may be deleted, and rows that move to another file may be seen twice or not at
+        all. If every attempt is disturbed, the last one counts.
+
+        Args:
+            read: Lists and reads files.
+        """
+        for _ in range(_ATTEMPTS):
+            before = last_journal(self._root)
+            if before is not None and before.is_unfinished(self._root):
+                time.sleep(_PUBLISHING_SECONDS)
+                continue
+            with suppress(FileNotFoundError):
+                found = read()
+                if last_journal(self._root) == before:
+                    return found
+        return read()
 
     def open(self, *, read_only: bool) -> None:
         """Finish an interrupted commit.
