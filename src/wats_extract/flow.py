@@ -318,7 +318,8 @@ class Commit:
             one with an owner column is the main table: it has a row for every item.
         landed: The items in this commit: key → version.
         replaced: The items of ``landed`` whose earlier rows are deleted, matched by ``Table.owner``.
-        book: Rows of bookkeeping tables, as dictionaries. Each row replaces the row with the same key.
+        book: Rows of bookkeeping tables, as dictionaries. They replace earlier rows as
+            :meth:`wats_extract.tables.Table.booked` does.
         sweep_before: Deletes the rows of these tables whose ``_wats_extracted_at`` is earlier, at the end of
             a full pass. ``None`` deletes nothing.
         kept: Keys of items whose rows are not swept, because the pass could not read these items.

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
-from wats_extract.destinations.parquet import files, transactions
+from wats_extract.destinations.parquet import bookkeeping, files, transactions
 from wats_extract.destinations.parquet import keys as parquet_keys
 from wats_extract.destinations.parquet.files import GRACE, SCHEMA_FILE
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, Interrupted
 from wats_extract.flow import Commit
-from wats_extract.state.tables import FAILURES, STATE
+from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE
 
 
 class Clock:
@@ -181,6 +181,37 @@ def test_readers_without_a_lock_see_whole_tables_while_files_move_and_vanish(tmp
                 reader.close()
         finally:
             writer.kill()
+
+
+# ── bookkeeping ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_files_of_bookkeeping_tables_do_not_grow_with_the_runs(
+    destination: Parquet, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookkeeping, "MOST", 2)
+    counts = []
+    for number in range(100):
+        run = {"run_id": f"r{number:04}", "pipeline": "p", "status": "running"}
+        failed = {"pipeline": "p", "resource": "reports", "key": f"k{number}", "status": "open"}
+        for status, failure in (("running", "open"), ("succeeded", "resolved")):
+            book = {
+                RUNS: [run | {"status": status}],
+                FAILURES: [failed | {"status": failure}],
+                STATE: [samples.state(number)],
+            }
+            destination.commit(Commit(f"{number}-{status}", {}, {}, frozenset(), book))
+        clock.now += GRACE
+        counts.append([len(names(destination, table.name)) for table in BOOKKEEPING])
+    assert counts[99] == pytest.approx(counts[30], abs=3)
+    assert names(destination, RUNS.name) >= {SCHEMA_FILE, "p+1.parquet"}
+    assert destination.count([RUNS, FAILURES]) == {RUNS.name: 100, FAILURES.name: 100}
+    for table, status in ((RUNS, "running"), (FAILURES, "open")):
+        for path in (destination.path / table.name).glob("*+[0-9]*.parquet"):
+            path.write_bytes(b"not a Parquet file: whoever reads history fails")
+        assert destination.read(table, status=status).num_rows == 0
+        with pytest.raises(DestinationError):
+            destination.read(table)
 
 
 # ── the index ───────────────────────────────────────────────────────────────────────────────────

@@ -51,7 +51,8 @@ class CommitWriter:
             self._write_table(table, rows, commit, replaced, repeated=repeated)
             self._on_step(f"wrote {table.name}")
         for table, booked in commit.book.items():
-            self._insert(table, _last_per_key(table, booked), identity=table.key)
+            rows = pa.Table.from_pylist(table.booked([], booked), schema=table.schema)
+            self._insert(table, rows, identity=table.identity)
             self._on_step(f"booked {table.name}")
         return sum(rows.num_rows for rows in incoming.values())
 
@@ -128,8 +129,3 @@ def execute_with(
     finally:
         with suppress(duckdb.TransactionException):  # it failed, and its rollback drops the view
             connection.unregister("_wats_incoming")
-
-
-def _last_per_key(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    last = {tuple(row[name] for name in table.key): row for row in rows}
-    return pa.Table.from_pylist(list(last.values()), schema=table.schema)

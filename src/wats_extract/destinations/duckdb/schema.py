@@ -64,17 +64,17 @@ class Schema:
         Raises:
             DestinationError: There is one.
         """
-        names = [table.name for table in tables]
+        names = {table.name.lower() for table in tables}
         found = connection.execute(
-            "SELECT view_name FROM duckdb_views() WHERE database_name = ? AND schema_name = ? "
-            "AND lower(view_name) IN (SELECT lower(name) FROM (SELECT unnest(?::VARCHAR[]) AS name))",
-            [DATABASE, self._name, names],
+            "SELECT view_name FROM duckdb_views() WHERE database_name = ? AND schema_name = ?",
+            [DATABASE, self._name],
         ).fetchall()
         for (name,) in found:
-            raise DestinationError(
-                f"{self._place}: {name} is a view, a table is needed",
-                hint="rename or drop the view, or load into another file or schema",
-            )
+            if name.lower() in names:  # DuckDB compares names in any case
+                raise DestinationError(
+                    f"{self._place}: {name} is a view, a table is needed",
+                    hint="rename or drop the view, or load into another file or schema",
+                )
 
     def prepare(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
         """Create missing tables and add missing columns.

@@ -105,14 +105,14 @@ def label_of(path: Path) -> str:
     return path.stem.removesuffix("~")
 
 
-def data_files(folder: Path) -> list[Path]:
+def data_files(folder: Path, *, pattern: str = "*.parquet") -> list[Path]:
     """All files of a table but the schema file, ordered by name."""
-    return [path for path in sorted(folder.glob("*.parquet")) if path.name != SCHEMA_FILE]
+    return [path for path in sorted(folder.glob(pattern)) if path.name != SCHEMA_FILE]
 
 
-def labels(folder: Path) -> set[str]:
-    """The labels of all files of a table."""
-    return {label_of(path) for path in data_files(folder)}
+def labels(folder: Path, *, pattern: str = "*.parquet") -> set[str]:
+    """The labels of all files of a table, or of those that match a pattern."""
+    return {label_of(path) for path in data_files(folder, pattern=pattern)}
 
 
 def staged_path(target: Path, token: str) -> Path:

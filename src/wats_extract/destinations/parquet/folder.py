@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 
 from wats_extract import events
 from wats_extract.destinations.parquet import files as files
+from wats_extract.destinations.parquet.bookkeeping import is_history
 from wats_extract.destinations.parquet.commit import CommitStager
 from wats_extract.destinations.parquet.explaining import explaining
 from wats_extract.destinations.parquet.journal import HOME
@@ -177,7 +178,11 @@ class Parquet:
             wanted = wanted & (pc.field(name) == text)
 
         def rows() -> pa.Table:
-            paths = [str(path) for path in (self.path / table.name).glob("*.parquet")]
+            paths = [
+                str(path)
+                for path in (self.path / table.name).glob("*.parquet")
+                if not (equal.get("status") in table.active and is_history(path))
+            ]
             if not paths:
                 return table.schema.empty_table()
             return ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
