@@ -389,6 +389,14 @@ class Destination(Protocol):
     def prepare(self, tables: Iterable[Table]) -> None:
         """Create missing tables, add missing columns, and check the types of existing columns."""
 
+    def reconcile(self, tables: Sequence[Table], *, append: bool = False) -> None:
+        """Drop rows that are there twice, because an older copy of some files was laid over newer ones.
+
+        Args:
+            tables: All tables of one resource, the main table first, or one bookkeeping table.
+            append: Whether an item may have several copies, extracted by several commits.
+        """
+
     def landed(
         self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
     ) -> dict[str, int | None]:

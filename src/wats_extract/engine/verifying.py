@@ -221,7 +221,7 @@ def _repair(
 ) -> None:
     wanted = {name: ToRepair(each) for name, each in ledgers.items()}
     wanted = {name: keys for name, keys in wanted.items() if len(keys)}
-    if not wanted:
+    if not wanted and not any(each.duplicated for each in report.resources.values()):
         return
     report.repair = done = run.repair(job, client, wanted, listen=listen, now=now)
     if done.status not in ("succeeded", "failures"):

@@ -100,7 +100,7 @@ class CoveredRanges:
         for each in list(apart):
             if each.coverage.complete == coverage.complete and each.touches(merged):
                 apart.remove(each)
-                merged = _united(merged, each)
+                merged = merged if merged.contains(each) else _united(merged, each)
         self._ranges[coverage.field] = ranges = [*apart, merged]
         return [self._place | _row(each) for each in ranges]
 

@@ -119,6 +119,9 @@ class DuckDB:
             self._schema.refuse_views(connection, tables)
             self._schema.prepare(connection, tables)
 
+    def reconcile(self, tables: Sequence[Table], *, append: bool = False) -> None:
+        """Do nothing: a file is restored as a whole, with the rows of one moment."""
+
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
 
     def commit(self, commit: Commit) -> None:

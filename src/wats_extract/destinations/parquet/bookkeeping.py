@@ -48,13 +48,14 @@ def stage_bookkeeping(
     """
     by_label: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        by_label.setdefault(_label(table, row), []).append(row)
+        by_label.setdefault(label_of(table, row), []).append(row)
     for label, own in by_label.items():
         fresh = pa.Table.from_pylist(table.booked([], own), schema=schema)
         _Levels(folder, label, table, schema).add(fresh, staging)
 
 
-def _label(table: Table, row: Mapping[str, Any]) -> str:
+def label_of(table: Table, row: Mapping[str, Any]) -> str:
+    """The label of the files that a row belongs to, without a level."""
     names = [name for name in ("pipeline", "resource") if name in table.schema.names]
     return files.safe_label("-".join(str(row.get(name) or "") for name in names)) or "-"
 

@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -74,7 +74,7 @@ class Slots(NamedTuple):
 
 def slots(folder: Path, label: str) -> Slots:
     """Find out which of the two files of a label has rows."""
-    first, second = _slot_paths(folder, label)
+    first, second = slot_paths(folder, label)
     for path, other in ((first, second), (second, first)):
         if row_count(path):
             return Slots(path, other)
@@ -89,14 +89,15 @@ def opened(folder: Path, label: str) -> list[pa.NativeFile]:
     """
     found: list[Path] = []
     for again in range(_LOOKS):
-        before, found = found, [path for path in _slot_paths(folder, label) if row_count(path)]
+        before, found = found, [path for path in slot_paths(folder, label) if row_count(path)]
         if len(found) == 1 or (again and found == before):
             with suppress(FileNotFoundError):
                 return [pa.OSFile(str(path)) for path in found]
     return [pa.OSFile(str(path)) for path in found]
 
 
-def _slot_paths(folder: Path, label: str) -> tuple[Path, Path]:
+def slot_paths(folder: Path, label: str) -> tuple[Path, Path]:
+    """The two files of a label, whether or not they exist."""
     return folder / f"{label}.parquet", folder / f"{label}~.parquet"
 
 
@@ -113,6 +114,21 @@ def data_files(folder: Path, *, pattern: str = "*.parquet") -> list[Path]:
 def labels(folder: Path, *, pattern: str = "*.parquet") -> set[str]:
     """The labels of all files of a table, or of those that match a pattern."""
     return {label_of(path) for path in data_files(folder, pattern=pattern)}
+
+
+def states(root: Path, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Size and time of change of the files that exist, by their paths within the destination."""
+    found = {}
+    for name in names:
+        with suppress(FileNotFoundError):
+            status = (root / name).stat()
+            found[name] = status.st_size, status.st_mtime_ns
+    return found
+
+
+def listing(root: Path, table: str) -> dict[str, tuple[int, int]]:
+    """Size and time of change of all files of a table but the schema file."""
+    return states(root, (f"{table}/{path.name}" for path in data_files(root / table)))
 
 
 def staged_path(target: Path, token: str) -> Path:
@@ -136,10 +152,10 @@ def row_count(path: Path) -> int:
         return 0
 
 
-def read(path: Path) -> pa.Table:
-    """Read all rows of a file and close it; Windows cannot replace an open file."""
+def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read all rows of a file, or some of its columns, and close it; Windows cannot replace an open file."""
     with pq.ParquetFile(path) as file:
-        return file.read()
+        return file.read(columns)
 
 
 def conformed(rows: pa.Table, schema: pa.Schema) -> pa.Table:

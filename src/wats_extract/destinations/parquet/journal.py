@@ -126,6 +126,17 @@ class Staging:
             self.write(slots.live, rows.slice(0, 0), behind=slots.live)
             self._retired.append(self._files[-1])
 
+    def rewrite(self, folder: Path, label: str, rows: pa.Table) -> None:
+        """Stage the rows of a label of which both files may have rows."""
+        first, second = files.slot_paths(folder, label)
+        if not (files.row_count(first) and files.row_count(second)):
+            self.move(files.slots(folder, label), rows)
+            return
+        for path, its in ((first, rows), (second, rows.slice(0, 0))):
+            self.write(path, its, behind=path)
+            if not its.num_rows:
+                self._retired.append(self._files[-1])
+
     def write(self, target: Path, rows: pa.Table, *, behind: Path | None = None) -> None:
         """Stage one file; see :func:`wats_extract.destinations.parquet.files.write`."""
         self._files.append(target.relative_to(self._root).as_posix())

@@ -67,20 +67,49 @@ class Transactions:
                 failed, and the next transaction or :meth:`open` repeats that.
         """
         self._require_writable()
+        with self._recovered() as last, self._published(last) as staging:
+            yield staging
+
+    @contextmanager
+    def _published(self, last: Journal | None) -> Iterator[Staging]:
+        staging = Staging(self._root, self._encodings, previous=last)
+        try:
+            yield staging
+            journal = staging.sealed()
+            self._on_step("staged")
+        except BaseException:
+            staging.discard()
+            raise
+        if journal is not None:
+            journal.publish(self._root)
+            self._on_step("journaled")
+            with explaining(self._root, "the commit is decided, but not all files are published yet"):
+                self._finish(journal)
+
+    def look_through(
+        self, names: Sequence[str], stage: Callable[[Staging], Callable[[KeyIndex], None]]
+    ) -> None:
+        """Look through the files of some tables, unless they are those of the last commit.
+
+        Args:
+            names: The tables. The index forgets them first, so that a crash in between changes nothing.
+            stage: Stages what has to change, and returns a function that adds the tables to the index.
+        """
+        self._require_writable()
         with self._recovered() as last:
-            staging = Staging(self._root, self._encodings, previous=last)
-            try:
-                yield staging
-                journal = staging.sealed()
-                self._on_step("staged")
-            except BaseException:
-                staging.discard()
-                raise
-            if journal is not None:
-                journal.publish(self._root)
-                self._on_step("journaled")
-                with explaining(self._root, "the commit is decided, but not all files are published yet"):
-                    self._finish(journal)
+            recorded = with_index(self._index, lambda index: [index.listing(name) for name in names])
+            if recorded == [files.listing(self._root, name) for name in names]:
+                return
+            with_index(self._index, lambda index: index.forget_tables(names))
+            with self._published(last) as staging:
+                add = stage(staging)
+
+            def record(index: KeyIndex) -> None:
+                add(index)
+                for name in names:
+                    index.has_looked_through(name, files.listing(self._root, name))
+
+            with_index(self._index, record)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -201,7 +230,8 @@ class Transactions:
         self._applied = journal
 
         def update(index: KeyIndex) -> list[str]:
-            index.follow(journal, entries=self.lookup.entries, now=self._clock())
+            states = files.states(self._root, journal.files)
+            index.follow(journal, entries=self.lookup.entries, states=states, now=self._clock())
             return self._expired(index)
 
         expired = with_index(self._index, update)
