@@ -320,7 +320,8 @@ class Commit:
             one with an owner column is the main table: it has a row for every item.
         landed: The items in this commit: key → version.
         replaced: The items of ``landed`` whose earlier rows are deleted, matched by ``Table.owner``.
-        book: Rows of bookkeeping tables, as dictionaries. Each row replaces the row with the same key.
+        book: Rows of bookkeeping tables, as dictionaries. They replace earlier rows as
+            :meth:`wats_extract.tables.Table.booked` does.
         sweep_except: At the end of a full pass, the ids of its runs: deletes the rows of these tables that
             other runs have loaded. ``None`` deletes nothing.
         kept: Keys of items whose rows are not swept, because the pass could not read these items.
@@ -392,6 +393,14 @@ class Destination(Protocol):
 
     def prepare(self, tables: Iterable[Table]) -> None:
         """Create missing tables, add missing columns, and check the types of existing columns."""
+
+    def reconcile(self, tables: Sequence[Table], *, append: bool = False) -> None:
+        """Drop rows that are there twice, because an older copy of some files was laid over newer ones.
+
+        Args:
+            tables: All tables of one resource, the main table first, or one bookkeeping table.
+            append: Whether an item may have several copies, extracted by several commits.
+        """
 
     def landed(
         self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import pyarrow as pa
 import pytest
 from destination_samples import ALL, CHARTS, FAMILY, KINDS, REPORTS, START, STEPS, Model, commit_of, contents
 
+from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.destinations.parquet import bookkeeping
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, PipelineLocked
 from wats_extract.flow import Commit
 from wats_extract.state.tables import BOOKKEEPING, COVERAGE, FAILURES, RUNS, STATE
@@ -299,6 +303,49 @@ def test_a_bookkeeping_row_replaces_the_row_with_its_key(destination: Any) -> No
     assert destination.read(COVERAGE).to_pylist()[0]["complete"] is True
 
 
+def test_rows_of_a_scope_replace_all_earlier_rows_of_it(destination: Any) -> None:
+    def ranges(*bounds: int, resource: str = "reports") -> list[dict[str, Any]]:
+        place = {"pipeline": "p", "resource": resource, "field": "time_stamp"}
+        return [
+            place | {"range_start": str(a), "range_end": str(b)} for a, b in pairwise(bounds) if (a + b) % 2
+        ]
+
+    for label, rows in (
+        ("1", ranges(0, 1, 2, 3)),
+        ("2", ranges(7, 8, resource="assets")),
+        ("3", ranges(0, 3)),
+    ):
+        destination.commit(Commit(label, {}, {}, frozenset(), {COVERAGE: rows}))
+    found = destination.read(COVERAGE).to_pylist()
+    assert [(row["resource"], row["range_start"], row["range_end"]) for row in found] == [
+        ("assets", "7", "8"),
+        ("reports", "0", "3"),
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
+def test_random_bookkeeping_equals_the_model(
+    seed: int, destination: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookkeeping, "MOST", 3)
+    chance, model = random.Random(seed), Model()
+    for number in range(30):
+        statuses = ["open", "resolved", "resolved", "ignored"]
+        keys = {chance.randrange(40) for _ in range(chance.randrange(1, 6))}
+        failures = [failure(f"k{key}", chance.choice(statuses), attempts=number) for key in keys]
+        run = {"run_id": f"r{number:04}", "pipeline": "p", "status": "running"}
+        book = {FAILURES: failures, RUNS: [run], STATE: [samples.state(number)]}
+        again = {"run_id": f"r{chance.randrange(number + 1):04}", "pipeline": "p", "status": "late"}
+        for each in (book, {RUNS: [run | {"status": "succeeded"}]}, {RUNS: [again]}):
+            commit = Commit(f"{number}", {}, {}, frozenset(), each)
+            destination.commit(commit)
+            model.commit(commit)
+        assert contents(destination, BOOKKEEPING) == model.contents(BOOKKEEPING)
+        opened = [row for row in model.contents([FAILURES])[FAILURES.name] if row["status"] == "open"]
+        assert destination.read(FAILURES, status="open").to_pylist() == opened
+        assert destination.read(RUNS, status="running").num_rows == 0
+
+
 def test_read_filters_by_equality(destination: Any) -> None:
     rows = [failure("x", "open"), failure("y", "resolved"), failure("x", "open", pipeline="other")]
     destination.commit(Commit("1", {}, {}, frozenset(), {FAILURES: rows}))
@@ -337,6 +384,26 @@ def test_scan_reads_some_columns_of_all_rows(kind: str, destination: Any, tmp_pa
             found |= dict(zip(*batch.to_pydict().values(), strict=True))
         assert found == {f"item {n}": 70 if n == 7 else n for n in range(15_000)}
         destination.close()
+
+
+# ── neighbours ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["sqlite:/x.db", "md:x", "md:/x", "postgres:dbname=x", "https://h/x", "s3://b/x", "s3:/b/x", "file:/x"],
+)
+def test_a_path_with_a_scheme_is_refused(path: str, kind: str, tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match=f"^{path}: a destination is a path on this machine") as error:
+        DuckDB(path) if kind == "duckdb" else Parquet(path)
+    assert error.value.hint
+
+
+def test_a_path_with_a_colon_that_is_no_scheme_is_accepted(kind: str, tmp_path: Path) -> None:
+    destination = samples.opened(kind, tmp_path / "md:x")
+    destination.commit(samples.first_commit())
+    destination.close()
+    assert samples.native(kind, tmp_path / "md:x", REPORTS).num_rows == 3
 
 
 # ── open, prepare ───────────────────────────────────────────────────────────────────────────────

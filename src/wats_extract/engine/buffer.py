@@ -157,7 +157,7 @@ class _Merged(Generic[R]):
         self._rows: dict[Table, list[pa.RecordBatch]] = {}
         self._landed: dict[str, int | None] = {}
         self._replaced: set[str] = set()
-        self._book: dict[Table, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
+        self._book: dict[Table, list[Mapping[str, Any]]] = {}
 
     def can_take(self, commit: Commit) -> bool:
         """Whether merging a commit leaves the same tables as making it afterwards."""
@@ -192,8 +192,7 @@ class _Merged(Generic[R]):
             self._rows.setdefault(table, []).extend(batches)
             self.byte_count += sum(batch.nbytes for batch in batches)
         for table, booked in commit.book.items():
-            by_key = self._book.setdefault(table, {})
-            by_key.update({tuple(row[name] for name in table.key): row for row in booked})
+            self._book[table] = table.booked(self._book.get(table, ()), booked)
 
     def commit(self) -> Commit:
         """The merged commit. It is called after the first commit that has rows."""
@@ -203,7 +202,7 @@ class _Merged(Generic[R]):
             rows=self._rows,
             landed=self._landed,
             replaced=frozenset(self._replaced),
-            book={table: list(rows.values()) for table, rows in self._book.items()},
+            book=self._book,
             sweep_except=self._last.sweep_except,
             kept=self._last.kept,
             upsert=self._last.upsert,

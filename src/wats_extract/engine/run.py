@@ -177,6 +177,10 @@ class _Run:
                 recorded = refuse_other_server(destination, job.server)
                 tables = [table for task in job.tasks for table in task.resource.tables]
                 destination.prepare([*BOOKKEEPING, *tables])
+                for table in BOOKKEEPING:
+                    destination.reconcile([table])
+                for task in job.tasks:
+                    destination.reconcile(task.resource.tables, append=task.disposition == "append")
                 run = cls(job, client, command, listen, now, recorded=recorded)
                 with run._recorded():
                     yield run

@@ -327,7 +327,8 @@ def _repair(
     replaced, appended = (
         {name: keys for name, keys in each.items() if len(keys)} for each in (replaced, appended)
     )
-    if not replaced and not appended:
+    duplicated = any(each.duplicated for each in report.resources.values())
+    if not replaced and not appended and not duplicated:
         return
     report.repair = done = run.repair(job, client, replaced, appended=appended, listen=listen, now=now)
     if done.status not in ("succeeded", "failures"):

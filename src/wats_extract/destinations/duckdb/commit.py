@@ -8,6 +8,7 @@ because DuckDB skips row groups that cannot match, by their min-max statistics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -49,7 +50,8 @@ class CommitWriter:
             self._write_table(table, rows, commit, replaced, repeated=repeated)
             self._on_step(f"wrote {table.name}")
         for table, booked in commit.book.items():
-            self._insert(table, _last_per_key(table, booked), identity=table.key)
+            rows = pa.Table.from_pylist(table.booked([], booked), schema=table.schema)
+            self._insert(table, rows, identity=table.identity)
             self._on_step(f"booked {table.name}")
         return sum(rows.num_rows for rows in incoming.values())
 
@@ -107,25 +109,22 @@ def find_versions(
     """Look up which of ``keys`` own rows in a table: key → latest version. A missing table is empty."""
     keys_to_find = pa.table({"key": table.owners(keys)})
     try:
-        return dict(execute_with(connection, schema.versions(table, versions), keys_to_find).fetchall())
+        return dict(execute_with(connection, schema.versions(table, versions), keys_to_find))
     except duckdb.CatalogException:
         return {}
 
 
 def execute_with(
-    connection: duckdb.DuckDBPyConnection,
-    query: str,
-    _wats_incoming: pa.Table,
-    parameters: Sequence[object] = (),
-) -> duckdb.DuckDBPyConnection:
-    """Execute a query that reads Arrow rows as ``_wats_incoming``.
+    connection: duckdb.DuckDBPyConnection, query: str, incoming: pa.Table, parameters: Sequence[object] = ()
+) -> list[tuple[Any, ...]]:
+    """Execute a query that reads Arrow rows as ``_wats_incoming``, and fetch its result.
 
-    DuckDB finds the rows by the name of this parameter. A registered view would keep them in memory until the
-    transaction ends.
+    The rows are registered, because without external access DuckDB finds no variables of Python. A registered
+    view keeps them in memory until the transaction ends, as the commit does that they come from.
     """
-    return connection.execute(query, parameters)
-
-
-def _last_per_key(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    last = {tuple(row[name] for name in table.key): row for row in rows}
-    return pa.Table.from_pylist(list(last.values()), schema=table.schema)
+    connection.register("_wats_incoming", incoming)
+    try:
+        return connection.execute(query, parameters).fetchall()
+    finally:
+        with suppress(duckdb.TransactionException):  # it failed, and its rollback drops the view
+            connection.unregister("_wats_incoming")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.destinations.duckdb.commit import CommitWriter, find_versions, ignore_step
 from wats_extract.destinations.duckdb.file import DatabaseFile, is_out_of_memory
 from wats_extract.destinations.duckdb.schema import Schema
+from wats_extract.destinations.places import local_path
 from wats_extract.errors import DestinationError
 from wats_extract.flow import Commit
 from wats_extract.state.lock import PipelineLocks, Sighting
@@ -54,8 +56,11 @@ class DuckDB:
                 raised to 2 GB if a commit does not fit.
             reopen_rows: Inserted rows after which the file is closed and opened again.
             on_step: Called with the name of each step of a commit, so that tests can stop there.
+
+        Raises:
+            DestinationError: ``path`` begins with a scheme, such as ``sqlite:`` or ``md:``.
         """
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
         self._file = DatabaseFile(self.path, memory_limit=memory_limit, on_step=on_step)
         self._schema = Schema(schema, place=self.place)
@@ -110,7 +115,12 @@ class DuckDB:
             DestinationError: A column has another type, or a key column is missing. Nothing was changed.
         """
         with self._file.transaction("cannot prepare the tables") as connection:
+            tables = list(tables)
+            self._schema.refuse_views(connection, tables)
             self._schema.prepare(connection, tables)
+
+    def reconcile(self, tables: Sequence[Table], *, append: bool = False) -> None:
+        """Do nothing: a file is restored as a whole, with the rows of one moment."""
 
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
 
@@ -134,6 +144,7 @@ class DuckDB:
 
     def _write(self, commit: Commit) -> int:
         with self._file.transaction(f"commit {commit.label}") as connection:
+            self._schema.refuse_views(connection, [*commit.rows, *commit.book])
             return CommitWriter(connection, self._schema, on_step=self._on_step).write(commit)
 
     # ── queries ─────────────────────────────────────────────────────────────────────────────────
@@ -155,14 +166,20 @@ class DuckDB:
     def _find(
         self, table: Table, keys: Sequence[str], versions: tuple[int, int] | None
     ) -> dict[str, int | None]:
-        with self._file.reader(f"cannot read table {table.name}") as connection:
+        with self._reader(table) as connection:
             return find_versions(connection, self._schema, table, keys, versions=versions)
+
+    @contextmanager
+    def _reader(self, table: Table) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._file.reader(f"cannot read table {table.name}") as connection:
+            self._schema.refuse_views(connection, [table])
+            yield connection
 
     def read(self, table: Table, **equal: str) -> pa.Table:
         """Return the rows whose columns equal the given texts, ordered by key."""
         if not self._file.is_open:
             return table.schema.empty_table()
-        with self._file.reader(f"cannot read table {table.name}") as connection:
+        with self._reader(table) as connection:
             return self._schema.read(connection, table, equal)
 
     def scan(
@@ -170,12 +187,14 @@ class DuckDB:
     ) -> Iterator[pa.RecordBatch]:
         """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
         if self._file.is_open:
-            with self._file.reader(f"cannot read table {table.name}") as connection:
+            with self._reader(table) as connection:
                 yield from self._schema.scan(connection, table, columns, batch_rows=batch_rows)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""
         if not self._file.is_open:
             return {}
+        tables = list(tables)
         with self._file.reader("cannot count the rows") as connection:
+            self._schema.refuse_views(connection, tables)
             return self._schema.count(connection, tables)

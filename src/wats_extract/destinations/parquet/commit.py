@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wats_extract.destinations.parquet import files as files
+from wats_extract.destinations.parquet.bookkeeping import stage_bookkeeping
 from wats_extract.destinations.parquet.journal import KeyChange, Staging
 from wats_extract.destinations.parquet.lookup import Lookup, has_one_row_per_item
 from wats_extract.destinations.parquet.schemas import Schemas
@@ -51,7 +51,7 @@ class CommitStager:
             if table is indexed:
                 staging.change = _key_change(table, rows, commit, changed)
         for table, booked in commit.book.items():
-            self._stage_bookkeeping(table, booked, staging)
+            stage_bookkeeping(self._root / table.name, table, booked, self._schemas.of(table), staging)
 
     def _existing(self, commit: Commit) -> frozenset[str]:
         """The items of an upsert that the main table has."""
@@ -98,23 +98,6 @@ class CommitStager:
         earlier = _earlier(slots, table, rows, commit)
         staging.move(slots, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
         return changed
-
-    def _stage_bookkeeping(self, table: Table, rows: Sequence[Mapping[str, Any]], staging: Staging) -> None:
-        """Stage bookkeeping rows: one small file per pipeline and resource, or per run."""
-        folder, schema = self._root / table.name, self._schemas.of(table)
-        by_file: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
-        for row in rows:
-            label = files.safe_label("-".join(str(row[name]) for name in table.key[:2]))
-            by_file.setdefault(label, {})[tuple(row[name] for name in table.key)] = row
-        for label, by_key in by_file.items():
-            fresh = pa.Table.from_pylist(list(by_key.values()), schema=schema)
-            slots = files.slots(folder, label)
-            present = files.read_live(slots)
-            if present is not None:
-                keys = fresh.select(list(table.key))
-                others = present.join(keys, keys=list(table.key), join_type="left anti")
-                fresh = pa.concat_tables([files.conformed(others, schema), fresh])
-            staging.move(slots, fresh)
 
 
 def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[str]) -> KeyChange:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.journal import Staging
+from wats_extract.destinations.places import own_folder
 from wats_extract.errors import DestinationError
 from wats_extract.tables import Table
 
@@ -42,7 +43,7 @@ class Schemas:
         Raises:
             DestinationError: A column has another type, or a key column is missing.
         """
-        folder = self._root / table.name
+        folder = own_folder(self._root, table.name)
         folder.mkdir(exist_ok=True)
         file = folder / files.SCHEMA_FILE
         example = file if file.exists() else min(folder.glob("*.parquet"), default=None)
