@@ -278,9 +278,12 @@ class _Comparing:
         columns = [(table.name, table.shredded_schema.names) for table in tables]
         with _reading(self.job) as destination:
             for place, table in enumerate(tables):
-                self.listen(events.Noted(f"{source.resource}: comparing the values in {table.name}"))
+                rows = 0
                 for batch in destination.scan(table, columns[place][1], batch_rows=DEEP_ROWS):
                     self.client.check()
+                    if not rows or rows // PROGRESS_EVERY < (rows + batch.num_rows) // PROGRESS_EVERY:
+                        self.listen(events.Noted(f"{source.resource}: comparing {table.name}, row {rows:,}"))
+                    rows += batch.num_rows
                     self.found.has_values(place, fingerprints(table, batch, negative=True))
         return self.found.find_changed(columns)
 
