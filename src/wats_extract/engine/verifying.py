@@ -131,7 +131,8 @@ def verify(
                 if not listed:
                     report.not_compared.append(name)
                 if listed or task.resource.table.counted:
-                    ledgers[name] = stack.enter_context(ledger(append=task.disposition == "append"))
+                    append = task.disposition == "append"
+                    ledgers[name] = stack.enter_context(ledger(append=append, check=client.check))
                     comparing = _Comparing(job, client, task, ledgers[name], listen)
                     report.resources[name] = comparing.compared(listed=listed, deep=deep and listed)
         except Incomplete as error:
