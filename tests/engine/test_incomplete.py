@@ -99,6 +99,13 @@ def a_file_of_reports(extraction: Extraction, plant: Plant) -> None:
         files_of(extraction, "reports")[1].unlink()
 
 
+def the_dropped_table_of_reports(extraction: Extraction, plant: Plant) -> None:
+    if extraction.kind == "duckdb":
+        sql(extraction, "DROP TABLE reports")
+    else:
+        shutil.rmtree(extraction.folder / "wats" / "reports")
+
+
 def rows_twice(extraction: Extraction, plant: Plant) -> None:
     if extraction.kind == "duckdb":
         sql(extraction, "INSERT INTO steps FROM steps LIMIT 7")
@@ -115,6 +122,7 @@ DAMAGES: list[Callable[[Extraction, Plant], None]] = [
     a_dropped_table,
     a_file_of_steps,
     a_file_of_reports,
+    the_dropped_table_of_reports,
     rows_twice,
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,9 @@ class Comparison:
         """The number of differences of all kinds. An item counts once."""
         return sum(getattr(self, kind) for kind in KINDS)
 
+
+_STEPS_PER_CHECK = 100_000
+"""Steps of SQLite's virtual machine, a few milliseconds."""
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -331,9 +334,29 @@ class Keys:
 
 
 @contextmanager
-def ledger(*, append: bool = False) -> Iterator[Ledger]:
-    """An empty ledger, in a temporary folder that is removed at the end."""
+def ledger(*, append: bool = False, check: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
+    """An empty ledger, in a temporary folder that is removed at the end.
+
+    Args:
+        append: As for :class:`Ledger`.
+        check: Called during long queries; may raise to stop.
+    """
+    raised: list[BaseException] = []
+
+    def must_stop() -> bool:
+        try:
+            check()
+        except BaseException as error:
+            raised.append(error)
+        return bool(raised)
+
     with TemporaryDirectory(prefix="wats-extract-") as folder:
         path = Path(folder, "verify.sqlite")
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
-            yield Ledger(connection, append=append)
+            connection.set_progress_handler(must_stop, _STEPS_PER_CHECK)
+            try:
+                yield Ledger(connection, append=append)
+            except sqlite3.OperationalError:
+                if raised:
+                    raise raised[0] from None
+                raise

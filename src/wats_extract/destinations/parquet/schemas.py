@@ -69,9 +69,9 @@ class Schemas:
 
 def _widen(folder: Path, schema: pa.Schema, staging: Staging) -> None:
     for path in files.data_files(folder):
-        rows = files.conformed(files.read(path), schema)
         slots = files.slots(folder, files.label_of(path))
-        if rows.num_rows:
-            staging.move(slots, rows)
-        elif slots.live is None:
-            staging.write(path, rows, behind=path)
+        rows = files.read_live(slots)
+        if rows is None:
+            staging.write(path, files.conformed(files.read(path), schema), behind=path)
+        elif path == slots.live:
+            staging.move(slots, files.conformed(rows, schema))
