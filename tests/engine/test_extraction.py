@@ -278,6 +278,36 @@ def test_a_document_that_is_too_large_is_fetched_once(kind: str, server: Server,
     assert extraction.retry().exit_code == 0, "the limit is larger now"
 
 
+def test_documents_that_grow_too_much_when_shredded_take_no_others_down(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(40)
+    long_name = {"name": "x" * 1_000_000, "steps": [{}] * 20_000}
+    long_label = {"chart": {"label": "x" * 1_000_000, "series": [{}] * 60_000}}
+    empty = {"steps": [{}] * 400_000}
+    hostile = dict(zip(plant.uuids()[3::10], (long_name, long_label, empty), strict=False))
+    tables = expected_tables(plant)
+    for uuid, root in hostile.items():
+        plant.receive_again(uuid, plant.document(uuid) | {"root": root})
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 15})
+    report = extraction.run()
+    assert (report.exit_code, report.failures) == (3, 3)
+    failures = extraction.table("_wats_failures")
+    assert {row["key"] for row in failures} == hostile.keys()
+    assert {(row["error_code"], row["stage"]) for row in failures} == {("INVALID_RECORD", "shred")}
+    assert all("it is too large when" in row["message"] for row in failures)
+    assert_same(
+        extraction,
+        {
+            name: [row for row in tables[name] if report_uuid(row) not in hostile]
+            for name in ("reports", "steps")
+        },
+    )
+    assert extraction.run().open_failures == 3
+    assert extraction.retry().open_failures == 3
+
+
 def test_retry_can_be_limited_to_codes_and_keys(server: Server, tmp_path: Path) -> None:
     plant = Plant(40)
     uuids = plant.uuids()
