@@ -50,6 +50,9 @@ KEYS_PER_WINDOW = 200
 SAME_TRUNCATED = 6
 """How often the same truncated document has to come before the document itself counts as broken."""
 
+AHEAD_BYTES = 64 * 2**20
+"""The size of documents that wait to be shredded at which no further ones are requested."""
+
 SHREDDED_BYTES = 16 * 2**20
 """The size of documents at which they are shredded although there are fewer of them."""
 
@@ -294,6 +297,8 @@ class ByKeyReader(ListReader):
             lambda key: self.fetch(source, window, key),
             workers=workers,
             ahead=max(2 * workers, ahead),
+            weigh=_size,
+            heaviest=AHEAD_BYTES,
             useful=source.client.useful_threads,
             check=source.check,
         )
@@ -317,6 +322,13 @@ class ByKeyReader(ListReader):
         if len(chunk):
             yield chunk.close()
             chunk.judge()
+
+
+def _size(outcome: Any) -> int:
+    """The bytes of a document; a failure has none."""
+    if isinstance(outcome, Failure):
+        return 0
+    return outcome.size if hasattr(outcome, "size") else len(outcome.raw)
 
 
 def _is_json(body: bytes) -> bool:
@@ -401,7 +413,7 @@ class _ChunkBuilder:
         if why := getattr(outcome, "saturated", ""):
             self._failures.append(self._source.saturated(self._reader.route, why, key=key.key))
         self._pending.append((key, outcome))
-        self._pending_bytes += len(outcome.raw)
+        self._pending_bytes += _size(outcome)
         self.landed[key.key] = key.version
         if len(self._pending) >= SHREDDED_TOGETHER or self._pending_bytes >= SHREDDED_BYTES:
             self._shred()
