@@ -17,6 +17,7 @@
     │   ├── RequestBudgetSpent    exit 4           ``max_requests`` is reached
     │   └── TooManyFailures       exit 4           ``stop_at_failures`` is reached
     ├── DestinationError          exit 1           the destination cannot be opened, read or written
+    │   └── OutOfMemory           exit 1           a commit does not fit into memory; it is divided
     ├── PipelineLocked            exit 6           another process runs this pipeline
     └── Interrupted               exit 130 or 143  Ctrl-C or SIGTERM
 
@@ -169,6 +170,10 @@ class TooManyFailures(Incomplete):
 
 class DestinationError(WatsExtractError):
     """The destination cannot be opened, read or written; committed data is kept."""
+
+
+class OutOfMemory(DestinationError):
+    """A commit does not fit into memory; nothing of it is durable, and the run divides it."""
 
 
 class PipelineLocked(WatsExtractError):

@@ -52,11 +52,14 @@ def array(values: Sequence[Any], column: Column) -> pa.Array:
         return pa.nulls(len(values), column.type)
     try:
         convert = _BY_KIND.get(column.kind) or _BY_TYPE.get(column.type, pa.array)
-        return convert(values, column.type)
+        found = convert(values, column.type)
     except RecordError as error:
         raise RecordError(f"{column.name}: {error.message}") from error
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
         raise RecordError(f"{column.name}: {error}") from error
+    if isinstance(found, pa.ChunkedArray):
+        raise RecordError(f"{column.name}: more than 2 GB of text")
+    return found
 
 
 def number(value: float | str | None) -> float | None:

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.destinations.duckdb.commit import CommitWriter, find_versions, ignore_step
-from wats_extract.destinations.duckdb.file import DatabaseFile, is_out_of_memory
+from wats_extract.destinations.duckdb.file import DatabaseFile
 from wats_extract.destinations.duckdb.schema import Schema
 from wats_extract.destinations.places import local_path
-from wats_extract.errors import DestinationError
+from wats_extract.errors import OutOfMemory
 from wats_extract.flow import Commit
 from wats_extract.state.lock import PipelineLocks, Sighting
 from wats_extract.tables import Table
@@ -133,9 +133,7 @@ class DuckDB:
         self._locks.check()
         try:
             self._rows_written += self._write(commit)
-        except DestinationError as error:
-            if not is_out_of_memory(error):
-                raise
+        except OutOfMemory:
             self._file.raise_memory_limit()
             self._rows_written += self._write(commit)
         self._on_step("committed")
@@ -157,9 +155,7 @@ class DuckDB:
             return {}
         try:
             return self._find(table, keys, versions)
-        except DestinationError as error:
-            if not is_out_of_memory(error):
-                raise
+        except OutOfMemory:
             self._file.raise_memory_limit()
             return self._find(table, keys, versions)
 

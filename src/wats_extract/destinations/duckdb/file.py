@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from wats_extract.destinations.duckdb.schema import DATABASE, quoted
 from wats_extract.destinations.places import is_link
-from wats_extract.errors import DestinationError
+from wats_extract.errors import DestinationError, OutOfMemory
 
 RAISED_LIMIT = "2GB"
 """DuckDB's memory limit after it has run out of memory once."""
@@ -87,14 +87,13 @@ _HINTS = (
 )
 
 
-_FOREIGN = (duckdb.Error, pa.ArrowException, OSError)
+_FOREIGN = (duckdb.Error, pa.ArrowException, OSError, MemoryError)
 """The errors that using a DuckDB file raises."""
 
 
-def is_out_of_memory(error: DestinationError) -> bool:
-    """Whether DuckDB has reached its memory limit; a failing ``COMMIT`` says so in its message only."""
-    cause = error.__cause__
-    return isinstance(cause, duckdb.OutOfMemoryException) or "memory_limit=" in str(cause)
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory has run out; a failing ``COMMIT`` of DuckDB says so in its message only."""
+    return isinstance(error, (duckdb.OutOfMemoryException, MemoryError)) or "memory_limit=" in str(error)
 
 
 class DatabaseFile:
@@ -309,7 +308,8 @@ class DatabaseFile:
             raise self._explained(operation, error) from error
 
     def _explained(self, operation: str, error: Exception) -> DestinationError:
-        return DestinationError(f"{self.path}: {operation}: {error}", hint=_hint(str(error)))
+        kind = OutOfMemory if _is_out_of_memory(error) else DestinationError
+        return kind(f"{self.path}: {operation}: {error}", hint=_hint(str(error)))
 
 
 def _literal(text: str) -> str:
