@@ -426,7 +426,12 @@ class Destination(Protocol):
         """Return the rows of a (bookkeeping) table whose columns equal the given texts."""
 
     def scan(
-        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+        self,
+        table: Table,
+        columns: Sequence[str],
+        *,
+        batch_rows: int = 10_000,
+        least: tuple[str, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Iterate over some columns of all rows, in no order. A missing table is empty.
 
@@ -434,7 +439,11 @@ class Destination(Protocol):
             table: The table.
             columns: The names of the columns, in the order wanted.
             batch_rows: The largest number of rows per batch. It bounds memory if columns hold large values.
+            least: A column and its smallest value, for only some of the rows; statistics prune the others.
         """
+
+    def largest(self, table: Table, column: str) -> int | None:
+        """Return the largest value in a column of whole numbers; ``None`` if it has no value."""
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""

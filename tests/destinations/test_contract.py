@@ -386,6 +386,21 @@ def test_scan_reads_some_columns_of_all_rows(kind: str, destination: Any, tmp_pa
         destination.close()
 
 
+def test_the_largest_value_and_rows_with_a_least_value(destination: Any) -> None:
+    version = REPORTS.version
+    assert destination.largest(REPORTS, version) is None
+    assert list(destination.scan(REPORTS, [version], least=(version, 5))) == []
+    for label in range(3):
+        items = {f"item {n}": (n, 1, 0) for n in range(100 * label, 100 * label + 100)}
+        destination.commit(commit_of(f"{label}", items))
+    assert destination.largest(REPORTS, version) == 299
+    batches = destination.scan(REPORTS, [REPORTS.owner], least=(version, 197))
+    found = {key for batch in batches for key in batch[REPORTS.owner].to_pylist()}
+    assert found == {f"item {n}" for n in range(197, 300)}
+    destination.commit(commit_of("4", {"item 299": (7, 1, 0)}, replaced={"item 299"}))
+    assert destination.largest(REPORTS, version) == 298
+
+
 # ── neighbours ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -179,12 +179,24 @@ class DuckDB:
             return self._schema.read(connection, table, equal)
 
     def scan(
-        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+        self,
+        table: Table,
+        columns: Sequence[str],
+        *,
+        batch_rows: int = 10_000,
+        least: tuple[str, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
+        """Iterate over some columns of all rows, or of those with a least value, in no order."""
         if self._file.is_open:
             with self._reader(table) as connection:
-                yield from self._schema.scan(connection, table, columns, batch_rows=batch_rows)
+                yield from self._schema.scan(connection, table, columns, batch_rows=batch_rows, least=least)
+
+    def largest(self, table: Table, column: str) -> int | None:
+        """Return the largest value in a column of whole numbers."""
+        if not self._file.is_open:
+            return None
+        with self._reader(table) as connection:
+            return self._schema.largest(connection, table, column)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""

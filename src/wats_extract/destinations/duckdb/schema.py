@@ -125,13 +125,23 @@ class Schema:
         names: Iterable[str],
         *,
         batch_rows: int,
+        least: tuple[str, int] | None,
     ) -> Iterator[pa.RecordBatch]:
-        """Some columns of all rows, in no order, with timestamps as in :meth:`read`."""
+        """Some columns of all rows, or of those with a least value, with timestamps as in :meth:`read`."""
         present = self.columns(connection).get(table.name)
         if present is not None:
             columns = self._selected(table, names, present)
-            query = f"SELECT {columns} FROM {self._table(table)}"  # noqa: S608
+            where = f"{quoted(least[0])} >= {least[1]:d}" if least else "true"
+            query = f"SELECT {columns} FROM {self._table(table)} WHERE {where}"  # noqa: S608
             yield from map(only_in_calendar, connection.sql(query).to_arrow_reader(batch_rows))
+
+    def largest(self, connection: duckdb.DuckDBPyConnection, table: Table, column: str) -> int | None:
+        """The largest value in a column."""
+        if table.name not in self.columns(connection):
+            return None
+        query = f"SELECT max({quoted(column)}) FROM {self._table(table)}"  # noqa: S608
+        found: int | None = connection.execute(query).fetchall()[0][0]
+        return found
 
     def count(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
         """The number of rows by table name, without missing tables."""

@@ -154,6 +154,18 @@ def row_count(path: Path) -> int:
         return 0
 
 
+def largest(path: Path, column: str) -> int | None:
+    """The largest value in a column of whole numbers, from the statistics in the footer."""
+    metadata = pq.read_metadata(path)
+    place = metadata.schema.to_arrow_schema().get_field_index(column)
+    found: list[int] = []
+    for group in range(metadata.num_row_groups if place >= 0 else 0):
+        statistics = metadata.row_group(group).column(place).statistics
+        if statistics is not None and statistics.has_min_max:
+            found.append(statistics.max)
+    return max(found, default=None)
+
+
 def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read all rows of a file, or some of its columns, and close it; Windows cannot replace an open file."""
     with pq.ParquetFile(path) as file:

@@ -209,9 +209,15 @@ class Parquet:
             return only_in_calendar(found.sort_by([(name, "ascending") for name in table.key]))
 
     def scan(
-        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+        self,
+        table: Table,
+        columns: Sequence[str],
+        *,
+        batch_rows: int = 10_000,
+        least: tuple[str, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
+        """Iterate over some columns of all rows, or of those with a least value, in no order."""
+        wanted = pc.field(least[0]) >= least[1] if least else None
         with explaining(self.path, f"cannot read table {table.name}"):
             folder = self.path / table.name
             for label in sorted(files.labels(folder)):
@@ -219,9 +225,19 @@ class Parquet:
                     with file:
                         fragment = ds.ParquetFileFormat().make_fragment(file)
                         batches = fragment.to_batches(
-                            schema=table.schema, columns=list(columns), batch_size=batch_rows
+                            schema=table.schema, columns=list(columns), filter=wanted, batch_size=batch_rows
                         )
                         yield from map(only_in_calendar, batches)
+
+    def largest(self, table: Table, column: str) -> int | None:
+        """Return the largest value in a column of whole numbers, from the footers of the files."""
+
+        def found() -> int | None:
+            values = (files.largest(path, column) for path in files.data_files(self.path / table.name))
+            return max((value for value in values if value is not None), default=None)
+
+        with explaining(self.path, f"cannot read table {table.name}"):
+            return self._transactions.between_commits(found)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""
