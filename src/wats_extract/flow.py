@@ -325,6 +325,8 @@ class Commit:
         kept: Keys of items whose rows are not swept, because the pass could not read these items.
         upsert: Whether items of ``landed`` that the main table has are replaced too. The destination looks
             them up within the commit, so rows that another process has committed in the meantime count.
+        keeps_unchanged: Whether items whose rows are equal to the existing ones in every table are left out.
+            Their rows keep the stamps of the run that wrote them.
     """
 
     label: str
@@ -335,6 +337,7 @@ class Commit:
     sweep_before: datetime | None = None
     kept: frozenset[str] = frozenset()
     upsert: bool = False
+    keeps_unchanged: bool = False
 
 
 class Destination(Protocol):

@@ -171,6 +171,7 @@ class _Merged(Generic[R]):
         return (
             commit.rows.keys() == self._rows.keys()
             and commit.upsert == self._last.upsert
+            and commit.keeps_unchanged == self._last.keeps_unchanged
             and self._landed.keys().isdisjoint(commit.landed)
         )
 
@@ -205,6 +206,7 @@ class _Merged(Generic[R]):
             sweep_before=self._last.sweep_before,
             kept=self._last.kept,
             upsert=self._last.upsert,
+            keeps_unchanged=self._last.keeps_unchanged,
         )
 
     def batches(self, table: Table) -> list[pa.RecordBatch]:

@@ -175,6 +175,8 @@ class Extraction:
             else frozenset(key for key, version in chunk.landed.items() if has_rows_of(version)),
             book=book,
             upsert=not append,
+            # A version changes with its item. A full pass deletes rows that it did not write.
+            keeps_unchanged=not (append or self._task.resource.table.version or self._position.full_pass),
         )
         run.failures.settle(failed)
         run.buffer.add(commit, Receipt.of(self._name, chunk))
