@@ -329,6 +329,8 @@ class Commit:
             them up within the commit, so rows that another process has committed in the meantime count.
         thorough: Whether rows of replaced items may be anywhere, because somebody changed the tables by hand.
             Otherwise a destination may look for them where earlier commits have put them.
+        keeps_unchanged: Whether items whose rows are equal to the existing ones in every table are left out.
+            Their rows keep the stamps of the run that wrote them.
     """
 
     label: str
@@ -340,6 +342,7 @@ class Commit:
     kept: frozenset[str] = frozenset()
     upsert: bool = False
     thorough: bool = False
+    keeps_unchanged: bool = False
 
 
 class Destination(Protocol):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -224,6 +225,87 @@ def test_an_upsert_without_items_changes_nothing(destination: Any) -> None:
     destination.commit(Commit("2", {table: [] for table in FAMILY}, {}, frozenset(), {}, upsert=True))
     destination.commit(Commit("3", {}, {}, frozenset(), {STATE: [samples.state("3")]}, upsert=True))
     assert destination.landed(REPORTS, ["a"]) == {"a": 1}
+
+
+# ── unchanged items ─────────────────────────────────────────────────────────────────────────────
+
+
+def lazily(label: str, items: samples.Items, *, minute: int, **options: Any) -> Commit:
+    """An upsert that leaves out what is unchanged."""
+    return replace(commit_of(label, items, minute=minute, upsert=True, **options), keeps_unchanged=True)
+
+
+def minutes(destination: Any) -> dict[str, dict[str, set[int]]]:
+    """When the rows of each item were written, by table."""
+    found: dict[str, dict[str, set[int]]] = {}
+    for table in FAMILY:
+        for row in destination.read(table).to_pylist():
+            written = found.setdefault(table.name, {}).setdefault(row[table.owner], set())
+            written.add(row["_wats_extracted_at"].minute)
+    return found
+
+
+def data_files(path: Path) -> dict[Path, int]:
+    tables = [table.name for table in FAMILY]
+    found = (each for each in path.glob("files/*/*.parquet") if each.parent.name in tables)
+    return {each: each.stat().st_mtime_ns for each in found}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_items_with_the_same_rows_are_not_written_again(
+    named: bool, kind: str, destination: Any, tmp_path: Path
+) -> None:
+    items = {"a": (1, 3, 2), "b": (1, 1, 0), "c": (1, 0, 0)}
+    destination.commit(lazily("1", items, minute=0))
+    before, files_before = contents(destination, FAMILY), data_files(tmp_path)
+    for minute in (1, 2):
+        again = lazily(f"{minute}", items, minute=minute, replaced=items if named else ())
+        destination.commit(again)
+        assert contents(destination, FAMILY) == before
+        assert data_files(tmp_path) == files_before
+        assert destination.read(STATE)["cursor"].to_pylist() == [f"{minute}"]
+
+
+@pytest.mark.parametrize("changed", [(2, 3, 2), (1, 4, 2), (1, 2, 2), (1, 3, 1), (1, 3, 3), (1, 0, 0)])
+def test_an_item_is_written_again_in_all_tables_if_one_has_other_rows(
+    changed: tuple[int, int, int], destination: Any
+) -> None:
+    destination.commit(lazily("1", {"a": (1, 3, 2), "b": (1, 2, 2)}, minute=0))
+    destination.commit(lazily("1", {"a": changed, "b": (1, 2, 2), "n": (1, 1, 1)}, minute=1))
+    model = Model()
+    model.commit(commit_of("1", {"b": (1, 2, 2)}, minute=0))
+    model.commit(commit_of("1", {"a": changed, "n": (1, 1, 1)}, minute=1))
+    assert contents(destination, FAMILY) == model.contents(FAMILY)
+    versions = {"a": changed[0], "b": 1, "n": 1}
+    assert destination.landed(REPORTS, ["a", "b", "n", "x"]) == versions
+
+
+def test_random_commits_without_unchanged_items_equal_the_model(destination: Any) -> None:
+    chance, model = random.Random(5), Model()
+    for number in range(20):
+        items = {
+            f"item {chance.randrange(12)}": (chance.randrange(2), chance.randrange(3), chance.randrange(2))
+            for _ in range(chance.randrange(1, 8))
+        }
+        destination.commit(lazily(f"{number % 5}", items, minute=number))
+        model.commit(commit_of(f"{number % 5}", items, minute=number, upsert=True))
+    stamps = {"_wats_extracted_at": None}
+    found, expected = contents(destination, FAMILY), model.contents(FAMILY)
+    for table in FAMILY:
+        plain = [[row | stamps for row in each[table.name]] for each in (found, expected)]
+        assert plain[0] == plain[1]
+    assert all(len(each) == 1 for table in minutes(destination).values() for each in table.values())
+
+
+def test_unchanged_values_of_every_type_are_recognized(destination: Any) -> None:
+    destination.prepare([EVERY_TYPE])
+    for moment in (START, START + timedelta(days=1)):
+        rows = [row | {"_wats_extracted_at": moment} for row in every_value()]
+        rows.append(rows[0] | {"id": "nan", "number": math.nan, "numbers": [math.nan]})
+        landed = dict.fromkeys(row["id"] for row in rows)
+        tables = {EVERY_TYPE: samples.batches(EVERY_TYPE, rows)}
+        destination.commit(Commit("1", tables, landed, frozenset(), {}, upsert=True, keeps_unchanged=True))
+    assert set(destination.read(EVERY_TYPE)["_wats_extracted_at"].to_pylist()) == {START}
 
 
 # ── one run at a time ───────────────────────────────────────────────────────────────────────────

@@ -459,6 +459,24 @@ def test_what_is_behind_a_link_is_not_changed(linked: str, read_only: bool, dest
     assert tree(outside) == before
 
 
+@pytest.mark.parametrize("linked", ["_wats", "_wats/p.lock"])
+def test_no_lock_is_taken_behind_a_link(linked: str, destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside = outside_of(destination)
+    place = destination.path / linked
+    if place.exists():
+        shutil.move(place, outside / "moved")
+        (outside / "moved" / "p.lock.holder").write_text("mine", encoding="utf-8")
+    else:
+        (outside / "moved").write_text("mine", encoding="utf-8")
+    place.symlink_to(outside / "moved")
+    before = tree(outside)
+    with pytest.raises(DestinationError, match="is a link"), destination.exclusive("p"):
+        pass
+    assert tree(outside) == before
+
+
 def test_leftovers_behind_a_link_are_not_deleted(destination: Parquet) -> None:
     destination.commit(samples.first_commit())
     destination.close()

@@ -13,6 +13,7 @@ import destination_samples as samples
 import pytest
 from destination_samples import ALL, FAMILY, KINDS, REPORTS, STEPS, Model, commit_of, contents
 
+from wats_extract import events
 from wats_extract.destinations.parquet.files import SCHEMA_FILE
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.flow import Commit
@@ -238,6 +239,19 @@ def test_items_may_have_several_copies_if_they_are_appended(tmp_path: Path) -> N
     assert destination.count(FAMILY) == {"reports": 12, "steps": 18, "chart series": 12}
     found = [sorted(map(str, rows)) for rows in contents(destination, FAMILY).values()]
     assert found == [sorted(map(str, rows)) for rows in model.contents(FAMILY).values()]
+
+
+def test_removed_rows_are_reported(tmp_path: Path) -> None:
+    folder, older, _ = filled(tmp_path)
+    everything(folder, older)
+    destination = samples.opened("parquet", tmp_path)
+    noted: list[events.Event] = []
+    with destination.exclusive("p", listen=noted.append):
+        for _ in range(2):
+            destination.reconcile(FAMILY)
+    assert [each.message.split(": ")[0] for each in noted if isinstance(each, events.Noted)] == [
+        str(folder / REPORTS.name)
+    ]
 
 
 def test_files_that_nobody_changed_are_not_read(tmp_path: Path) -> None:

@@ -232,6 +232,7 @@ class _Merged(Generic[R]):
             commit.rows.keys() == self._rows.keys()
             and commit.upsert == self._last.upsert
             and commit.thorough == self._last.thorough
+            and commit.keeps_unchanged == self._last.keeps_unchanged
             and self._landed.keys().isdisjoint(commit.landed)
         )
 
@@ -268,6 +269,7 @@ class _Merged(Generic[R]):
             kept=self._last.kept,
             upsert=self._last.upsert,
             thorough=self._last.thorough,
+            keeps_unchanged=self._last.keeps_unchanged,
         )
 
     def batches(self, table: Table) -> list[pa.RecordBatch]:

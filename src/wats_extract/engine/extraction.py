@@ -191,6 +191,10 @@ class Extraction:
             book=book,
             upsert=not append,
             thorough=self._mends,
+            # A version changes with its item. A full pass deletes rows that it did not write.
+            keeps_unchanged=not (
+                append or self._mends or self._task.resource.table.version or self._position.full_pass
+            ),
         )
         run.failures.settle(failed)
         run.buffer.add(commit, Receipt.of(self._name, chunk))

@@ -7,14 +7,16 @@ because DuckDB skips row groups that cannot match, by their min-max statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from wats_extract.destinations.duckdb.schema import Schema
+from wats_extract.destinations.unchanged import without_unchanged
 from wats_extract.flow import Commit
 from wats_extract.tables import STAMPS, Table
 
@@ -41,10 +43,13 @@ class CommitWriter:
 
     def write(self, commit: Commit) -> int:
         """Delete and insert the rows of a commit; return the number of inserted rows."""
+        commit = replace(commit, replaced=commit.replaced | self._existing(commit))
+        if commit.keeps_unchanged:
+            commit = without_unchanged(commit, self._stored)
         incoming = {
             table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
         }
-        replaced = sorted(commit.replaced | self._existing(commit))
+        replaced = sorted(commit.replaced)
         repeated = self._is_repeated(incoming)
         for table, rows in incoming.items():
             self._write_table(table, rows, commit, replaced, repeated=repeated)
@@ -61,6 +66,14 @@ class CommitWriter:
         if main is None or not commit.upsert or not commit.landed:
             return set()
         return set(find_versions(self._connection, self._schema, main, list(commit.landed)))
+
+    def _stored(self, table: Table, keys: Collection[str]) -> pa.Table:
+        """The rows of some items in a table."""
+        keys_to_find = pa.table({"key": table.owners(sorted(keys))})
+        self._connection.register("_wats_incoming", keys_to_find)
+        found = self._connection.sql(self._schema.rows_of_items(table)).to_arrow_table()
+        self._connection.unregister("_wats_incoming")
+        return found.cast(table.schema)
 
     def _is_repeated(self, incoming: Mapping[Table, pa.Table]) -> bool:
         """Whether this commit was made before: then rows with the stamps of its first row exist."""

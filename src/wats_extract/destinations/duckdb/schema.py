@@ -183,6 +183,14 @@ class Schema:
             f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL"
         )
 
+    def rows_of_items(self, table: Table) -> str:
+        """All columns of the rows of the incoming keys."""
+        columns = ", ".join(map(quoted, table.schema.names))
+        return (
+            f"SELECT {columns} FROM {self._table(table)} "  # noqa: S608
+            f"WHERE {quoted(table.owner)} IN (SELECT key FROM _wats_incoming)"
+        )
+
     def any_row(self, table: Table, equal: Iterable[str]) -> str:
         """One row whose ``equal`` columns have given values, if there is one."""
         same = " AND ".join(f"{quoted(name)} = ?" for name in equal)

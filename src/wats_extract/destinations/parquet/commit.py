@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from wats_extract.destinations.parquet.bookkeeping import stage_bookkeeping
 from wats_extract.destinations.parquet.journal import KeyChange, Staging
 from wats_extract.destinations.parquet.lookup import Lookup, has_one_row_per_item
 from wats_extract.destinations.parquet.schemas import Schemas
+from wats_extract.destinations.unchanged import without_unchanged
 from wats_extract.flow import Commit
 from wats_extract.tables import Table
 
@@ -43,9 +45,12 @@ class CommitStager:
     def stage(self, commit: Commit, staging: Staging) -> None:
         """Stage all files of a commit."""
         commit = replace(commit, replaced=commit.replaced | self._existing(commit))
+        if commit.keeps_unchanged:
+            commit = without_unchanged(commit, partial(self._stored, commit))
         indexed = next((table for table in commit.rows if has_one_row_per_item(table)), None)
         affected = self._affected(commit, indexed)
-        for table, batches in commit.rows.items():
+        nothing = commit.keeps_unchanged and not commit.landed
+        for table, batches in () if nothing else commit.rows.items():
             rows = pa.Table.from_batches(batches, table.schema)
             changed = self._stage_table(table, rows, commit, affected, staging)
             if table is indexed:
@@ -59,6 +64,20 @@ class CommitStager:
         if main is None or not commit.upsert or not commit.landed:
             return frozenset()
         return frozenset(self._lookup.versions(main, list(commit.landed)))
+
+    def _stored(self, commit: Commit, table: Table, keys: Collection[str]) -> pa.Table:
+        """The rows of some items in a table."""
+        folder = self._root / table.name
+        indexed = next((each for each in commit.rows if has_one_row_per_item(each)), None)
+        labels = self._lookup.labels(indexed, sorted(keys)) if indexed else files.labels(folder)
+        owners = table.owners(sorted(keys))
+        found = [table.schema.empty_table()]
+        for label in sorted(labels):
+            rows = files.read_live(files.slots(folder, label))
+            if rows is not None:
+                rows = rows.filter(pc.is_in(rows[table.owner], owners))
+                found.append(files.conformed(rows, table.schema))
+        return pa.concat_tables(found)
 
     def _affected(self, commit: Commit, indexed: Table | None) -> Set[str] | None:
         """Labels of the files that may lose rows; ``None`` means all."""

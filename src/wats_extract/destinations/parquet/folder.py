@@ -21,7 +21,8 @@ from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.bookkeeping import is_history
 from wats_extract.destinations.parquet.commit import CommitStager
 from wats_extract.destinations.parquet.explaining import explaining
-from wats_extract.destinations.parquet.journal import HOME
+from wats_extract.destinations.parquet.journal import HOME, Staging
+from wats_extract.destinations.parquet.keys import KeyIndex
 from wats_extract.destinations.parquet.restored import stage_each_row_once
 from wats_extract.destinations.parquet.schemas import Schemas
 from wats_extract.destinations.parquet.transactions import Transactions
@@ -68,6 +69,7 @@ class Parquet:
         """
         self.path = local_path(path)
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
+        self._listen: events.Listener = events.nobody
         self._schemas = Schemas(self.path)
         self._transactions = Transactions(self.path, on_step=on_step, clock=clock)
         self._stager = CommitStager(self.path, self._schemas, self._transactions.lookup)
@@ -88,6 +90,8 @@ class Parquet:
         listen: events.Listener = events.nobody,
     ) -> AbstractContextManager[None]:
         """Hold the lock ``_wats/PIPELINE.lock`` in the folder."""
+        self._transactions.refuse_links()
+        self._listen = listen
         return self._locks.exclusive(pipeline, check=check, listen=listen)
 
     def holder(self, pipeline: str) -> Sighting | None:
@@ -134,18 +138,19 @@ class Parquet:
 
         That takes about 100 bytes of memory per item. Otherwise this only compares names, sizes and times.
         """
-        with explaining(self.path, f"cannot compare the files of table {tables[0].name}"):
-            self._transactions.look_through(
-                [table.name for table in tables],
-                lambda staging: stage_each_row_once(
-                    self.path,
-                    tables,
-                    append=append,
-                    schemas=self._schemas,
-                    staging=staging,
-                    lookup=self._transactions.lookup,
-                ),
+
+        def stage(staging: Staging) -> Callable[[KeyIndex], None]:
+            lookup = self._transactions.lookup
+            add = stage_each_row_once(
+                self.path, tables, append=append, schemas=self._schemas, staging=staging, lookup=lookup
             )
+            if staging:
+                text = "another program has changed the files; rows that were there twice are removed"
+                self._listen(events.Noted(f"{self.path / tables[0].name}: {text}"))
+            return add
+
+        with explaining(self.path, f"cannot compare the files of table {tables[0].name}"):
+            self._transactions.look_through([table.name for table in tables], stage)
 
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
 

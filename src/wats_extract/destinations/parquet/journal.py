@@ -118,6 +118,10 @@ class Staging:
         self._files: list[str] = []
         self._retired: list[str] = []
 
+    def __bool__(self) -> bool:
+        """Whether any file is staged."""
+        return bool(self._files)
+
     def move(self, slots: files.Slots, rows: pa.Table) -> None:
         """Stage new rows for a label, in its free slot, and retire the file that has the old ones."""
         if rows.num_rows:

@@ -13,6 +13,7 @@ only the rows themselves decide:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -132,18 +133,17 @@ class _Files:
 
     def stage(self, staging: Staging) -> None:
         """Stage the files that lose rows, and labels of which both files have rows."""
-        stays = [0] * len(self._paths)
-        for number in self.kept["file"].to_pylist():
-            stays[number] += 1
+        stays, slots = Counter(self.kept["file"].to_pylist()), Counter(self._labels)
+        numbers: dict[str, list[int]] = {label: [] for label in self._labels}
         changed: set[str] = set()
         for number, (label, home) in enumerate(zip(self._labels, self._homes, strict=True)):
+            numbers.setdefault(home, []).append(number)
             loses_rows = stays[number] < self._found[number]
-            both_slots = self._labels.count(label) > 1
-            if loses_rows or both_slots or label != home or not self._has_schema(number):
+            if loses_rows or slots[label] > 1 or label != home or not self._has_schema(number):
                 changed |= {label, home}
         for label in sorted(changed):
-            rows = [self._remaining(number) for number, home in enumerate(self._homes) if home == label]
-            staging.rewrite(self._folder, label, pa.concat_tables([self._schema.empty_table(), *rows]))
+            rows = pa.concat_tables([self._schema.empty_table(), *map(self._remaining, numbers[label])])
+            staging.rewrite(self._folder, label, rows)
 
     def _has_schema(self, number: int) -> bool:
         """Whether a file has all columns; those of an older version may lack some."""

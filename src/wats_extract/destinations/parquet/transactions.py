@@ -146,7 +146,7 @@ class Transactions:
                 is not writable. Otherwise, also delete stale staging files and old retired files.
         """
         self._applied = None
-        self._refuse_links()
+        self.refuse_links()
         if read_only:
             self._recover_if_possible()
         else:
@@ -159,7 +159,7 @@ class Transactions:
             files.sync_all((), self._applied.folders(self._root))
         self._applied, self.writable = None, False
 
-    def _refuse_links(self) -> None:
+    def refuse_links(self) -> None:
         """Refuse a folder whose journal, index or locks are elsewhere: they would be changed there."""
         home = own_folder(self._root, HOME)
         for path in home.iterdir() if home.is_dir() else ():
