@@ -26,9 +26,12 @@ def run_ids(extraction: Extraction, name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
-def test_only_changed_records_are_written_again(kind: str, server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("disposition", ["merge", "replace"])
+def test_only_changed_records_are_written_again(
+    kind: str, disposition: str, server: Server, tmp_path: Path
+) -> None:
     app, url = server(Plant(20))
-    extraction = Extraction(url, tmp_path, kind, names=NAMES, options={})
+    extraction = Extraction(url, tmp_path, kind, names=NAMES, options={}, disposition=disposition)
     first = extraction.run()
     assert first.exit_code == 0, first.message
     tables = [table.name for name in NAMES for table in RESOURCES[name].tables]
@@ -50,6 +53,7 @@ def test_only_changed_records_are_written_again(kind: str, server: Server, tmp_p
     assert (row["asset_id"], row["asset_name"]) == (asset["assetId"], "renamed")
     assert run_ids(extraction, "processes") == {first.run_id}
     assert len(written) == len(before["assets"])
+    assert len(extraction.frame("products")) == len(before["products"]) - (disposition == "replace")
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
