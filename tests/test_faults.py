@@ -21,7 +21,7 @@ from wats_extract.fake.server import serve
 
 REPORTS = 30
 LIMITS = {"largest_response": 50_000_000}
-TIMEOUTS = {"stall": 0.5, "drip": 0.2}
+TIMEOUTS = {"stall": 0.5, "drip": 0.2, "drip-head": 0.2}
 """Seconds without a byte after which a request fails, for faults that would take as long as the default."""
 
 PATIENT = replace(IMPATIENT, attempts=12)

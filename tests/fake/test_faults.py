@@ -84,6 +84,14 @@ def test_content_length_of_half_the_body(plant: Plant, connect: Connect) -> None
         response.json()
 
 
+def test_head_drips_byte_by_byte(plant: Plant, connect: Connect) -> None:
+    client = connect(App(plant, faults=always("drip-head")), timeout=1.0)
+    begun = time.perf_counter()
+    with client.stream("GET", "/api/App/Version") as response:
+        assert response.status_code == 200
+        assert time.perf_counter() - begun > 0.5
+
+
 def test_body_drips_byte_by_byte(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, faults=always("drip")), timeout=1.0)
     begun = time.perf_counter()
@@ -122,8 +130,8 @@ def test_kinds_are_complete_and_applicable() -> None:
     assert set(KINDS) == {
         "500", "502", "503", "504", "429", "429-date", "429-none", "429-long", "429-far",
         "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
-        "no-gzip", "half-gzip", "bomb", "other-encoding", "object", "message", "problem", "envelope",
-        "null-list",
+        "drip-head", "no-gzip", "half-gzip", "bomb", "other-encoding", "object", "message", "problem",
+        "envelope", "null-list",
     }  # fmt: skip
     for kind in KINDS:
         assert isinstance(Faults().spoil(kind, Response(200, b"[1,2,3]")), Response)
@@ -177,6 +185,8 @@ def check_broken(client: httpx2.Client, address: str, kind: str) -> None:
     elif kind in WRONG_BODIES:
         assert response.status_code == 200
         assert re.fullmatch(WRONG_BODIES[kind], response.text)
+    elif kind == "grown":
+        assert (response.json()["id"], len(response.json()["root"]["steps"])) == (address[-36:], 20_000)
     elif kind == "another":
         assert response.json()["id"] not in address
     else:

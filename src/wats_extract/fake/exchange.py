@@ -41,6 +41,7 @@ class Sending(Enum):
     DROP = "nothing: the connection closes"
     RESET = "half of the body, then a TCP reset"
     DRIP = "half of the body, then one byte at a time"
+    DRIP_HEAD = "one byte at a time, from the first"
     CUT = "complete, but Content-Length names half of the body, and the connection stays open"
 
 

@@ -19,7 +19,8 @@ from wats_extract.fake.exchange import Response, Sending, message_response, page
 KINDS = (
     "429", "429-date", "429-none", "429-long", "429-far", "500", "502", "503", "504",
     "html", "empty", "truncated", "encoding", "short", "cut", "drop", "reset", "slow", "stall", "drip",
-    "no-gzip", "half-gzip", "bomb", "other-encoding", "object", "message", "problem", "envelope", "null-list",
+    "drip-head", "no-gzip", "half-gzip", "bomb", "other-encoding", "object", "message", "problem", "envelope",
+    "null-list",
 )  # fmt: skip
 """The faults of any request."""
 
@@ -28,7 +29,7 @@ TRANSIENT_KINDS = tuple(kind for kind in KINDS if kind != "bomb")
 
 BROKEN_KINDS = (
     "404", "500", "403", "garbage", "truncated", "wrong-type", "html", "drop", "null",
-    "object", "message", "problem", "envelope", "empty", "another",
+    "object", "message", "problem", "envelope", "empty", "another", "grown",
 )  # fmt: skip
 """The faults of a single report."""
 
@@ -226,6 +227,13 @@ def _wrong_type(response: Response) -> Response:
     return replace(response, body=body if found else b'"report"')
 
 
+def _grown(response: Response) -> Response:
+    """A small document whose steps would have 20 GB of paths."""
+    root = b'{"name":"%b","steps":[{}%b]}' % (b"x" * 1_000_000, b",{}" * 19_999)
+    pattern, grown = re.compile(rb'"id":("[^"]*").*', re.DOTALL), rb'"id":\1,"root":%b}' % root
+    return replace(response, body=pattern.sub(grown, response.body, count=1))
+
+
 _SPOILED: Mapping[str, Callable[[Response], Response]] = {
     "html": lambda _: page_response(200, "Please sign in"),
     "empty": lambda response: replace(response, status=200, body=b""),
@@ -237,6 +245,7 @@ _SPOILED: Mapping[str, Callable[[Response], Response]] = {
     "reset": lambda response: replace(response, sending=Sending.RESET),
     "stall": lambda response: replace(response, sending=Sending.STALL),
     "drip": lambda response: replace(response, sending=Sending.DRIP),
+    "drip-head": lambda response: replace(response, sending=Sending.DRIP_HEAD),
     "no-gzip": lambda response: _compressed(response, response.body),
     "half-gzip": _half_compressed,
     "bomb": lambda response: _compressed(response, _bomb()),
@@ -258,6 +267,7 @@ _BROKEN: Mapping[str, Callable[[Response], Response]] = {
     "null": lambda response: replace(response, body=b"null"),
     "empty": lambda _: _json(b""),
     "another": _another,
+    "grown": _grown,
     **_WRONG_BODIES,
 }
 

@@ -117,11 +117,11 @@ class _Connection(socketserver.StreamRequestHandler):
         if response.sending in (Sending.WHOLE, Sending.CUT):
             self.wfile.write(data)
             return True
-        half = len(data) - (len(response.body) + 1) // 2
+        half = 0 if response.sending is Sending.DRIP_HEAD else len(data) - (len(response.body) + 1) // 2
         self.wfile.write(data[:half])
         if response.sending is Sending.STALL:
             self.server.stopping.wait(_STALL_SECONDS)
-        elif response.sending is Sending.DRIP:
+        elif response.sending in (Sending.DRIP, Sending.DRIP_HEAD):
             self._drip(data[half:])
         elif response.sending is Sending.RESET:
             self._reset()
