@@ -109,6 +109,9 @@ SHREDDING = Contestant("decode and shred", _ours("shredding"))
 COMMITS = tuple(
     Contestant(f"commit, {name}", _ours("commits", destination)) for name, destination in DESTINATIONS.items()
 )
+RUNS = tuple(
+    Contestant(f"many runs, {name}", _ours("runs", destination)) for name, destination in DESTINATIONS.items()
+)
 ON_CORES = tuple(
     Contestant(f"{cores} core{'s'[: cores - 1]}", _ours("simulated"), cores=cores) for cores in (1, 2)
 )

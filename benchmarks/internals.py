@@ -6,6 +6,7 @@ All other files in ``benchmarks/`` run the command line, and import from the pac
 used by                        reason
 =============================  =====================================================================
 `ours.commits`                 measures the commit alone, so it calls a destination directly
+`ours.runs`                    makes many runs against a server in its own process
 `ours.shredding`               measures decoding and shredding without a server and a destination
 `ours.simulated`               extracts from a server in its own process, so it replaces the transport
 `server`, `scale`              serve and measure documents of the embedded server's made-up factory

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TypeAlias
 
-from benchmarks.contestants import COMMITS, DESTINATIONS, HELP, ON_CORES, SHREDDING, WITHIN_BUDGET
+from benchmarks.contestants import COMMITS, DESTINATIONS, HELP, ON_CORES, RUNS, SHREDDING, WITHIN_BUDGET
 from benchmarks.samples import Sample, Samples
 
 PAGE = 10_000
@@ -162,6 +162,10 @@ def _rows() -> Iterator[Row]:
             figures = each("commits", commit.name, lambda s, rows=rows: s.usage.output["growth"][rows])
             name = f"{commit.name}: 10,000 {rows} rows, time in a table ten times larger"
             yield Row("commits", name, figures, "×", most=1.5)
+    for runs in RUNS:
+        figures = each("runs", runs.name, lambda sample: sample.usage.output["growth"]["run"])
+        name = f"{runs.name}: time of run {{size:,}} with ten new headers, compared with run 10"
+        yield Row("runs", name, figures, "×", most=1.5)
 
     for place, ours in places:
         figures = each("headers", ours, extra_list_requests)

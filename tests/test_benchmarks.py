@@ -24,7 +24,7 @@ def made_up() -> Samples:
     output = {
         "seconds": 1.0,
         "megabytes_per_second": 100.0,
-        "growth": {"new": 1.0, "replaced": 1.0},
+        "growth": {"new": 1.0, "replaced": 1.0, "run": 1.0},
     }
     return Samples(
         Sample(part.name, contestant.name, size, Usage(2.0, 1.0, 10**8, output), requests=size + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +25,13 @@ from rich.traceback import Traceback
 
 import wats_extract as wx
 from tests.command_line import CommandLine, Finished
+from tests.extraction import Extraction
 from wats_extract.cli.app import COMMANDS
 from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
 from wats_extract.fake.app import App
 from wats_extract.fake.exchange import Request, Response
 from wats_extract.fake.plant.data import Plant
+from wats_extract.fake.server import serve as fake_server
 
 MARKER = "bWFya2Vy+b2YtYQ/c2VjcmV0dG9rZW4="
 ECHOES = {
@@ -325,3 +328,52 @@ def test_no_repr_and_no_traceback_shows_the_token(
     assert "wats_extract" in text
     shown = [line for line in text.splitlines() if leaks(line) and "token = [" not in line]
     assert shown == []
+
+
+WRONG_BODIES = {
+    "message": ("application/json", '{"Message": "you are %s"}'),
+    "problem": ("application/problem+json", '{"title": "Bad Gateway", "detail": "%s", "%s": 1}'),
+    "envelope": ("application/json", '{"value": [{"id": "%s"}], "%s": "%s"}'),
+    "list of errors": ("application/json", '[{"error": "%s"}]'),
+    "sign-in page": ("text/html", "<html><title>Sign in, %s</title>%s</html>"),
+    "text": ("text/plain", "%s"),
+    "cut": ("application/json", '[{"uuid": "%s'),
+    "another document": ("application/json", '{"type": "T", "id": "%s", "pn": "%s"}'),
+}
+"""Bodies with status 200 that are no data and repeat the token, as content type and text."""
+
+
+class WrongBodies(App):
+    """A server whose responses to some route are no data and repeat the token."""
+
+    def __init__(self, *args: Any, route: str, kind: str, body: str) -> None:
+        super().__init__(*args, token=MARKER)
+        self._route, self._kind, self._body = route, kind, body
+
+    @contextmanager
+    def answering(self, request: Request) -> Iterator[Response]:
+        with super().answering(request) as response:
+            if self._route in request.path:
+                yield Response(200, self._body.encode(), self._kind)
+            else:
+                yield response
+
+
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("parquet", marks=pytest.mark.long)])
+@pytest.mark.parametrize("route", ["Report/Query/Header", "Report/Wsjf"])
+@pytest.mark.parametrize(("content_type", "text"), WRONG_BODIES.values(), ids=WRONG_BODIES)
+def test_a_body_that_is_no_data_does_not_show_the_token(
+    tmp_path: Path, kind: str, route: str, content_type: str, text: str
+) -> None:
+    for name, spelling in ECHOES.items():
+        body = text.replace("%s", spelling)
+        app = WrongBodies(Plant(2), route=route, kind=content_type, body=body)
+        with fake_server(app) as server:
+            extraction = Extraction(
+                server.url, tmp_path / name, kind, names=["reports"], token=MARKER, stop_at_failures="100%"
+            )
+            report = extraction.run()
+        assert report.exit_code not in (0, 1)
+        assert not leaks(repr(report) + json.dumps(report.to_json()))
+        for place, content in written(tmp_path / name):
+            assert not leaks(content), place

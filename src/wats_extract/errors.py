@@ -19,6 +19,7 @@
     │   └── TooManyFailures       exit 4           ``stop_at_failures`` is reached
     ├── ItemsFailed               exit 3           items failed; ``RunReport.raise_for_failures`` raises it
     ├── DestinationError          exit 1           the destination cannot be opened, read or written
+    │   └── OutOfMemory           exit 1           a commit does not fit into memory; it is divided
     ├── PipelineLocked            exit 6           another process runs this pipeline
     └── Interrupted               exit 130 or 143  Ctrl-C or SIGTERM
 
@@ -186,6 +187,10 @@ class ItemsFailed(WatsExtractError):
 
 class DestinationError(WatsExtractError):
     """The destination cannot be opened, read or written; committed data is kept."""
+
+
+class OutOfMemory(DestinationError):
+    """A commit does not fit into memory; nothing of it is durable, and the run divides it."""
 
 
 class PipelineLocked(WatsExtractError):

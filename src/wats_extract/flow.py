@@ -320,7 +320,8 @@ class Commit:
             one with an owner column is the main table: it has a row for every item.
         landed: The items in this commit: key → version.
         replaced: The items of ``landed`` whose earlier rows are deleted, matched by ``Table.owner``.
-        book: Rows of bookkeeping tables, as dictionaries. Each row replaces the row with the same key.
+        book: Rows of bookkeeping tables, as dictionaries. They replace earlier rows as
+            :meth:`wats_extract.tables.Table.booked` does.
         sweep_except: At the end of a full pass, the ids of its runs: deletes the rows of these tables that
             other runs have loaded. ``None`` deletes nothing.
         kept: Keys of items whose rows are not swept, because the pass could not read these items.
@@ -328,6 +329,8 @@ class Commit:
             them up within the commit, so rows that another process has committed in the meantime count.
         thorough: Whether rows of replaced items may be anywhere, because somebody changed the tables by hand.
             Otherwise a destination may look for them where earlier commits have put them.
+        keeps_unchanged: Whether items whose rows are equal to the existing ones in every table are left out.
+            Their rows keep the stamps of the run that wrote them.
     """
 
     label: str
@@ -339,6 +342,7 @@ class Commit:
     kept: frozenset[str] = frozenset()
     upsert: bool = False
     thorough: bool = False
+    keeps_unchanged: bool = False
 
 
 class Destination(Protocol):
@@ -393,6 +397,14 @@ class Destination(Protocol):
     def prepare(self, tables: Iterable[Table]) -> None:
         """Create missing tables, add missing columns, and check the types of existing columns."""
 
+    def reconcile(self, tables: Sequence[Table], *, append: bool = False) -> None:
+        """Drop rows that are there twice, because an older copy of some files was laid over newer ones.
+
+        Args:
+            tables: All tables of one resource, the main table first, or one bookkeeping table.
+            append: Whether an item may have several copies, extracted by several commits.
+        """
+
     def landed(
         self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
     ) -> dict[str, int | None]:
@@ -417,7 +429,12 @@ class Destination(Protocol):
         """Return the rows of a (bookkeeping) table whose columns equal the given texts."""
 
     def scan(
-        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+        self,
+        table: Table,
+        columns: Sequence[str],
+        *,
+        batch_rows: int = 10_000,
+        least: tuple[str, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Iterate over some columns of all rows, in no order. A missing table is empty.
 
@@ -425,7 +442,11 @@ class Destination(Protocol):
             table: The table.
             columns: The names of the columns, in the order wanted.
             batch_rows: The largest number of rows per batch. It bounds memory if columns hold large values.
+            least: A column and its smallest value, for only some of the rows; statistics prune the others.
         """
+
+    def largest(self, table: Table, column: str) -> int | None:
+        """Return the largest value in a column of whole numbers; ``None`` if it has no value."""
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""

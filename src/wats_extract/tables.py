@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -73,6 +73,10 @@ class Table:
         doc: What a row is.
         stamped: Whether rows carry ``_extra`` and the stamps (bookkeeping tables do not).
         counted: Whether rows carry ``_wats_rows``: for the first of several tables of a resource.
+        scope: Columns of a bookkeeping table. The rows of a commit replace all earlier rows that equal one of
+            them in these columns. If it is empty, they replace the rows with the same key.
+        active: Values of the column ``status`` of a bookkeeping table. Runs look up rows that have one of
+            them; other rows are history, which no run needs. If it is empty, no row is history.
     """
 
     name: str
@@ -83,6 +87,8 @@ class Table:
     doc: str = ""
     stamped: bool = True
     counted: bool = False
+    scope: tuple[str, ...] = ()
+    active: frozenset[str] = frozenset()
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -95,6 +101,19 @@ class Table:
     def identifying(self) -> frozenset[str]:
         """The names of the key columns, and of those that say to which item and version a row belongs."""
         return frozenset((*self.key, self.owner, self.version)) - {""}
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns in which a row of a bookkeeping table equals the rows that it replaces."""
+        return self.scope or self.key
+
+    def booked(
+        self, earlier: Iterable[Mapping[str, Any]], later: Sequence[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]]:
+        """The rows of a bookkeeping table after a commit: ``later`` replaces rows of ``earlier``."""
+        gone = {_values(row, self.scope) for row in later} if self.scope else ()
+        rows = {_values(row, self.key): row for row in earlier if _values(row, self.scope) not in gone}
+        return list((rows | {_values(row, self.key): row for row in later}).values())
 
     def owners(self, keys: Iterable[str]) -> pa.Array:
         """Convert items' keys, which are texts, to values of the owner column.
@@ -114,3 +133,7 @@ class Table:
         """The schema of rows fresh from the shredder: with ``_extra``, without what the engine adds."""
         names = {column.name for column in (ROW_COUNTS, *STAMPS)}
         return pa.schema([item for item in self.schema if item.name not in names])
+
+
+def _values(row: Mapping[str, Any], names: Iterable[str]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in names)

@@ -104,6 +104,35 @@ def test_verify_mentions_open_failures(desk: Desk, serving: Serving) -> None:
     assert result["resources"]["reports"]["failed"] == 1
 
 
+def test_verify_names_lost_rows_and_differing_values(desk: Desk, serving: Serving) -> None:
+    app = serving(20)
+    file = desk.pipeline()
+    desk.wats("run", file, "-q")
+    hurt, changed = app.plant.uuids()[4:6]
+    [(lost,)] = rows(desk, f"delete from steps where report_uuid = '{hurt}'")
+    rows(desk, f"update reports set comment = 'by hand' where uuid = '{changed}'")
+    said = desk.wats("verify", file)
+    assert said.code == 3
+    assert f"incomplete   {hurt}" in said.out
+    assert said.out.split("Rows that are gone")[1].split()[3:6] == ["reports", "steps", str(lost)]
+    result = last_object(desk.wats("verify", file, "--json").out)["resources"]["reports"]
+    assert (result["incomplete"], result["rows_missing"], result["changed"]) == (1, {"steps": lost}, 0)
+
+    deep = desk.wats("verify", file, "--deep")
+    assert deep.code == 3
+    assert f"changed      {changed}" in deep.out
+    assert deep.out.split("The first differing values")[1].split()[4:8] == [
+        "reports",
+        "reports",
+        changed,
+        "comment",
+    ]
+    result = last_object(desk.wats("verify", file, "--deep", "--json").out)["resources"]["reports"]
+    assert result["values"] == [{"table": "reports", "item": changed, "column": "comment"}]
+    assert desk.wats("verify", file, "--deep", "--repair", "-q").code == 0
+    assert desk.wats("verify", file, "--deep", "-q").code == 0
+
+
 def test_verify_stops_early_with_exit_4_and_leaves_out_other_resources(desk: Desk, serving: Serving) -> None:
     serving(20)
     spent = desk.wats("verify", desk.pipeline(source=", max_requests: 1"))

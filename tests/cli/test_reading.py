@@ -13,11 +13,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 
 import duckdb
 import pytest
 
-from wats_extract.cli import resources
+from wats_extract.cli import resources, status
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
@@ -152,6 +153,59 @@ def test_status_while_a_run_is_in_progress_and_after_it_was_killed(
     lines = desk.wats("status", file).out.splitlines()
     assert "The last run completed." in lines[1]
     assert [line.split()[3] for line in lines if " run " in line and "killed" in line] == ["killed"]
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_status_and_failures_need_no_token(desk: Desk, serving: Serving, kind: str) -> None:
+    serving(20)
+    file = desk.pipeline(kind=kind, path="data/wats")
+    desk.wats("run", file, "-q")
+    del desk.env["WATS_TOKEN"], desk.env["WATS_URL"]
+    for command in (["status", file], ["status", file, "--json"], ["failures", file]):
+        assert desk.wats(*command).code == 0
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_status_shows_a_run_that_could_write_nothing_as_a_gap(
+    desk: Desk, serving: Serving, kind: str
+) -> None:
+    serving(20)
+    file = desk.pipeline(kind=kind, path="data/wats")
+    before = json.loads(desk.wats("status", file, "--json").out)
+    assert (before["last_run"], before["age_seconds"], before["runs"]) == (None, None, [])
+    desk.wats("run", file, "-q")
+    first = json.loads(desk.wats("status", file, "--json").out)
+    assert first["last_run"]["status"] == "succeeded"
+    assert first["tables"]["report_headers"] == 20
+    assert first["cursors"]
+    assert first["open_failures"] == 0
+    locked = desk.folder / "data" / ("wats" if kind == "duckdb" else "wats/_wats/.commit.lock")
+    moved = locked.rename(desk.folder / "moved")
+    locked.mkdir()  # nothing can be written, whoever runs it
+    assert desk.wats("run", file, "-q").code == 1
+    locked.rmdir()
+    moved.rename(locked)
+    second = json.loads(desk.wats("status", file, "--json").out)
+    assert second["last_run"] == first["last_run"]
+    assert second["age_seconds"] > first["age_seconds"] > 0
+    out = desk.wats("status", file).out
+    assert re.search(r"^It began \d+ seconds? ago\.$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 seconds ago"),
+        (119, "119 seconds ago"),
+        (120, "2 minutes ago"),
+        (7_199, "119 minutes ago"),
+        (7_200, "2 hours ago"),
+        (172_800, "2 days ago"),
+        (-2, "in the future: the clock of that run, or the clock of this machine, is wrong"),
+    ],
+)
+def test_an_age_is_shown_in_its_largest_unit(seconds: int, text: str) -> None:
+    assert status._ago(timedelta(seconds=seconds)) == text
 
 
 # ── failures ────────────────────────────────────────────────────────────────────────────────────

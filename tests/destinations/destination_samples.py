@@ -189,10 +189,12 @@ class Model:
             ]
             self.tables[table] = [row for row in kept + rows if not self._is_swept(table, row, commit)]
         for table, booked in commit.book.items():
-            by_key = {self._key(table, row): row for row in self.tables[table]}
-            for row in booked:
-                by_key[self._key(table, row)] = {name: row.get(name) for name in table.schema.names}
-            self.tables[table] = list(by_key.values())
+            gone = {self._identity_of_booked(table, row) for row in booked}
+            stays = [row for row in self.tables[table] if self._identity_of_booked(table, row) not in gone]
+            by_key = {
+                self._key(table, row): {name: row.get(name) for name in table.schema.names} for row in booked
+            }
+            self.tables[table] = [*stays, *by_key.values()]
 
     def landed(
         self, table: Table, keys: Sequence[str], *, versions: tuple[int, int] | None = None
@@ -211,6 +213,10 @@ class Model:
     @staticmethod
     def _key(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(row[name] for name in table.key)
+
+    @staticmethod
+    def _identity_of_booked(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(row[name] for name in table.scope or table.key)
 
     def _identity(self, table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
         return *self._key(table, row), row["_wats_run_id"], row["_wats_extracted_at"]

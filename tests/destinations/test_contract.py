@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ import pyarrow as pa
 import pytest
 from destination_samples import ALL, CHARTS, FAMILY, KINDS, REPORTS, START, STEPS, Model, commit_of, contents
 
+from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.destinations.parquet import bookkeeping
+from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, PipelineLocked
 from wats_extract.flow import Commit
 from wats_extract.state.tables import BOOKKEEPING, COVERAGE, FAILURES, RUNS, STATE
@@ -222,6 +227,87 @@ def test_an_upsert_without_items_changes_nothing(destination: Any) -> None:
     assert destination.landed(REPORTS, ["a"]) == {"a": 1}
 
 
+# ── unchanged items ─────────────────────────────────────────────────────────────────────────────
+
+
+def lazily(label: str, items: samples.Items, *, minute: int, **options: Any) -> Commit:
+    """An upsert that leaves out what is unchanged."""
+    return replace(commit_of(label, items, minute=minute, upsert=True, **options), keeps_unchanged=True)
+
+
+def minutes(destination: Any) -> dict[str, dict[str, set[int]]]:
+    """When the rows of each item were written, by table."""
+    found: dict[str, dict[str, set[int]]] = {}
+    for table in FAMILY:
+        for row in destination.read(table).to_pylist():
+            written = found.setdefault(table.name, {}).setdefault(row[table.owner], set())
+            written.add(row["_wats_extracted_at"].minute)
+    return found
+
+
+def data_files(path: Path) -> dict[Path, int]:
+    tables = [table.name for table in FAMILY]
+    found = (each for each in path.glob("files/*/*.parquet") if each.parent.name in tables)
+    return {each: each.stat().st_mtime_ns for each in found}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_items_with_the_same_rows_are_not_written_again(
+    named: bool, kind: str, destination: Any, tmp_path: Path
+) -> None:
+    items = {"a": (1, 3, 2), "b": (1, 1, 0), "c": (1, 0, 0)}
+    destination.commit(lazily("1", items, minute=0))
+    before, files_before = contents(destination, FAMILY), data_files(tmp_path)
+    for minute in (1, 2):
+        again = lazily(f"{minute}", items, minute=minute, replaced=items if named else ())
+        destination.commit(again)
+        assert contents(destination, FAMILY) == before
+        assert data_files(tmp_path) == files_before
+        assert destination.read(STATE)["cursor"].to_pylist() == [f"{minute}"]
+
+
+@pytest.mark.parametrize("changed", [(2, 3, 2), (1, 4, 2), (1, 2, 2), (1, 3, 1), (1, 3, 3), (1, 0, 0)])
+def test_an_item_is_written_again_in_all_tables_if_one_has_other_rows(
+    changed: tuple[int, int, int], destination: Any
+) -> None:
+    destination.commit(lazily("1", {"a": (1, 3, 2), "b": (1, 2, 2)}, minute=0))
+    destination.commit(lazily("1", {"a": changed, "b": (1, 2, 2), "n": (1, 1, 1)}, minute=1))
+    model = Model()
+    model.commit(commit_of("1", {"b": (1, 2, 2)}, minute=0))
+    model.commit(commit_of("1", {"a": changed, "n": (1, 1, 1)}, minute=1))
+    assert contents(destination, FAMILY) == model.contents(FAMILY)
+    versions = {"a": changed[0], "b": 1, "n": 1}
+    assert destination.landed(REPORTS, ["a", "b", "n", "x"]) == versions
+
+
+def test_random_commits_without_unchanged_items_equal_the_model(destination: Any) -> None:
+    chance, model = random.Random(5), Model()
+    for number in range(20):
+        items = {
+            f"item {chance.randrange(12)}": (chance.randrange(2), chance.randrange(3), chance.randrange(2))
+            for _ in range(chance.randrange(1, 8))
+        }
+        destination.commit(lazily(f"{number % 5}", items, minute=number))
+        model.commit(commit_of(f"{number % 5}", items, minute=number, upsert=True))
+    stamps = {"_wats_extracted_at": None}
+    found, expected = contents(destination, FAMILY), model.contents(FAMILY)
+    for table in FAMILY:
+        plain = [[row | stamps for row in each[table.name]] for each in (found, expected)]
+        assert plain[0] == plain[1]
+    assert all(len(each) == 1 for table in minutes(destination).values() for each in table.values())
+
+
+def test_unchanged_values_of_every_type_are_recognized(destination: Any) -> None:
+    destination.prepare([EVERY_TYPE])
+    for moment in (START, START + timedelta(days=1)):
+        rows = [row | {"_wats_extracted_at": moment} for row in every_value()]
+        rows.append(rows[0] | {"id": "nan", "number": math.nan, "numbers": [math.nan]})
+        landed = dict.fromkeys(row["id"] for row in rows)
+        tables = {EVERY_TYPE: samples.batches(EVERY_TYPE, rows)}
+        destination.commit(Commit("1", tables, landed, frozenset(), {}, upsert=True, keeps_unchanged=True))
+    assert set(destination.read(EVERY_TYPE)["_wats_extracted_at"].to_pylist()) == {START}
+
+
 # ── one run at a time ───────────────────────────────────────────────────────────────────────────
 
 
@@ -299,6 +385,49 @@ def test_a_bookkeeping_row_replaces_the_row_with_its_key(destination: Any) -> No
     assert destination.read(COVERAGE).to_pylist()[0]["complete"] is True
 
 
+def test_rows_of_a_scope_replace_all_earlier_rows_of_it(destination: Any) -> None:
+    def ranges(*bounds: int, resource: str = "reports") -> list[dict[str, Any]]:
+        place = {"pipeline": "p", "resource": resource, "field": "time_stamp"}
+        return [
+            place | {"range_start": str(a), "range_end": str(b)} for a, b in pairwise(bounds) if (a + b) % 2
+        ]
+
+    for label, rows in (
+        ("1", ranges(0, 1, 2, 3)),
+        ("2", ranges(7, 8, resource="assets")),
+        ("3", ranges(0, 3)),
+    ):
+        destination.commit(Commit(label, {}, {}, frozenset(), {COVERAGE: rows}))
+    found = destination.read(COVERAGE).to_pylist()
+    assert [(row["resource"], row["range_start"], row["range_end"]) for row in found] == [
+        ("assets", "7", "8"),
+        ("reports", "0", "3"),
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
+def test_random_bookkeeping_equals_the_model(
+    seed: int, destination: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookkeeping, "MOST", 3)
+    chance, model = random.Random(seed), Model()
+    for number in range(30):
+        statuses = ["open", "resolved", "resolved", "ignored"]
+        keys = {chance.randrange(40) for _ in range(chance.randrange(1, 6))}
+        failures = [failure(f"k{key}", chance.choice(statuses), attempts=number) for key in keys]
+        run = {"run_id": f"r{number:04}", "pipeline": "p", "status": "running"}
+        book = {FAILURES: failures, RUNS: [run], STATE: [samples.state(number)]}
+        again = {"run_id": f"r{chance.randrange(number + 1):04}", "pipeline": "p", "status": "late"}
+        for each in (book, {RUNS: [run | {"status": "succeeded"}]}, {RUNS: [again]}):
+            commit = Commit(f"{number}", {}, {}, frozenset(), each)
+            destination.commit(commit)
+            model.commit(commit)
+        assert contents(destination, BOOKKEEPING) == model.contents(BOOKKEEPING)
+        opened = [row for row in model.contents([FAILURES])[FAILURES.name] if row["status"] == "open"]
+        assert destination.read(FAILURES, status="open").to_pylist() == opened
+        assert destination.read(RUNS, status="running").num_rows == 0
+
+
 def test_read_filters_by_equality(destination: Any) -> None:
     rows = [failure("x", "open"), failure("y", "resolved"), failure("x", "open", pipeline="other")]
     destination.commit(Commit("1", {}, {}, frozenset(), {FAILURES: rows}))
@@ -337,6 +466,41 @@ def test_scan_reads_some_columns_of_all_rows(kind: str, destination: Any, tmp_pa
             found |= dict(zip(*batch.to_pydict().values(), strict=True))
         assert found == {f"item {n}": 70 if n == 7 else n for n in range(15_000)}
         destination.close()
+
+
+def test_the_largest_value_and_rows_with_a_least_value(destination: Any) -> None:
+    version = REPORTS.version
+    assert destination.largest(REPORTS, version) is None
+    assert list(destination.scan(REPORTS, [version], least=(version, 5))) == []
+    for label in range(3):
+        items = {f"item {n}": (n, 1, 0) for n in range(100 * label, 100 * label + 100)}
+        destination.commit(commit_of(f"{label}", items))
+    assert destination.largest(REPORTS, version) == 299
+    batches = destination.scan(REPORTS, [REPORTS.owner], least=(version, 197))
+    found = {key for batch in batches for key in batch[REPORTS.owner].to_pylist()}
+    assert found == {f"item {n}" for n in range(197, 300)}
+    destination.commit(commit_of("4", {"item 299": (7, 1, 0)}, replaced={"item 299"}))
+    assert destination.largest(REPORTS, version) == 298
+
+
+# ── neighbours ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["sqlite:/x.db", "md:x", "md:/x", "postgres:dbname=x", "https://h/x", "s3://b/x", "s3:/b/x", "file:/x"],
+)
+def test_a_path_with_a_scheme_is_refused(path: str, kind: str, tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match=f"^{path}: a destination is a path on this machine") as error:
+        DuckDB(path) if kind == "duckdb" else Parquet(path)
+    assert error.value.hint
+
+
+def test_a_path_with_a_colon_that_is_no_scheme_is_accepted(kind: str, tmp_path: Path) -> None:
+    destination = samples.opened(kind, tmp_path / "md:x")
+    destination.commit(samples.first_commit())
+    destination.close()
+    assert samples.native(kind, tmp_path / "md:x", REPORTS).num_rows == 3
 
 
 # ── open, prepare ───────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,10 @@ import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, commit_of
 
 from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.destinations.duckdb.file import DatabaseFile
 from wats_extract.errors import DestinationError, Interrupted
+from wats_extract.state.tables import BOOKKEEPING
+from wats_extract.tables import Table
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
 
@@ -113,6 +116,113 @@ def test_columns_added_by_users_are_kept_and_null_in_new_rows(tmp_path: Path) ->
     with duckdb.connect(path) as connection:
         assert connection.sql("SELECT count(*), count(shift) FROM reports").fetchall() == [(3, 0)]
         assert connection.sql("SELECT count(*) FROM failed").fetchall() == [(2,)]
+
+
+# ── hostile files ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret.csv"
+    path.write_text("uuid,time_stamp,name,start\nsecret,1,secret,2026-01-01\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("table", [REPORTS, *BOOKKEEPING], ids=lambda table: table.name)
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_view_in_place_of_a_table_is_refused(
+    table: Table, read_only: bool, secret: Path, tmp_path: Path
+) -> None:
+    samples.opened("duckdb", tmp_path).close()
+    with duckdb.connect(tmp_path / "a.duckdb") as connection:
+        connection.execute(f'DROP TABLE "{table.name}"')
+        connection.execute(f"CREATE VIEW \"{table.name.upper()}\" AS FROM read_csv('{secret}')")
+    destination = DuckDB(tmp_path / "a.duckdb")
+    destination.open(read_only=read_only)
+    uses: list[Callable[[], object]] = [
+        lambda: destination.read(table),
+        lambda: list(destination.scan(table, table.key)),
+        lambda: destination.count([table]),
+    ]
+    if table.owner:
+        uses.append(lambda: destination.landed(table, ["secret"]))
+    if not read_only:
+        book = {} if table.owner else {table: [{"run_id": "r"}]}
+        uses.append(lambda: destination.prepare([table]))
+        uses.append(lambda: destination.commit(commit_of("1", {"a": (1, 1, 1)}, book=book)))
+    for use in uses:
+        with pytest.raises(DestinationError, match=f"(?i){table.name} is a view, a table is needed") as error:
+            use()
+        assert error.value.hint
+    destination.close()
+
+
+READERS = ["read_text('{}')", "read_blob('{}')", "glob('{}')", "read_csv('{}')", "'{}'"]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_nothing_in_a_file_reads_other_files(reader: str, secret: Path, tmp_path: Path) -> None:
+    samples.opened("duckdb", tmp_path).close()
+    with duckdb.connect(tmp_path / "a.duckdb") as connection:
+        connection.execute(f"CREATE VIEW other AS FROM {reader.format(secret)}")
+        connection.execute(f"CREATE MACRO made() AS TABLE FROM {reader.format(secret)}")
+    file = DatabaseFile(tmp_path / "a.duckdb", memory_limit="20MB", on_step=lambda step: None)
+    for read_only in (True, False):
+        file.open(read_only=read_only)
+        for name in ("other", "made()"):
+            with (
+                pytest.raises(DestinationError, match="disabled by configuration") as error,
+                file.reader("look") as connection,
+            ):
+                connection.execute(f"FROM wats.main.{name}").fetchall()
+            assert "reads other files" in error.value.hint
+        for statement in (
+            f"COPY (SELECT 1) TO '{tmp_path / 'written.csv'}'",
+            f"ATTACH '{tmp_path / 'new.duckdb'}'",
+            "INSTALL sqlite",
+            "LOAD sqlite",
+            "SET enable_external_access = true",
+        ):
+            with file.reader("look") as connection, pytest.raises(duckdb.Error):
+                connection.execute(statement)
+        file.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.duckdb", "secret.csv"}
+
+
+def test_a_generated_column_in_place_of_a_stored_one_is_refused(tmp_path: Path) -> None:
+    samples.opened("duckdb", tmp_path).close()
+    with duckdb.connect(tmp_path / "a.duckdb") as connection:
+        connection.execute("DROP TABLE reports")
+        connection.execute(
+            "CREATE TABLE reports (uuid VARCHAR, time_stamp BIGINT, start TIMESTAMPTZ, "
+            "name VARCHAR GENERATED ALWAYS AS (upper(uuid)), _extra VARCHAR, _wats_run_id VARCHAR, "
+            "_wats_extracted_at TIMESTAMPTZ)"
+        )
+        connection.execute("INSERT INTO reports BY NAME SELECT 'a' AS uuid")
+    destination = DuckDB(tmp_path / "a.duckdb")
+    destination.open()
+    for use in (
+        lambda: destination.read(REPORTS),
+        lambda: list(destination.scan(REPORTS, ["uuid", "name"])),
+        lambda: destination.prepare([REPORTS]),
+    ):
+        with pytest.raises(DestinationError, match=r"column name is .*(?i:generated)") as error:
+            use()
+        assert error.value.hint
+    destination.close()
+
+
+def test_a_link_in_place_of_the_spill_folder_is_not_followed(tmp_path: Path) -> None:
+    samples.opened("duckdb", tmp_path).close()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.tmp").write_bytes(b"x")
+    (tmp_path / "a.duckdb.tmp").symlink_to(elsewhere)
+    destination = DuckDB(tmp_path / "a.duckdb")
+    destination.open()
+    destination.commit(commit_of("1", {"a": (1, 1, 1)}))
+    destination.close()
+    assert (elsewhere / "mine.tmp").exists()
 
 
 def test_key_columns_are_not_null(tmp_path: Path) -> None:

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 from destination_samples import ALL, FAMILY, REPORTS, STEPS, Model, commit_of, contents
 
-from wats_extract.destinations.parquet import files, transactions
+from wats_extract.destinations.parquet import bookkeeping, files, transactions
 from wats_extract.destinations.parquet import keys as parquet_keys
 from wats_extract.destinations.parquet.files import GRACE, SCHEMA_FILE
 from wats_extract.destinations.parquet.folder import Parquet
 from wats_extract.errors import DestinationError, Interrupted
 from wats_extract.flow import Commit
-from wats_extract.state.tables import STATE
+from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE
 
 
 class Clock:
@@ -139,6 +139,79 @@ def test_polars_scans_during_commits(tmp_path: Path) -> None:
             assert writer.poll() is None
         writer.kill()
     assert scans > len(ALL)
+
+
+CHURN = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import destination_samples as samples
+from pathlib import Path
+from wats_extract.destinations.parquet import files
+files.GRACE = -1.0  # each commit deletes what the one before it has retired
+from wats_extract.state.tables import FAILURES, STATE
+destination = samples.opened("parquet", Path(sys.argv[1]))
+for number in range(100_000):
+    items = {f"item {n}": (number, 1, 1) for n in range(number % 3, 30, 3)}
+    failure = {"pipeline": "p", "resource": "reports", "key": "x", "status": "open", "attempts": number}
+    book = {STATE: [samples.state(number)], FAILURES: [failure]}
+    destination.commit(samples.commit_of(f"{number % 7}", items, minute=number, upsert=True, book=book))
+    print(number, flush=True)
+"""
+
+
+def test_readers_without_a_lock_see_whole_tables_while_files_move_and_vanish(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CHURN, str(tmp_path), str(Path(samples.__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            assert writer.stdout is not None
+            for _ in range(10):
+                writer.stdout.readline()
+            reader = samples.make("parquet", tmp_path)
+            seen = set()
+            while len(seen) < 8:
+                assert writer.poll() is None
+                reader.open(read_only=True)
+                [state], [failed] = reader.read(STATE).to_pylist(), reader.read(FAILURES).to_pylist()
+                seen.add(state["cursor"])
+                assert failed["attempts"] >= int(state["cursor"])
+                assert set(reader.landed(REPORTS, ["item 1", "item 2"])) == {"item 1", "item 2"}
+                assert reader.count([STATE])[STATE.name] <= 2, "both slots, for a moment"
+                scanned = [uuid for batch in reader.scan(REPORTS, ["uuid"]) for uuid in batch["uuid"]]
+                assert len(scanned) >= 20, "a third moves with each commit"
+                reader.close()
+        finally:
+            writer.kill()
+
+
+# ── bookkeeping ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_files_of_bookkeeping_tables_do_not_grow_with_the_runs(
+    destination: Parquet, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookkeeping, "MOST", 2)
+    counts = []
+    for number in range(100):
+        run = {"run_id": f"r{number:04}", "pipeline": "p", "status": "running"}
+        failed = {"pipeline": "p", "resource": "reports", "key": f"k{number}", "status": "open"}
+        for status, failure in (("running", "open"), ("succeeded", "resolved")):
+            book = {
+                RUNS: [run | {"status": status}],
+                FAILURES: [failed | {"status": failure}],
+                STATE: [samples.state(number)],
+            }
+            destination.commit(Commit(f"{number}-{status}", {}, {}, frozenset(), book))
+        clock.now += GRACE
+        counts.append([len(names(destination, table.name)) for table in BOOKKEEPING])
+    assert counts[99] == pytest.approx(counts[30], abs=3)
+    assert names(destination, RUNS.name) >= {SCHEMA_FILE, "p+1.parquet"}
+    assert destination.count([RUNS, FAILURES]) == {RUNS.name: 100, FAILURES.name: 100}
+    for table, status in ((RUNS, "running"), (FAILURES, "open")):
+        for path in (destination.path / table.name).glob("*+[0-9]*.parquet"):
+            path.write_bytes(b"not a Parquet file: whoever reads history fails")
+        assert destination.read(table, status=status).num_rows == 0
+        with pytest.raises(DestinationError):
+            destination.read(table)
 
 
 # ── the index ───────────────────────────────────────────────────────────────────────────────────
@@ -279,6 +352,163 @@ def test_an_index_of_another_layout_is_rebuilt(destination: Parquet) -> None:
     assert destination.landed(REPORTS, ["a", "z"]) == {"a": 1}
 
 
+# ── hostile folders ─────────────────────────────────────────────────────────────────────────────
+
+
+def journal_of(destination: Parquet, **changes: object) -> None:
+    path = destination.path / "_wats" / "journal.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+OUTSIDE = [
+    "../outside/x.parquet",
+    "steps/../../outside/x.parquet",
+    "../x.parquet",
+    "/{}/outside/x.parquet",
+    "steps/..\\..\\outside\\x.parquet",
+    "C:\\outside/x.parquet",
+    "steps/C:x.parquet",
+    "x.parquet",
+    "./x.parquet",
+    "steps/x.txt",
+]
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    found = sorted(each for each in path.rglob("*") if each.is_file() and not each.name.endswith(".lock"))
+    return {str(each.relative_to(path)): each.read_bytes() for each in found}
+
+
+def outside_of(destination: Parquet) -> Path:
+    """A folder beside the destination, with files as the destination has them."""
+    outside = destination.path.parent / "outside"
+    outside.mkdir()
+    for name in ("x.parquet", f".x.parquet.{'a' * 32}.tmp", f".y.parquet.{'b' * 32}.tmp", ".z.tmp"):
+        shutil.copy(destination.path / "steps" / SCHEMA_FILE, outside / name)
+    return outside
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("place", ["files", "retired", "labels", "table"])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_journal_that_names_files_elsewhere_is_refused(
+    name: str, place: str, read_only: bool, destination: Parquet
+) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside_of(destination)
+    name = name.format(destination.path.parent)
+    change = {"table": "reports", "owner": "uuid", "version": "", "dropped": [], "labels": []}
+    if place == "labels":
+        journal_of(
+            destination, id="a" * 32, change=change | {"labels": [f"../{name.removesuffix('.parquet')}"]}
+        )
+    elif place == "table":
+        journal_of(destination, id="a" * 32, change=change | {"table": "../outside", "labels": ["x"]})
+    else:
+        journal_of(destination, id="a" * 32, **{place: [name]})
+    before = tree(destination.path.parent)
+    with pytest.raises(DestinationError) as error:
+        destination.open(read_only=read_only)
+    assert error.value.hint
+    assert tree(destination.path.parent) == before
+
+
+@pytest.mark.parametrize("id_", ["", "../../outside/x", "a" * 31, "A" * 32])
+def test_a_journal_with_another_id_is_refused(id_: str, destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    journal_of(destination, id=id_)
+    with pytest.raises(DestinationError, match="is not the id of a journal"):
+        destination.open(read_only=True)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_an_index_that_names_retired_files_elsewhere_is_refused(
+    name: str, destination: Parquet, clock: Clock
+) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside = outside_of(destination)
+    (destination.path / "x.parquet").write_bytes((outside / "x.parquet").read_bytes())
+    (destination.path / "steps" / "x.txt").write_bytes((outside / "x.parquet").read_bytes())
+    with closing(sqlite3.connect(index_of(destination))) as connection, connection:
+        connection.execute("INSERT INTO retired VALUES (?, 0)", (name.format(destination.path.parent),))
+    before = {path for path in destination.path.parent.rglob("*") if "_wats" not in path.parts}
+    with pytest.raises(DestinationError):
+        destination.open()
+    assert {path for path in destination.path.parent.rglob("*") if "_wats" not in path.parts} == before
+
+
+@pytest.mark.parametrize("linked", ["steps", "_wats", "_wats/keys.sqlite", "_wats/journal.json"])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_what_is_behind_a_link_is_not_changed(linked: str, read_only: bool, destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside = outside_of(destination)
+    journal_of(destination, id="a" * 32, files=["steps/x.parquet"])
+    shutil.move(destination.path / linked, outside / "moved")
+    (destination.path / linked).symlink_to(outside / "moved")
+    for name in (f".x.parquet.{'a' * 32}.tmp", f".y.parquet.{'b' * 32}.tmp", ".z.tmp"):
+        if (outside / "moved").is_dir():
+            shutil.copy(outside / name, outside / "moved" / name)
+    before = tree(outside)
+    with pytest.raises(DestinationError, match="is a link") as error:
+        destination.open(read_only=read_only)
+    assert error.value.hint
+    assert tree(outside) == before
+
+
+@pytest.mark.parametrize("linked", ["_wats", "_wats/p.lock"])
+def test_no_lock_is_taken_behind_a_link(linked: str, destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside = outside_of(destination)
+    place = destination.path / linked
+    if place.exists():
+        shutil.move(place, outside / "moved")
+        (outside / "moved" / "p.lock.holder").write_text("mine", encoding="utf-8")
+    else:
+        (outside / "moved").write_text("mine", encoding="utf-8")
+    place.symlink_to(outside / "moved")
+    before = tree(outside)
+    with pytest.raises(DestinationError, match="is a link"), destination.exclusive("p"):
+        pass
+    assert tree(outside) == before
+
+
+def test_leftovers_behind_a_link_are_not_deleted(destination: Parquet) -> None:
+    destination.commit(samples.first_commit())
+    destination.close()
+    outside = outside_of(destination)
+    (destination.path / "notes").symlink_to(outside)
+    mine, stale = destination.path / "steps" / ".mine.tmp", f".y.parquet.{'b' * 32}.tmp"
+    mine.touch()
+    (destination.path / "steps" / stale).touch()
+    before = tree(outside)
+    destination.open()
+    assert tree(outside) == before
+    assert mine.exists()
+    assert stale not in names(destination)
+
+
+def test_a_table_behind_a_link_is_refused(destination: Parquet) -> None:
+    outside = destination.path.parent / "outside"
+    shutil.move(destination.path / "steps", outside)
+    (destination.path / "steps").symlink_to(outside)
+    with pytest.raises(DestinationError, match="is a link"):
+        destination.prepare(ALL)
+
+
+def test_the_destination_itself_may_be_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "files").symlink_to(tmp_path / "real")
+    destination = samples.opened("parquet", tmp_path)
+    destination.commit(samples.first_commit())
+    destination.close()
+    assert samples.native("parquet", tmp_path, REPORTS).num_rows == 3
+
+
 # ── several writers ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -339,11 +569,6 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DestinationError, match="cannot be opened"):
         Parquet(tmp_path / "file").open()
-
-
-def test_an_object_store_is_refused() -> None:
-    with pytest.raises(DestinationError, match="s3://bucket/wats: "):
-        Parquet("s3://bucket/wats")
 
 
 def test_a_table_that_was_not_prepared_is_a_clear_error(tmp_path: Path) -> None:

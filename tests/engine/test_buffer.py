@@ -18,6 +18,7 @@ from tests.destinations import destination_samples as samples
 from tests.destinations.destination_samples import ALL, CHARTS, FAMILY, KINDS, REPORTS, START, STEPS, Model
 
 from wats_extract.engine.buffer import WriteBuffer
+from wats_extract.errors import DestinationError, OutOfMemory
 from wats_extract.flow import Commit
 from wats_extract.state.tables import FAILURES, STATE
 from wats_extract.tables import Column, Table
@@ -522,3 +523,95 @@ def test_buffered_commits_leave_the_same_tables_in_real_destinations(
             )
         finally:
             destination.close()
+
+
+# ── commits that do not fit into memory ─────────────────────────────────────────────────────────
+
+
+class Tight(Recorder):
+    """A destination with memory for so many rows of a commit, in all tables together."""
+
+    def __init__(self, rows: int, error: Exception) -> None:
+        super().__init__()
+        self._rows, self._full = rows, error
+
+    def commit(self, commit: Commit) -> None:
+        if sum(batch.num_rows for batches in commit.rows.values() for batch in batches) > self._rows:
+            raise self._full
+        super().commit(commit)
+
+
+FULL = [MemoryError(), OutOfMemory("full"), pa.ArrowMemoryError("full")]
+
+
+def refuse(receipt: str, key: str, rows: Any) -> tuple[str, Any]:
+    """Note an item that does not fit in its receipt, and book it."""
+    return f"{receipt} without {key} of {sum(rows.values())} rows", {STATE: [samples.state(f"no {key}")]}
+
+
+@pytest.mark.parametrize("error", FULL)
+@pytest.mark.parametrize(
+    ("large", "commits"),
+    [((), 1), (("a",), 5), (("d",), 5), (("f",), 5), (("b", "c"), 6), (("a", "f"), 7), (tuple("abcdef"), 1)],
+)
+def test_a_commit_that_does_not_fit_into_memory_is_divided_down_to_one_item(
+    error: Exception, large: tuple[str, ...], commits: int, durable: list[str]
+) -> None:
+    destination = Tight(30, error)
+    buffer = WriteBuffer(destination, on_durable=durable.extend, on_refused=refuse)  # type: ignore[arg-type]
+    pairs = {"c0": "ab", "c1": "cd", "c2": "ef"}
+    for label, pair in pairs.items():
+        items = {uuid: (1, 40, 0) if uuid in large else (1, 2, 1) for uuid in pair}
+        buffer.add(commit_of(label, items), label)
+    buffer.flush()
+    assert sorted(row["uuid"] for row in destination.tables[REPORTS]) == sorted(set("abcdef") - set(large))
+    assert len(destination.tables[STEPS]) == 2 * (6 - len(large))
+    assert durable == [
+        "".join([label, *(f" without {uuid} of 41 rows" for uuid in pair if uuid in large)])
+        for label, pair in pairs.items()
+    ]
+    selections = {row["selection"] for row in destination.commits[-1].book[STATE]}
+    assert {"c0", "c1", "c2"} <= selections
+    assert not any(commit.book for commit in destination.commits[:-1]), "no cursor before the rows"
+    labels = [commit.label for commit in destination.commits]
+    assert len(labels) == len(set(labels)) <= commits
+    buffer.flush()
+    assert len(destination.commits) == len(labels)
+
+
+def test_a_crash_between_the_parts_of_a_commit_leaves_the_cursor(durable: list[str]) -> None:
+    class Crashing(Tight):
+        def commit(self, commit: Commit) -> None:
+            if self.commits:
+                raise DestinationError("the disk is gone")
+            super().commit(commit)
+
+    destination = Crashing(8, MemoryError())
+    buffer = WriteBuffer(destination, on_durable=durable.extend, on_refused=refuse)  # type: ignore[arg-type]
+    buffer.add(commit_of("c", dict.fromkeys("abcd", (1, 3, 0))), "c")
+    with pytest.raises(DestinationError, match="the disk is gone"):
+        buffer.flush()
+    assert [row["uuid"] for row in destination.tables[REPORTS]] == ["a", "b"]
+    assert destination.tables[STATE] == []
+    assert durable == []
+
+
+def test_without_items_a_commit_cannot_be_divided(durable: list[str]) -> None:
+    destination = Recorder()
+    destination.error = MemoryError()
+    buffer = WriteBuffer(destination, on_durable=durable.extend, on_refused=refuse)  # type: ignore[arg-type]
+    buffer.add(bookkeeping("c", samples.state("c")), "c")
+    with pytest.raises(MemoryError):
+        buffer.flush()
+    assert durable == []
+
+
+def test_a_commit_that_fills_the_buffer_by_itself_takes_no_others_down(
+    destination: Recorder, durable: list[str]
+) -> None:
+    buffer = WriteBuffer(destination, on_durable=durable.extend, max_bytes=10_000)  # type: ignore[arg-type]
+    buffer.add(commit_of("small", {"a": (1, 2, 0)}), "small")
+    buffer.add(commit_of("large", {"b": (1, 1000, 0)}), "large")
+    buffer.add(commit_of("next", {"c": (1, 2, 0)}), "next")
+    buffer.flush()
+    assert destination.labels == durable == ["small", "large", "next"]

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 from tests.conftest import TOKEN
 from tests.extraction import Extraction, assert_same, expected_tables, report_uuid
 
 from wats_extract import events
 from wats_extract.destinations.duckdb import DuckDB
+from wats_extract.destinations.parquet.commit import CommitStager
 from wats_extract.engine.job import RunReport
 from wats_extract.engine.run import execute
 from wats_extract.fake.app import App
 from wats_extract.fake.exchange import Request
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
+from wats_extract.flow import Commit
 from wats_extract.readers.paged import PagedReader
 from wats_extract.readers.time_window import TimeWindows
 from wats_extract.resources.catalogue import RESOURCES
@@ -276,6 +281,79 @@ def test_a_document_that_is_too_large_is_fetched_once(kind: str, server: Server,
     landed = [row for row in expected_tables(plant)["reports"] if row["uuid"] != large]
     assert_same(extraction, {"reports": landed})
     assert extraction.retry().exit_code == 0, "the limit is larger now"
+
+
+def test_documents_that_grow_too_much_when_shredded_take_no_others_down(
+    kind: str, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(40)
+    long_name = {"name": "x" * 1_000_000, "steps": [{}] * 20_000}
+    long_label = {"chart": {"label": "x" * 1_000_000, "series": [{}] * 60_000}}
+    empty = {"steps": [{}] * 400_000}
+    hostile = dict(zip(plant.uuids()[3::10], (long_name, long_label, empty), strict=False))
+    tables = expected_tables(plant)
+    for uuid, root in hostile.items():
+        plant.receive_again(uuid, plant.document(uuid) | {"root": root})
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind, names=["reports"], options={"chunk_size": 15})
+    report = extraction.run()
+    assert (report.exit_code, report.failures) == (3, 3)
+    failures = extraction.table("_wats_failures")
+    assert {row["key"] for row in failures} == hostile.keys()
+    assert {(row["error_code"], row["stage"]) for row in failures} == {("INVALID_RECORD", "shred")}
+    assert all("it is too large when" in row["message"] for row in failures)
+    assert_same(
+        extraction,
+        {
+            name: [row for row in tables[name] if report_uuid(row) not in hostile]
+            for name in ("reports", "steps")
+        },
+    )
+    assert extraction.run().open_failures == 3
+    assert extraction.retry().open_failures == 3
+
+
+def test_a_report_that_does_not_fit_into_memory_takes_no_others_down(
+    kind: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "duckdb":  # its memory is limited to less than the file below
+        monkeypatch.setattr("wats_extract.destinations.duckdb.file.RAISED_LIMIT", "28MB")
+    else:
+        stage = CommitStager.stage
+
+        def stage_little(self: CommitStager, commit: Commit, staging: Any) -> None:
+            if sum(batch.nbytes for batches in commit.rows.values() for batch in batches) > 28_000_000:
+                raise pa.ArrowMemoryError("malloc of size 28000000 failed")
+            stage(self, commit, staging)
+
+        monkeypatch.setattr(CommitStager, "stage", stage_little)
+    plant = Plant(40)
+    tables = expected_tables(plant)
+    large = plant.uuids()[17]
+    file = {
+        "name": "trace.bin",
+        "contentType": "x/y",
+        "data": base64.b64encode(os.urandom(40_000_000)).decode(),
+    }
+    plant.receive_again(large, plant.document(large) | {"binaryData": [file]})
+    _, url = server(plant)
+    extraction = Extraction(url, tmp_path, kind)
+    report = extraction.run()
+    assert (report.exit_code, report.failures) == (3, 1)
+    (failure,) = extraction.table("_wats_failures")
+    assert (failure["key"], failure["error_code"]) == (large, "INVALID_RECORD")
+    assert "do not fit into memory" in failure["message"]
+    landed = {
+        name: [row for row in rows if name == "report_headers" or report_uuid(row) != large]
+        for name, rows in tables.items()
+    }
+    assert report.resources["reports"].items == len(landed["reports"])
+    assert report.resources["reports"].tables["steps"] == len(landed["steps"])
+    assert_same(extraction, {name: rows for name, rows in landed.items() if name != "report_headers"})
+    again = extraction.run()
+    assert (again.open_failures, again.resources["reports"].items) == (1, 0)
+    monkeypatch.undo()
+    assert extraction.retry().exit_code == 0, "there is enough memory now"
 
 
 def test_retry_can_be_limited_to_codes_and_keys(server: Server, tmp_path: Path) -> None:

@@ -99,6 +99,13 @@ def a_file_of_reports(extraction: Extraction, plant: Plant) -> None:
         files_of(extraction, "reports")[1].unlink()
 
 
+def the_dropped_table_of_reports(extraction: Extraction, plant: Plant) -> None:
+    if extraction.kind == "duckdb":
+        sql(extraction, "DROP TABLE reports")
+    else:
+        shutil.rmtree(extraction.folder / "wats" / "reports")
+
+
 def rows_twice(extraction: Extraction, plant: Plant) -> None:
     if extraction.kind == "duckdb":
         sql(extraction, "INSERT INTO steps FROM steps LIMIT 7")
@@ -115,6 +122,7 @@ DAMAGES: list[Callable[[Extraction, Plant], None]] = [
     a_dropped_table,
     a_file_of_steps,
     a_file_of_reports,
+    the_dropped_table_of_reports,
     rows_twice,
 ]
 
@@ -241,6 +249,27 @@ def test_an_older_child_file_is_noticed_and_repaired(
     for table in tables:
         shutil.copytree(tmp_path / "older" / table, tmp_path / "wats" / table, dirs_exist_ok=True)
     assert verified(extraction).exit_code == 3
+    assert verified(extraction, repair=True).exit_code == 0
+    assert verified(extraction).exit_code == 0
+    expected = expected_tables(plant)
+    del expected["report_headers"]
+    assert_same(extraction, expected)
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+def test_an_older_copy_laid_over_the_folder_is_noticed_and_repaired(
+    with_index: bool, server: Server, tmp_path: Path
+) -> None:
+    plant = Plant(REPORTS)
+    _, url = server(plant)
+    extraction = extracted("parquet", url, tmp_path)
+    home = "" if with_index else "_wats"
+    shutil.copytree(tmp_path / "wats", tmp_path / "older", ignore=lambda folder, names: {home} & {*names})
+    for uuid in plant.uuids()[10:18]:
+        shorter(plant, uuid)
+    extraction.run()
+    shutil.copytree(tmp_path / "older", tmp_path / "wats", dirs_exist_ok=True)
+    assert found(verified(extraction)).keys() == {"duplicated"}
     assert verified(extraction, repair=True).exit_code == 0
     assert verified(extraction).exit_code == 0
     expected = expected_tables(plant)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from tests.extraction import Extraction
 
-from wats_extract.engine.comparison import KINDS, Comparison
+from wats_extract.engine.comparison import KINDS, Comparison, ledger
 from wats_extract.engine.run import execute
 from wats_extract.engine.verifying import VerifyReport, verify
+from wats_extract.errors import Interrupted
 from wats_extract.fake.app import App
 from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
@@ -263,6 +264,25 @@ def test_only_reports_are_compared(server: Server, tmp_path: Path) -> None:
         "processes": None,
         "report_headers": 5,
     }
+
+
+@pytest.mark.parametrize("error", [Interrupted("stop"), KeyboardInterrupt()])
+def test_a_long_query_can_be_interrupted(tmp_path: Path, error: BaseException) -> None:
+    stopping: list[BaseException] = []
+
+    def check() -> None:
+        if stopping:
+            raise stopping[0]
+
+    def compare() -> None:
+        with ledger(str(tmp_path / "wats.duckdb"), check=check) as both:
+            both.has_landed((str(number), 1, True, '{"steps": 1}') for number in range(50_000))
+            stopping.append(error)
+            both.find_incomplete("steps", [], listed=True)
+
+    with pytest.raises(type(error)) as caught:
+        compare()
+    assert caught.value is error
 
 
 def test_a_comparison_counts_all_differences_but_not_failures() -> None:

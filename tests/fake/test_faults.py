@@ -84,6 +84,14 @@ def test_content_length_of_half_the_body(plant: Plant, connect: Connect) -> None
         response.json()
 
 
+def test_head_drips_byte_by_byte(plant: Plant, connect: Connect) -> None:
+    client = connect(App(plant, faults=always("drip-status")), timeout=1.0)
+    begun = time.perf_counter()
+    with client.stream("GET", "/api/App/Version") as response:
+        assert response.status_code == 200
+        assert time.perf_counter() - begun > 0.5
+
+
 def test_body_drips_byte_by_byte(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, faults=always("drip")), timeout=1.0)
     begun = time.perf_counter()
@@ -178,6 +186,8 @@ def check_broken(client: httpx2.Client, address: str, kind: str) -> None:
     elif kind in WRONG_BODIES:
         assert response.status_code == 200
         assert re.fullmatch(WRONG_BODIES[kind], response.text)
+    elif kind == "grown":
+        assert (response.json()["id"], len(response.json()["root"]["steps"])) == (address[-36:], 20_000)
     elif kind == "another":
         assert response.json()["id"] not in address
     else:

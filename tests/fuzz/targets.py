@@ -26,6 +26,7 @@ from wats_extract.resources.catalogue import RESOURCES
 from wats_extract.shred.flat import FlatShredder
 from wats_extract.shred.instants import instant, instants, microseconds
 from wats_extract.shred.records import REFUSED, fit, loads, pieces
+from wats_extract.shred.shape import LIST
 from wats_extract.shred.wsjf import document as wsjf
 from wats_extract.shred.wsjf.shredding import Document, WsjfOptions, decode, shred
 from wats_extract.tables import TIMESTAMP
@@ -37,6 +38,19 @@ TIME_LIMIT = 20.0
 FILTERS = RESOURCES["report_headers"].filters
 EVERYTHING = WsjfOptions(attachments="content", keep_raw=True)
 UUID = "x"
+
+
+WRONG_BODIES = (
+    "{}",
+    "null",
+    "",
+    '{"Message": "An error has occurred."}',
+    '{"type": "about:blank", "title": "Bad Gateway", "status": 502}',
+    '{"value": []}',
+    '{"value": [{"id": "x"}]}',
+    "<!DOCTYPE html><title>Sign in</title>",
+)
+"""Bodies with status 200 that are no data."""
 
 
 def document(data: bytes) -> None:
@@ -70,7 +84,11 @@ def page(data: bytes) -> None:
         shredder = getattr(RESOURCES[name].reader, "shredder", None)
         assert isinstance(shredder, FlatShredder)
         with suppress(Unreadable):
-            for row in shredder.rows(data):
+            rows = shredder.rows(data)
+            assert data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(
+                b"[" if shredder.shape == LIST else (b"[", b"{")
+            )
+            for row in rows:
                 row.key.encode("utf-8")
                 row.problem.encode("utf-8")
                 assert bool(row.problem) == (row.record is None)
@@ -165,7 +183,7 @@ def _documents() -> list[bytes | str]:
     data = base64.b64encode(b"content").decode()
     return [
         *found,
-        "{}",
+        *WRONG_BODIES,
         '{"id":"x","later":{"a":[1.5,null,NaN]}}',
         f'{{"binaryData":[{{"data":"{data}"}}]}}',
     ]
@@ -176,6 +194,7 @@ def _pages() -> list[bytes | str]:
     return [
         json.dumps(headers),
         "[]",
+        *WRONG_BODIES,
         '{"Resources":[{"id":"1","userName":"a"}]}',
         '[{"code":1,"name":"ICT"}]',
     ]

@@ -488,7 +488,7 @@ STRUCTURE: list[Case] = [
     (
         {"destination": "destination:\n  type: parquet\n  path: s3://x/y # <-\n"},
         "destination.path",
-        "later version",
+        "object store or another database",
     ),
     (
         {"destination": "destination:\n  type: duckdb\n  path: x\n  schema: a-b # <-\n"},

@@ -236,3 +236,28 @@ def test_there_are_no_more_threads_than_are_useful() -> None:
     useful[0] = 9
     assert [item for item, _ in (*first, *results)] == list(range(40))
     assert most == [4]
+
+
+def test_heavy_results_that_wait_keep_further_items_from_starting() -> None:
+    started: list[int] = []
+    go = threading.Event()
+
+    def work(item: int) -> int:
+        started.append(item)
+        if item == 0:
+            assert go.wait(timeout=10)
+        return item
+
+    def items() -> Iterator[int]:
+        for item in range(40):
+            yield item
+            while item in (1, 2) and item not in started:  # these two finish behind the first one
+                time.sleep(0.001)
+
+    # The first item that is consumed waits for the others, which are 10 each.
+    found = in_order(items(), work, workers=2, ahead=30, weigh=lambda item: 10 * (item > 0), heaviest=20)
+    threading.Timer(0.3, go.set).start()
+    assert next(found) == (0, 0)
+    assert max(started) <= 4, "two wait, and each thread may have one more"
+    assert [item for item, _ in found] == list(range(1, 40))
+    assert sorted(started) == list(range(40))

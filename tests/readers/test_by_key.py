@@ -36,6 +36,7 @@ from wats_extract.fake.faults import Faults
 from wats_extract.fake.plant.data import Plant
 from wats_extract.flow import Chunk, Failure, Known, Row, Selection, Success, Window
 from wats_extract.http.client import Client, Connection
+from wats_extract.readers import by_key
 from wats_extract.readers.by_key import AHEAD, SHREDDED_TOGETHER, ByKeyReader
 from wats_extract.readers.keyset import Keyset
 from wats_extract.readers.numbered import ReportList
@@ -326,6 +327,58 @@ def test_a_document_that_fails_is_recorded_and_affects_no_other(
         assert failure.attempts == tries
     assert judged.count(False) == 1
     assert judged.count(True) == 24
+
+
+@pytest.mark.parametrize("step", ["document", "shred"])
+@pytest.mark.parametrize("place", [0, 13, 24])
+def test_a_document_that_does_not_fit_into_memory_affects_no_other(
+    step: str, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = getattr(Shredder, step)
+
+    def run_out_of_memory(self: Shredder, *given: Any) -> Any:
+        if b"heavy" in repr(given).encode():
+            raise MemoryError
+        return work(self, *given)
+
+    monkeypatch.setattr(Shredder, step, run_out_of_memory)
+    server = Server(25, {place: body(b'{"heavy": 1}')})
+    chunks, stop = read(server)
+    assert stop is None
+    assert sorted(all_keys(chunks)) == sorted(server.keys)
+    [failure] = [failure for chunk in chunks for failure in chunk.failures]
+    assert (failure.key, failure.error_code) == (server.keys[place], "INVALID_RECORD")
+    assert failure.message == "it takes more memory than there is"
+    assert server.fetched[failure.key] == 1
+
+
+def test_large_documents_are_shredded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    shredded: list[int] = []
+    shred = Shredder.shred
+
+    def noted(self: Shredder, documents: Sequence[Document], options: Mapping[str, Any]) -> Any:
+        shredded.append(len(documents))
+        return shred(self, documents, options)
+
+    monkeypatch.setattr(Shredder, "shred", noted)
+    monkeypatch.setattr(by_key, "SHREDDED_BYTES", 400)
+    monkeypatch.setattr(by_key, "AHEAD_BYTES", 400)
+    server = Server(30, default=body(json.dumps({"text": "x" * 200}).encode()))
+    chunks, stop = read(server, chunk_size=30)
+    assert stop is None
+    assert all_keys(chunks) == server.keys
+    assert shredded == [2] * 15
+
+
+def test_a_chunk_with_many_bytes_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_key, "SHREDDED_BYTES", 1)
+    monkeypatch.setattr(by_key, "CHUNK_BYTES", 100)
+    server = Server(30)
+    chunks, stop = read(server, chunk_size=20)
+    assert stop is None
+    assert all_keys(chunks) == server.keys
+    assert {sum(batch.nbytes for batch in chunk.rows[DOCUMENTS]) >= 100 for chunk in chunks[:-1]} == {True}
+    assert [len(chunk.landed) for chunk in chunks] == [3] * 10, "each has 36 bytes and its offsets"
 
 
 def test_a_document_that_recovers_within_the_retries_is_not_a_failure() -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from itertools import pairwise
 from typing import Any
 
@@ -42,6 +43,7 @@ class Server:
         gives: The rows in a cut response: the "newest", the "oldest", or "any".
         meanwhile: Called before each response, with the beginning of the requested window.
         asked: The request bodies so far.
+        date: The server's clock, if it sends it.
     """
 
     seconds: list[float]
@@ -50,6 +52,7 @@ class Server:
     gives: str = "newest"
     meanwhile: Callable[[datetime], None] = lambda begin: None
     asked: list[dict[str, Any]] = field(default_factory=list)
+    date: datetime | None = None
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         assert request.method == "POST"
@@ -66,7 +69,8 @@ class Server:
         found.sort(reverse=self.gives == "newest")
         if self.gives == "any":
             random.Random(len(self.asked)).shuffle(found)
-        return httpx2.Response(200, json=found[: min(self.cap, question["topCount"])])
+        headers = {"Date": format_datetime(self.date, usegmt=True)} if self.date else {}
+        return httpx2.Response(200, headers=headers, json=found[: min(self.cap, question["topCount"])])
 
 
 @dataclass
@@ -264,19 +268,34 @@ def test_the_cursor_stays_at_a_cut_window_until_a_whole_one() -> None:
     st.integers(3, 40),
     st.lists(st.integers(-40 * 366, 40 * 366), min_size=1, max_size=4),
     GIVING,
+    st.booleans(),
 )
 def test_whatever_the_clock_says_each_reading_finds_all_rows(
-    seconds: list[float], cap: int, days: list[int], gives: str
+    seconds: list[float], cap: int, days: list[int], gives: str, dated: bool
 ) -> None:
     dense = Counter(int(second) for second in seconds)
     seconds = sorted(second for second in seconds if dense[int(second)] < cap)
     server, cursor, found = Server([], gives=gives), None, set[int]()
     for reading_number, wrong_by in enumerate(days, start=1):
         server.seconds = seconds[: len(seconds) * reading_number // len(days)]
+        if dated:
+            server.date = BEGINNING + (max(server.seconds, default=0.0) + 1) * SECOND
         for page in pages(server, cap, cursor, now=NOW + timedelta(days=wrong_by)):
             found |= {int(row.key) for row in page.rows}
             cursor = page.end
         assert found == set(range(len(server.seconds)))
+
+
+def test_the_cursor_follows_the_clock_of_the_server() -> None:
+    server = Server([10.0], date=BEGINNING + timedelta(days=5))
+    for wrong_by in (-400, 0, 400):
+        *_, page = pages(server, 100, since=BEGINNING, now=NOW + timedelta(days=wrong_by))
+        assert page.end == StartCursor("2026-01-06T00:00:00Z")
+
+
+def test_a_cursor_of_a_clock_that_was_years_ahead_is_not_used() -> None:
+    cursor = StartCursor("2029-01-01T00:00:00Z")
+    assert sorted(keys(list(pages(Server([10.0, 20.0]), 100, cursor)))) == [0, 1]
 
 
 def test_a_few_rows_cost_one_request() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from wats_extract.state.lock import Sighting
 from wats_extract.state.ownership import recorded_server
 from wats_extract.state.positions import position_in
 from wats_extract.state.tables import FAILURES, RUNS, STATE
+from wats_extract.tables import Table
 
 RUNS_SHOWN = 10
 
@@ -32,27 +34,80 @@ _COMPLETE = ("succeeded", "failures")
 
 @click.command("status", cls=Command, examples=("status pipelines/reports.yaml",))
 @file_argument
-def command(file: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the tables.")
+def command(file: Path, as_json: bool) -> None:  # noqa: FBT001 - click gives it by name
     """Show runs, cursors, row counts and open failures.
 
     Reads the destination of FILE only: it sends no request to the server, and changes nothing.
+
+    The age of the last run also shows a run that could not write to the destination, for example because the
+    disk is full: then the last run is older than the schedule allows.
     """
     pipeline = loaded(file, offline=True)
     with reading(pipeline) as destination:
         runs = destination.read(RUNS, pipeline=pipeline.name).to_pylist()
-        if not runs:
+        if not runs and not as_json:
             _show_first_step(destination, file)
             return
         runs.sort(key=lambda run: run["number"] or 0, reverse=True)
         failures = destination.read(FAILURES, pipeline=pipeline.name, status="open").to_pylist()
-        server = recorded_server(destination) or runs[0]["server"]
+        server = recorded_server(destination) or (runs[0]["server"] if runs else None)
+        if as_json:
+            output.json_line(_summary(destination, pipeline, server, runs, len(failures)))
+            return
         places = summary.places(server, destination.place)
         output.say_unwrapped(f"Pipeline {pipeline.name}, {places}", "bold")
         _show_last_run(runs[0], len(failures), destination.holder(pipeline.name))
+        output.say(f"It began {_ago(_age(runs[0]))}.")
         _show_runs(runs)
         _show_cursors(destination.read(STATE, pipeline=pipeline.name).to_pylist())
         _show_tables(destination, pipeline)
         _show_failures(failures, file)
+
+
+def _summary(
+    destination: Destination,
+    pipeline: Pipeline,
+    server: str | None,
+    runs: Sequence[dict[str, Any]],
+    open_failures: int,
+) -> dict[str, Any]:
+    """What ``--json`` prints. Timestamps are texts with an offset."""
+    return {
+        "pipeline": pipeline.name,
+        "server": server,
+        "destination": destination.place,
+        "last_run": _plain(runs[0]) if runs else None,
+        "age_seconds": _age(runs[0]).total_seconds() if runs else None,
+        "runs": [_plain(run) for run in runs[:RUNS_SHOWN]],
+        "cursors": [_plain(state) for state in destination.read(STATE, pipeline=pipeline.name).to_pylist()],
+        "tables": destination.count(_tables(pipeline)),
+        "open_failures": open_failures,
+    }
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _tables(pipeline: Pipeline) -> list[Table]:
+    return [table for config in pipeline.resources for table in RESOURCES[config.name].tables]
+
+
+def _age(run: dict[str, Any]) -> timedelta:
+    """How long ago a run began, by this machine's clock."""
+    began: datetime = run["started_at"]
+    return datetime.now(UTC) - began
+
+
+def _ago(age: timedelta) -> str:
+    seconds = int(age.total_seconds())
+    if seconds < 0:
+        return "in the future: the clock of that run, or the clock of this machine, is wrong"
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{output.plural(seconds // length, unit)} ago"
+    return f"{output.plural(seconds, 'second')} ago"
 
 
 def _show_first_step(destination: Destination, file: Path) -> None:
@@ -136,8 +191,7 @@ def _cursor_cells(state: dict[str, Any]) -> list[object]:
 
 
 def _show_tables(destination: Destination, pipeline: Pipeline) -> None:
-    tables = [table for config in pipeline.resources for table in RESOURCES[config.name].tables]
-    counts = destination.count(tables)
+    counts = destination.count(_tables(pipeline))
     output.heading("Tables")
     rows = [(name, output.number(count)) for name, count in counts.items() if count]
     output.table([Column("table"), Column("rows", right=True)], rows)

@@ -117,10 +117,7 @@ def _show_counts(report: VerifyReport, *, deep: bool) -> None:
     counts = {"server": "server", "landed": "loaded", **{kind: kind for kind in (*kinds, "failed")}}
     columns = [Column("resource"), *(Column(title, right=True) for title in counts.values())]
     rows = [
-        [
-            name,
-            *("" if (number := getattr(each, count)) is None else output.number(number) for count in counts),
-        ]
+        [name, *(_number(getattr(each, count)) for count in counts)]
         for name, each in report.resources.items()
     ]
     output.table(columns, rows)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 
 from wats_extract import events
@@ -53,6 +53,11 @@ class Receipt:
             any(failure.error_code == "WINDOW_SATURATED" for failure in chunk.failures),
             sum(map(kept_in, chunk.rows.values())) if chunk.landed else 0,
         )
+
+    def without(self, rows: Mapping[str, int]) -> Receipt:
+        """The receipt after one item, with these rows by table, has become a failure."""
+        left = {table: count - rows.get(table, 0) for table, count in self.rows.items()}
+        return replace(self, items=self.items - 1, rows=left, failures=self.failures + 1)
 
 
 class Accounts:

@@ -10,15 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wats_extract.errors import OutOfMemory
 from wats_extract.flow import Commit, Destination
 from wats_extract.tables import Table
 
 R = TypeVar("R")
+
+Book: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
+"""Rows of bookkeeping tables."""
 
 MAX_ROWS = 50_000
 """The buffer is flushed when it has this many rows of the main table."""
@@ -37,10 +42,16 @@ class WriteBuffer(Generic[R]):
 
     One thread adds and flushes; other threads may call :meth:`landed`.
 
+    A commit that does not fit into memory is divided by items, down to a single one. Its bookkeeping rows
+    follow in a commit of their own, so that no cursor is durable before its rows.
+
     Args:
         destination: Where commits are made.
         on_durable: Called with the receipts of commits that have become durable, in the order in which they
             were added.
+        on_refused: Called with the receipt, the key and the rows by table of an item that does not fit into
+            memory alone. It returns the receipt without the item, and bookkeeping rows that record a failure.
+            Without it, no commit is divided.
         max_rows: Rows of the main table (the first table of a commit) at which the buffer is flushed.
         max_bytes: Bytes of Arrow data in all tables at which the buffer is flushed.
         max_seconds: Age of the oldest buffered commit at which the buffer is flushed. Checked when a commit
@@ -54,6 +65,7 @@ class WriteBuffer(Generic[R]):
         destination: Destination,
         *,
         on_durable: Callable[[Sequence[R]], None],
+        on_refused: Callable[[R, str, Mapping[str, int]], tuple[R, Book]] | None = None,
         max_rows: int = MAX_ROWS,
         max_bytes: int = MAX_BYTES,
         max_seconds: float = 5.0,
@@ -61,7 +73,7 @@ class WriteBuffer(Generic[R]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._destination = destination
-        self._on_durable = on_durable
+        self._on_durable, self._on_refused = on_durable, on_refused
         self._max_rows, self._max_bytes = max_rows, max_bytes
         self._max_seconds, self._idle_seconds = max_seconds, idle_seconds
         self._clock = clock
@@ -76,7 +88,8 @@ class WriteBuffer(Generic[R]):
             receipt: Passed to ``on_durable`` once the commit is durable.
         """
         try:
-            if not self._buffered.can_take(commit):
+            is_large = _size_of(commit) >= self._max_bytes  # its failure should take no others down
+            if is_large or not self._buffered.can_take(commit):
                 self.flush()
             now = self._clock()
             with self._lock:
@@ -93,10 +106,55 @@ class WriteBuffer(Generic[R]):
         if not buffered.receipts:
             return
         try:
-            self._destination.commit(buffered.commit())
+            receipts = self._committed(buffered)
         finally:
             self.discard()
-        self._on_durable(buffered.receipts)
+        self._on_durable(receipts)
+
+    def _committed(self, buffered: _Merged[R]) -> Sequence[R]:
+        """Commit what is buffered, in parts if it does not fit into memory; return the receipts."""
+        whole = buffered.commit()
+        if self._on_refused is None or not whole.landed or not all(table.owner for table in whole.rows):
+            self._destination.commit(whole)
+            return buffered.receipts
+        if self._fits(lambda: whole):
+            return buffered.receipts
+        book = dict(whole.book)
+        receipts = list(buffered.receipts)
+        for key in self._divided(whole, list(whole.landed), whole.label):
+            place = buffered.places[key]
+            lost = {table.name: _rows_of(whole, table, [key]).num_rows for table in whole.rows}
+            receipts[place], more = self._on_refused(receipts[place], key, lost)
+            for table, rows in more.items():
+                book[table] = table.booked(book.get(table, ()), rows)
+        self._destination.commit(Commit(f"{whole.label}-book", {}, {}, frozenset(), book))
+        return receipts
+
+    def _divided(self, whole: Commit, keys: list[str], label: str) -> list[str]:
+        """Commit the rows of items that do not fit into memory together; return those that do not fit alone.
+
+        Args:
+            whole: The commit that has them.
+            keys: The items.
+            label: The label of their commit.
+        """
+        if len(keys) == 1:
+            return keys
+        refused: list[str] = []
+        half = len(keys) // 2
+        for name, some in (("a", keys[:half]), ("b", keys[half:])):
+            part = f"{label}-{name}"
+            if not self._fits(lambda some=some, part=part: _part(whole, some, part)):  # type: ignore[misc]
+                refused += self._divided(whole, some, part)
+        return refused
+
+    def _fits(self, commit: Callable[[], Commit]) -> bool:
+        """Make a commit; whether it fits into memory."""
+        try:
+            self._destination.commit(commit())
+        except (OutOfMemory, MemoryError):
+            return False
+        return True
 
     def flush_if_idle(self) -> None:
         """Flush if no commit was added for a while."""
@@ -142,6 +200,7 @@ class _Merged(Generic[R]):
 
     Attributes:
         receipts: One per commit.
+        places: The receipt of each item, by its place in ``receipts``.
         row_count: Rows of the main table.
         byte_count: Bytes of Arrow data in all tables.
         first_added: When the first commit was added.
@@ -150,6 +209,7 @@ class _Merged(Generic[R]):
 
     def __init__(self) -> None:
         self.receipts: list[R] = []
+        self.places: dict[str, int] = {}
         self.row_count = self.byte_count = 0
         self.first_added = self.last_added = 0.0
         self._last: Commit | None = None  # with rows, if there is one
@@ -157,7 +217,7 @@ class _Merged(Generic[R]):
         self._rows: dict[Table, list[pa.RecordBatch]] = {}
         self._landed: dict[str, int | None] = {}
         self._replaced: set[str] = set()
-        self._book: dict[Table, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
+        self._book: dict[Table, list[Mapping[str, Any]]] = {}
 
     def can_take(self, commit: Commit) -> bool:
         """Whether merging a commit leaves the same tables as making it afterwards."""
@@ -172,6 +232,7 @@ class _Merged(Generic[R]):
             commit.rows.keys() == self._rows.keys()
             and commit.upsert == self._last.upsert
             and commit.thorough == self._last.thorough
+            and commit.keeps_unchanged == self._last.keeps_unchanged
             and self._landed.keys().isdisjoint(commit.landed)
         )
 
@@ -185,6 +246,7 @@ class _Merged(Generic[R]):
             self._label, self._last = commit.label, commit
         if commit.rows:
             self._landed.update(commit.landed)
+            self.places.update(dict.fromkeys(commit.landed, len(self.receipts) - 1))
             self._replaced |= commit.replaced
         main = next(iter(commit.rows.values()), ())
         self.row_count += sum(batch.num_rows for batch in main)
@@ -192,8 +254,7 @@ class _Merged(Generic[R]):
             self._rows.setdefault(table, []).extend(batches)
             self.byte_count += sum(batch.nbytes for batch in batches)
         for table, booked in commit.book.items():
-            by_key = self._book.setdefault(table, {})
-            by_key.update({tuple(row[name] for name in table.key): row for row in booked})
+            self._book[table] = table.booked(self._book.get(table, ()), booked)
 
     def commit(self) -> Commit:
         """The merged commit. It is called after the first commit that has rows."""
@@ -203,11 +264,12 @@ class _Merged(Generic[R]):
             rows=self._rows,
             landed=self._landed,
             replaced=frozenset(self._replaced),
-            book={table: list(rows.values()) for table, rows in self._book.items()},
+            book=self._book,
             sweep_except=self._last.sweep_except,
             kept=self._last.kept,
             upsert=self._last.upsert,
             thorough=self._last.thorough,
+            keeps_unchanged=self._last.keeps_unchanged,
         )
 
     def batches(self, table: Table) -> list[pa.RecordBatch]:
@@ -220,6 +282,28 @@ class _Merged(Generic[R]):
             return set()
         upsert = self._last is not None and self._last.upsert
         return {key for key in keys if key in self._replaced or (upsert and key in self._landed)}
+
+
+def _size_of(commit: Commit) -> int:
+    return sum(batch.nbytes for batches in commit.rows.values() for batch in batches)
+
+
+def _rows_of(commit: Commit, table: Table, keys: Sequence[str]) -> pa.Table:
+    """The rows of some items in a table."""
+    rows = pa.Table.from_batches(commit.rows[table], table.schema)
+    return rows.filter(pc.is_in(rows[table.owner], table.owners(keys)))
+
+
+def _part(whole: Commit, keys: Sequence[str], label: str) -> Commit:
+    """The commit of some items, without bookkeeping rows."""
+    return replace(
+        whole,
+        label=label,
+        rows={table: _rows_of(whole, table, keys).to_batches() for table in whole.rows},
+        landed={key: whole.landed[key] for key in keys},
+        replaced=whole.replaced.intersection(keys),
+        book={},
+    )
 
 
 def _versions_in(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +67,9 @@ class Comparison:
         """The number of differences of all kinds. An item counts once."""
         return sum(getattr(self, kind) for kind in KINDS)
 
+
+_STEPS_PER_CHECK = 100_000
+"""Steps of SQLite's virtual machine, a few milliseconds."""
 
 # SQLite would place its own temporary files where only environment variables tell it to. So no query sorts or
 # materializes what grows with the reports; an index or a primary key serves each of them.
@@ -337,24 +340,37 @@ class Keys:
 
 
 @contextmanager
-def ledger(place: str, *, append: bool = False) -> Iterator[Ledger]:
+def ledger(place: str, *, append: bool = False, check: Callable[[], None] = lambda: None) -> Iterator[Ledger]:
     """An empty ledger, in a temporary file beside the destination, or in the system's temporary folder.
 
     Args:
         place: Where the destination is.
-        append: Whether items may have several rows, one per version.
+        append: As for :class:`Ledger`.
+        check: Called during long queries; may raise to stop.
 
     Raises:
         DestinationError: no folder is writable, or the disk is full.
     """
+    raised: list[BaseException] = []
+
+    def must_stop() -> bool:
+        try:
+            check()
+        except BaseException as error:
+            raised.append(error)
+        return bool(raised)
+
     path = _scratch_file(Path(place))
     try:
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
+            connection.set_progress_handler(must_stop, _STEPS_PER_CHECK)
             found = Ledger(connection, append=append)
             if os.name == "posix":
                 path.unlink()  # nobody else opens it, and a process that is killed leaves nothing behind
             yield found
     except sqlite3.Error as error:
+        if raised:
+            raise raised[0] from None
         raise DestinationError(
             f"{path.parent}: the comparison cannot be stored: {error}",
             hint="free some disk space there and run the command again",

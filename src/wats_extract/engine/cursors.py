@@ -112,6 +112,7 @@ def changing(
         destination.open()
         try:
             destination.prepare([STATE])
+            destination.reconcile([STATE])
             yield write
         finally:
             destination.close()

@@ -68,6 +68,10 @@ class Extraction:
         self._name, self._reader = task.resource.name, task.resource.reader
         self._mends = False
         self._final: set[str] = set()  # keys of failures that fetching again cannot mend
+        # A version changes with its item, and a resource with a cursor is not read from its beginning.
+        versioned = task.resource.table.version or task.resource.cursor
+        self._keeps_unchanged = task.disposition != "append" and not versioned
+        self._listed: set[str] = set()  # keys of a full pass whose rows may have been left as they are
         self._position = ResourcePosition(run.job, task, run_id=run.run_id, number=run.number, now=run.now)
 
     def extract(self) -> None:
@@ -191,7 +195,10 @@ class Extraction:
             book=book,
             upsert=not append,
             thorough=self._mends,
+            keeps_unchanged=self._keeps_unchanged and not self._mends,
         )
+        if self._keeps_unchanged and self._position.full_pass:
+            self._listed.update(chunk.landed)
         run.failures.settle(failed)
         run.buffer.add(commit, Receipt.of(self._name, chunk))
 
@@ -218,7 +225,7 @@ class Extraction:
             replaced=frozenset(),
             book=book,
             sweep_except=runs if sweeps else None,
-            kept=unread or frozenset(),
+            kept=(unread or frozenset()) | self._listed,
         )
         self._run.buffer.add(commit, Receipt(self._name))
 

@@ -11,6 +11,7 @@ from wats_extract.cursor import BEGINNING, Cursor, Pass, Position, position_to_t
 from wats_extract.engine.job import Job, Task
 from wats_extract.filters.odata import timestamp_text
 from wats_extract.flow import Chunk, Coverage, Destination, Selection
+from wats_extract.state.coverage import CoveredRanges
 from wats_extract.state.positions import position_in
 from wats_extract.state.tables import COVERAGE, STATE
 from wats_extract.tables import Table
@@ -54,6 +55,7 @@ class ResourcePosition:
         self._since = stored.since or (self.selection.since if task.since_is_age else None)
         self._began, self._began_at = self.cursor, now()
         self._rows = 0
+        self._covered = CoveredRanges.of(job.destination, job.pipeline, task.resource.name)
         self._covers_ranges = False
 
     def after(self, chunk: Chunk) -> Book:
@@ -69,7 +71,9 @@ class ResourcePosition:
 
     def beside(self, chunk: Chunk) -> Book:
         """The rows to commit with a chunk that does not move the cursor."""
-        return {COVERAGE: [self._coverage_row(chunk.coverage)]} if chunk.coverage else {}
+        if chunk.coverage is None:
+            return {}
+        return {COVERAGE: self._covered.add(chunk.coverage, run_id=self._run_id)}
 
     def at_end(self) -> Book:
         """The rows to commit after the last chunk; empty if nothing was new."""
@@ -77,20 +81,13 @@ class ResourcePosition:
             return {}
         book: Book = {STATE: [self._state_row(ended=self.whole)]}
         if not self._covers_ranges:
-            book[COVERAGE] = [self._coverage_row(coverage) for coverage in self._coverage()]
+            goes_on = self._began is not None
+            book[COVERAGE] = [
+                row
+                for coverage in self._coverage()
+                for row in self._covered.add(coverage, run_id=self._run_id, goes_on=goes_on)
+            ]
         return book
-
-    def _coverage_row(self, coverage: Coverage) -> dict[str, Any]:
-        """The row of ``_wats_coverage`` for a range that was read."""
-        return self._place | {
-            "field": coverage.field,
-            "range_start": coverage.begin,
-            "range_end": coverage.end,
-            "rows": coverage.rows,
-            "cap": coverage.cap,
-            "complete": coverage.complete,
-            "run_id": self._run_id,
-        }
 
     def _coverage(self) -> list[Coverage]:
         """The coverage of a list that is not read range by range: in terms of its cursor and of ``start``."""

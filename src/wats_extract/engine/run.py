@@ -13,17 +13,17 @@ from typing import Any
 
 from wats_extract import events
 from wats_extract.engine.accounting import Accounts, FailureRate, Receipt
-from wats_extract.engine.buffer import WriteBuffer
+from wats_extract.engine.buffer import Book, WriteBuffer
 from wats_extract.engine.extraction import Extraction, RunContext
 from wats_extract.engine.job import Job, RunReport, SizedKeys
 from wats_extract.engine.stamping import Stamper
 from wats_extract.errors import DestinationError, Interrupted, WatsExtractError, freed
-from wats_extract.flow import Commit, Destination
+from wats_extract.flow import Commit, Destination, Failure
 from wats_extract.http.client import Client
 from wats_extract.state.failures import OpenFailures
 from wats_extract.state.ownership import refuse_other_server, server_row
 from wats_extract.state.runs import next_number
-from wats_extract.state.tables import BOOKKEEPING, RUNS, STATE
+from wats_extract.state.tables import BOOKKEEPING, FAILURES, RUNS, STATE
 from wats_extract.version import __version__
 
 Clock = Callable[[], datetime]
@@ -177,6 +177,10 @@ class _Run:
                 recorded = refuse_other_server(destination, job.server)
                 tables = [table for task in job.tasks for table in task.resource.tables]
                 destination.prepare([*BOOKKEEPING, *tables])
+                for table in BOOKKEEPING:
+                    destination.reconcile([table])
+                for task in job.tasks:
+                    destination.reconcile(task.resource.tables, append=task.disposition == "append")
                 run = cls(job, client, command, listen, now, recorded=recorded)
                 with run._recorded():
                     yield run
@@ -187,9 +191,27 @@ class _Run:
         """The write buffer; until a server is recorded, each commit of data records the run's."""
         destination, server = self._job.destination, self._job.server
         if recorded or not server:
-            return WriteBuffer(destination, on_durable=self._accounts.durable)
+            return WriteBuffer(destination, on_durable=self._accounts.durable, on_refused=self._refused)
         row = server_row(server, run_id=self.report.run_id, now=self._started)
-        return _RecordingBuffer(destination, on_durable=self._accounts.durable, row=row)
+        return _RecordingBuffer(
+            destination, on_durable=self._accounts.durable, on_refused=self._refused, row=row
+        )
+
+    def _refused(self, receipt: Receipt, key: str, rows: Mapping[str, int]) -> tuple[Receipt, Book]:
+        """Record the failure of an item that the destination cannot commit even alone."""
+        run = self.context
+        failure = Failure(
+            receipt.resource,
+            key,
+            "shred",
+            "INVALID_RECORD",
+            "its rows do not fit into memory, even without those of other items",
+            hint="Extract it on a machine with more memory.",
+        )
+        failed = run.failures.rows_for([failure], (), run_id=run.run_id, now=self._now())
+        run.failures.settle(failed)
+        run.listen(events.ItemFailed(failure))
+        return receipt.without(rows), {FAILURES: failed}
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -221,7 +243,9 @@ class _Run:
         if self._accounts.saturated:
             names = ", ".join(self._accounts.saturated)
             return "incomplete", 4, f"{names}: the server may have more than it returned"
-        loaded = self._job.destination.count(task.resource.table for task in self._job.tasks)
+        tables = [task.resource.table for task in self._job.tasks]
+        # counting rows opens every file, so it is done only where a share of them matters
+        loaded = self._job.destination.count(tables) if self._job.max_failures.percent else {}
         if self._job.max_failures.allows(still_open, sum(loaded.values()) + still_open):
             return "succeeded", 0, f"{still_open} failures, within max_failures"
         return "failures", 3, ""
@@ -300,9 +324,10 @@ class _RecordingBuffer(WriteBuffer[Receipt]):
         destination: Destination,
         *,
         on_durable: Callable[[Sequence[Receipt]], None],
+        on_refused: Callable[[Receipt, str, Mapping[str, int]], tuple[Receipt, Book]],
         row: Mapping[str, Any],
     ) -> None:
-        super().__init__(destination, on_durable=on_durable)
+        super().__init__(destination, on_durable=on_durable, on_refused=on_refused)
         self._row = row
 
     def add(self, commit: Commit, receipt: Receipt) -> None:

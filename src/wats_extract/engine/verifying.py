@@ -131,8 +131,9 @@ def verify(
                 if not listed:
                     report.not_compared.append(name)
                 if listed or task.resource.table.counted:
+                    append = task.disposition == "append"
                     ledgers[name] = stack.enter_context(
-                        ledger(job.destination.place, append=task.disposition == "append")
+                        ledger(job.destination.place, append=append, check=client.check)
                     )
                     comparing = _Comparing(job, client, task, ledgers[name], listen)
                     report.resources[name] = comparing.compared(listed=listed, deep=deep and listed)
@@ -280,9 +281,12 @@ class _Comparing:
         columns = [(table.name, table.shredded_schema.names) for table in tables]
         with _reading(self.job) as destination:
             for place, table in enumerate(tables):
-                self.listen(events.Noted(f"{source.resource}: comparing the values in {table.name}"))
+                rows = 0
                 for batch in destination.scan(table, columns[place][1], batch_rows=DEEP_ROWS):
                     self.client.check()
+                    if not rows or rows // PROGRESS_EVERY < (rows + batch.num_rows) // PROGRESS_EVERY:
+                        self.listen(events.Noted(f"{source.resource}: comparing {table.name}, row {rows:,}"))
+                    rows += batch.num_rows
                     self.found.has_values(place, fingerprints(table, batch, negative=True))
         return self.found.find_changed(columns)
 
@@ -329,7 +333,8 @@ def _repair(
     replaced, appended = (
         {name: keys for name, keys in each.items() if len(keys)} for each in (replaced, appended)
     )
-    if not replaced and not appended:
+    duplicated = any(each.duplicated for each in report.resources.values())
+    if not replaced and not appended and not duplicated:
         return
     report.repair = done = run.repair(job, client, replaced, appended=appended, listen=listen, now=now)
     if done.status not in ("succeeded", "failures"):

@@ -29,7 +29,7 @@ TRANSIENT_KINDS = tuple(kind for kind in KINDS if kind != "bomb")
 
 BROKEN_KINDS = (
     "404", "500", "403", "garbage", "truncated", "wrong-type", "html", "drop", "null",
-    "object", "message", "problem", "envelope", "empty", "another",
+    "object", "message", "problem", "envelope", "empty", "another", "grown",
 )  # fmt: skip
 """The faults of a single report."""
 
@@ -227,6 +227,13 @@ def _wrong_type(response: Response) -> Response:
     return replace(response, body=body if found else b'"report"')
 
 
+def _grown(response: Response) -> Response:
+    """A small document whose steps would have 20 GB of paths."""
+    root = b'{"name":"%b","steps":[{}%b]}' % (b"x" * 1_000_000, b",{}" * 19_999)
+    pattern, grown = re.compile(rb'"id":("[^"]*").*', re.DOTALL), rb'"id":\1,"root":%b}' % root
+    return replace(response, body=pattern.sub(grown, response.body, count=1))
+
+
 _SPOILED: Mapping[str, Callable[[Response], Response]] = {
     "html": lambda _: page_response(200, "Please sign in"),
     "empty": lambda response: replace(response, status=200, body=b""),
@@ -263,6 +270,7 @@ _BROKEN: Mapping[str, Callable[[Response], Response]] = {
     "null": lambda response: replace(response, body=b"null"),
     "empty": lambda _: _json(b""),
     "another": _another,
+    "grown": _grown,
     **_WRONG_BODIES,
 }
 

@@ -29,9 +29,7 @@ _ELSEWHERE = (
     "Set source.url to the address at which the server itself responds; the token is sent nowhere else."
 )
 
-_TOO_LARGE = (
-    "Nothing this large is loaded. Look at it on the server; if it can stay there, ignore the failure."
-)
+_TOO_LARGE = "Nothing this large is loaded, and fetching it again changes nothing. Look at it on the server."
 
 Body: TypeAlias = Mapping[str, str | int | bool]
 

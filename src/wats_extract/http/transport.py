@@ -52,7 +52,7 @@ LONGEST_REASON = 200
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
-_HEADERS = ("content-disposition", "content-encoding", "content-type", "location", "retry-after")
+_HEADERS = ("content-disposition", "content-encoding", "content-type", "date", "location", "retry-after")
 
 _GZIP = ("gzip", "x-gzip")
 

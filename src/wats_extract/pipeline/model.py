@@ -31,8 +31,11 @@ from wats_extract.resources.selecting import OPTIONS, no_filter, one_line
 def _local_path(written: object, info: ValidationInfo) -> object:
     if not isinstance(written, str):
         return written
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", written):
-        raise ValueError("object stores come in a later version; write a path on this machine or a share")
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", written):
+        raise ValueError(
+            f"begins with {scheme[0]!r}, as an object store or another database does; write a path on this "
+            f"machine or a share (a file whose name begins so is './{written}')"
+        )
     try:
         return from_file(Path(written), info)
     except RuntimeError:

@@ -44,6 +44,8 @@ def in_order(
     *,
     workers: int,
     ahead: int,
+    weigh: Callable[[V], int] = lambda result: 0,
+    heaviest: int = 1,
     useful: Callable[[], int] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[T, V]]:
@@ -54,6 +56,8 @@ def in_order(
         work: Runs in the threads. Its error is raised here, when its item's turn comes.
         workers: The largest number of threads.
         ahead: The largest number of items that are in progress or waiting to be consumed. It bounds memory.
+        weigh: The weight of a result.
+        heaviest: The weight of all results that wait to be consumed at which no further item is started.
         useful: The number of threads that can make progress now, asked before and after each item. Further
             threads would only wait and slow the others down.
         check: Called while waiting; raises to stop.
@@ -62,13 +66,28 @@ def in_order(
     pending: deque[_Task[T, V]] = deque()
     ended, lock = threading.Event(), threading.Lock()
     threads: list[threading.Thread] = []
+    held = 0
+
+    def hold(result: V, sign: int) -> None:
+        """Count the weight of a result that begins or ends to wait."""
+        nonlocal held
+        if weight := weigh(result):
+            with lock:
+                held += sign * weight
 
     def serve() -> None:
         # Items start in order. Items that have not started when one fails come after it: nobody needs them.
         while not ended.is_set() and (task := tasks.get()) is not None:
-            if not _fulfil(task, work):
+            if _fulfil(task, work):
+                hold(task[1].result(), 1)
+            else:
                 ended.set()
             add_thread()
+
+    def consumed() -> tuple[T, V]:
+        item, result = _result(pending.popleft(), check)
+        hold(result, -1)
+        return item, result
 
     def add_thread() -> None:
         """Start one more thread, if there is work for it."""
@@ -84,10 +103,10 @@ def in_order(
             pending.append(task)
             tasks.put(task)
             add_thread()
-            while pending and (len(pending) >= ahead or pending[0][1].done()):
-                yield _result(pending.popleft(), check)
+            while pending and (len(pending) >= ahead or held >= heaviest or pending[0][1].done()):
+                yield consumed()
         while pending:
-            yield _result(pending.popleft(), check)
+            yield consumed()
         if source.error is not None:
             raise source.error
     finally:

@@ -33,6 +33,7 @@ from wats_extract.http.client import JSON
 from wats_extract.readers.ahead import in_background, in_order
 from wats_extract.readers.list_reader import ListReader
 from wats_extract.readers.reader import GONE, KEYS_AHEAD, Listing, Query, RowsOf, Source, in_groups, label
+from wats_extract.shred.budget import check_structure
 from wats_extract.tables import Table
 
 SHREDDED_TOGETHER = 32
@@ -48,6 +49,17 @@ KEYS_PER_WINDOW = 200
 
 SAME_TRUNCATED = 6
 """How often the same truncated document has to come before the document itself counts as broken."""
+
+AHEAD_BYTES = 64 * 2**20
+"""The size of documents that wait to be shredded at which no further ones are requested."""
+
+SHREDDED_BYTES = 16 * 2**20
+"""The size of documents at which they are shredded although there are fewer of them."""
+
+CHUNK_BYTES = 64 * 2**20
+"""The size of rows at which a chunk is complete although it has fewer documents: it bounds a commit."""
+
+OUT_OF_MEMORY = "it takes more memory than there is"
 
 BEGINNING = 20_000
 """Bytes of an unreadable document that are kept for its failure."""
@@ -196,6 +208,8 @@ class ByKeyReader(ListReader):
             return source.fetch_failure(key.key, error)
         except RecordError as error:
             return source.record_failure(key.key, error.message, raw=tries.beginning, url=f"/api/{route}")
+        except MemoryError:
+            return source.record_failure(key.key, OUT_OF_MEMORY, raw=tries.beginning, url=f"/api/{route}")
 
     def _decode(self, key: Wanted, reply: Reply, tries: _Tries) -> Any:
         """Decode a document.
@@ -210,6 +224,7 @@ class ByKeyReader(ListReader):
                 "the server returned null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
             )
         try:
+            check_structure(body)
             return self.shredder.document(key.key, key.version, body)
         except RecordError:
             tries.add(body)
@@ -282,6 +297,8 @@ class ByKeyReader(ListReader):
             lambda key: self.fetch(source, window, key),
             workers=workers,
             ahead=max(2 * workers, ahead),
+            weigh=_size,
+            heaviest=AHEAD_BYTES,
             useful=source.client.useful_threads,
             check=source.check,
         )
@@ -292,7 +309,7 @@ class ByKeyReader(ListReader):
         chunk = _ChunkBuilder(self, source, window)
         try:
             for key, outcome in self._fetched(source, window, keys):
-                if key.key in chunk or len(chunk) >= size:
+                if key.key in chunk or len(chunk) >= size or chunk.bytes >= CHUNK_BYTES:
                     full, chunk = chunk, _ChunkBuilder(self, source, window)
                     yield full.close()
                     full.judge()
@@ -305,6 +322,13 @@ class ByKeyReader(ListReader):
         if len(chunk):
             yield chunk.close()
             chunk.judge()
+
+
+def _size(outcome: Any) -> int:
+    """The bytes of a document; a failure has none."""
+    if isinstance(outcome, Failure):
+        return 0
+    return outcome.size if hasattr(outcome, "size") else len(outcome.raw)
 
 
 def _is_json(body: bytes) -> bool:
@@ -353,7 +377,12 @@ class _Listed:
 
 
 class _ChunkBuilder:
-    """Collects documents into a chunk, and shreds them a few at a time."""
+    """Collects documents into a chunk, and shreds them a few at a time.
+
+    Attributes:
+        landed: The documents: key → version.
+        bytes: The size of the rows so far.
+    """
 
     def __init__(self, reader: ByKeyReader, source: Source, window: Window) -> None:
         self._reader, self._source, self._options = reader, source, window.selection.options
@@ -363,6 +392,8 @@ class _ChunkBuilder:
         self._unjudged: list[Failure | None] = []
         self._rows: dict[Table, list[pa.RecordBatch]] = {}
         self._failures: list[Failure] = []
+        self._pending_bytes = 0
+        self.bytes = 0
         self.landed: dict[str, int | None] = {}
 
     def __len__(self) -> int:
@@ -382,8 +413,9 @@ class _ChunkBuilder:
         if why := getattr(outcome, "saturated", ""):
             self._failures.append(self._source.saturated(self._reader.route, why, key=key.key))
         self._pending.append((key, outcome))
+        self._pending_bytes += _size(outcome)
         self.landed[key.key] = key.version
-        if len(self._pending) >= SHREDDED_TOGETHER:
+        if len(self._pending) >= SHREDDED_TOGETHER or self._pending_bytes >= SHREDDED_BYTES:
             self._shred()
 
     def close(self) -> Chunk:
@@ -412,24 +444,28 @@ class _ChunkBuilder:
             self._source.judge(failure)
 
     def _shred(self) -> None:
-        pending, self._pending = self._pending, []
-        try:
-            self._take([document for _, document in pending])
-        except RecordError:
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        if self._problem([document for _, document in pending]):
             for key, document in pending:
-                self._shred_alone(key, document)
+                if problem := self._problem([document]):
+                    del self.landed[key.key]
+                    self._fail(self._source.record_failure(key.key, problem, raw=document.raw))
 
-    def _shred_alone(self, key: Wanted, document: Any) -> None:
+    def _problem(self, documents: list[Any]) -> str:
+        """Shred some documents together. Return why they do not fit, or an empty string."""
         try:
-            self._take([document])
+            self._take(documents)
         except RecordError as error:
-            del self.landed[key.key]
-            self._fail(self._source.record_failure(key.key, error.message, raw=document.raw))
+            return error.message
+        except MemoryError:
+            return OUT_OF_MEMORY
+        return ""
 
     def _take(self, documents: list[Any]) -> None:
         if documents:
             for table, batch in self._reader.shredder.shred(documents, self._options).items():
                 self._rows.setdefault(table, []).append(batch)
+                self.bytes += batch.nbytes
             self._unjudged += [None] * len(documents)
 
     def _fail(self, failure: Failure) -> None:

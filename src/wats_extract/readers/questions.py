@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from wats_extract.errors import RequestError, ServerUnreachable, TokenRefused
+from wats_extract.errors import RecordError, RequestError, ServerUnreachable, TokenRefused
 from wats_extract.flow import (
     Asked,
     Bounds,
@@ -159,6 +159,8 @@ class QuestionedReader(PagedReader):
             raise
         except RequestError as error:
             failure = source.fetch_failure(key, error)
+        except RecordError as error:
+            failure = source.record_failure(key, error.message, raw=b"")
         if failure is None and not count:
             failure = source.not_found(key)
         if failure is not None:
@@ -173,6 +175,8 @@ class QuestionedReader(PagedReader):
             raise
         except RequestError as error:
             return source.fetch_failure(key, error)
+        except RecordError as error:
+            return source.record_failure(key, error.message, raw=b"")
         return Success(key, {"value": rows}) if rows else source.not_found(key)
 
     def _asking(self, source: Source, selection: Selection, key: str) -> Window:

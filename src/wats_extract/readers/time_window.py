@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 
 from wats_extract.cursor import Cursor, StartCursor
 from wats_extract.filters import odata, wats_filter
-from wats_extract.flow import USUAL_CAPS, Bounds, Coverage, Row, Times, Window
+from wats_extract.flow import USUAL_CAPS, Bounds, Coverage, Reply, Row, Times, Window
 from wats_extract.readers.keyset import SMALLEST_CAP
 from wats_extract.readers.reader import Page, Query, RowsOf, Source, selected
 from wats_extract.readers.widths import Widths
@@ -90,7 +91,7 @@ class TimeWindows:
         read_from, until, before = begin, last, set[str]()
         latest = done
         while begin < last:
-            found = self._request(source, window, rows, query, begin, until)
+            found, date = self._request(source, window, rows, query, begin, until)
             span, times = (begin.timestamp(), min(until, end).timestamp()), self._times(found, begin, until)
             judged = cap.judge(found)
             if judged is not _Response.WHOLE and until - begin > self.smallest:
@@ -101,18 +102,17 @@ class TimeWindows:
                 continue
             if times:
                 latest = max(latest, datetime.fromtimestamp(times[-1], UTC))
-            elif found:
-                latest = max(latest, until)
+            reached = date or (min(latest, self.now()) if times or not found else self.now())
             cut = judged is _Response.CUT
             fresh = list({row.key: row for row in found if row.key not in before}.values())
             if until == last:
                 fresh = [row for row in fresh if not self._belongs_to_next(row, window)]
             if cut and read_from < begin:
-                done = max(done, min(begin, latest, self.now()))
+                done = max(done, min(begin, reached))
                 yield _page([], read_from, begin, done, cap=cap.rows, cut=False)
                 read_from = begin
             if found or until == last:
-                done = done if cut else max(done, min(until, latest, self.now()))
+                done = done if cut else max(done, min(until, reached))
                 yield _page(fresh, read_from, min(until, max(end, begin)), done, cap=cap.rows, cut=cut)
                 read_from = until
             begin, before = until, {row.key for row in found}
@@ -137,9 +137,11 @@ class TimeWindows:
         """Where to begin, where the rows probably end, and up to which time everything was read before."""
         selection = selected(window)
         since = selection.since or BEFORE_WATS
-        done = window.cursor.instant if isinstance(window.cursor, StartCursor) else since
-        begin = max(since, done - self.look_back) if done != since else since
-        return begin, selection.until or max(done, self.now()) + AHEAD, done
+        end = selection.until or max(since, self.now()) + AHEAD
+        done = window.cursor.instant if isinstance(window.cursor, StartCursor) else None
+        if done is None or done > end:  # a clock was years ahead in an earlier reading, or is behind now
+            return since, end, since
+        return max(since, done - self.look_back), end, done
 
     def _belongs_to_next(self, row: Row, window: Window) -> bool:
         """Whether a row lies exactly at the end of a divided window: some servers include ``dateTo``."""
@@ -173,7 +175,8 @@ class TimeWindows:
 
     def _request(
         self, source: Source, window: Window, rows: RowsOf, query: Query, begin: datetime, end: datetime
-    ) -> list[Row]:
+    ) -> tuple[list[Row], datetime | None]:
+        """The rows of a range, and the time of the server's clock."""
         asked = wats_filter.body(window.selection.asked)
         body: Mapping[str, str | int] = {
             **{name: text for name, text in asked.items() if name not in self.queried},
@@ -182,7 +185,9 @@ class TimeWindows:
             "topCount": self.cap,
         }
         query = query | {name: text for name, text in asked.items() if name in self.queried}
-        return source.client.get(self.route, query=query, body=body, decode=lambda reply: rows(reply.body))
+        return source.client.get(
+            self.route, query=query, body=body, decode=lambda reply: (rows(reply.body), _date(reply))
+        )
 
 
 class _Response(Enum):
@@ -229,6 +234,15 @@ def _instant(text: str) -> float:
     """A timestamp in seconds; one without an offset is UTC."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _date(reply: Reply) -> datetime | None:
+    """When the server answered, by its own clock: a wrong clock here must not move the cursor."""
+    try:
+        date = parsedate_to_datetime(reply.headers.get("date", ""))
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _page(rows: list[Row], begin: datetime, end: datetime, done: datetime, *, cap: int, cut: bool) -> Page:

@@ -6,7 +6,7 @@ which cannot happen here: records accept only integers in fields that are declar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from math import isinf
@@ -52,11 +52,14 @@ def array(values: Sequence[Any], column: Column) -> pa.Array:
         return pa.nulls(len(values), column.type)
     try:
         convert = _BY_KIND.get(column.kind) or _BY_TYPE.get(column.type, pa.array)
-        return convert(values, column.type)
+        found = convert(values, column.type)
     except RecordError as error:
         raise RecordError(f"{column.name}: {error.message}") from error
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
         raise RecordError(f"{column.name}: {error}") from error
+    if isinstance(found, pa.ChunkedArray):
+        raise RecordError(f"{column.name}: more than 2 GB of text")
+    return found
 
 
 def number(value: float | str | None) -> float | None:
@@ -85,10 +88,17 @@ def coordinates(text: str | None) -> list[float | None] | None:
     """
     if text is None:
         return None
-    items = text.split(";")
-    if items[-1].strip() == "":
-        items.pop()
-    return [number(item) if item.strip() else None for item in items]
+    return [number(item) if item.strip() else None for item in _items(text)]
+
+
+def _items(text: str) -> Iterator[str]:
+    """The items of a text, one by one: a list of them would take more memory than their numbers."""
+    begin = 0
+    while (end := text.find(";", begin)) >= 0:
+        yield text[begin:end]
+        begin = end + 1
+    if (last := text[begin:]).strip():
+        yield last
 
 
 class Layout:
@@ -424,7 +434,8 @@ def _timestamps(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
 
 def _coordinates(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     with suppress(pa.ArrowInvalid):  # Arrow reads neither whitespace nor empty items
-        found = pc.split_pattern(pa.array(values, pa.string()), ";").cast(type_)
+        texts = [each[:-1] if isinstance(each, str) and each.endswith(";") else each for each in values]
+        found = pc.split_pattern(pa.array(texts, pa.string()), ";").cast(type_)
         if not pc.any(pc.is_inf(found.flatten())).as_py():  # Arrow reads 1e400 as infinity
             return found
     return pa.array([coordinates(text) for text in values], type_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import Row
+from wats_extract.shred.budget import MOST_ITEMS, TIMES, check_structure
 from wats_extract.shred.columns import Layout, TableBuilder, field_of, rows_with_any
 from wats_extract.shred.records import REFUSED, Kept, Record, is_unicode, loads, read
 from wats_extract.shred.shape import LIST, Shape, described, fields_of
@@ -119,6 +120,7 @@ class FlatShredder:
         else:
             for record, values in zip(records, placed or [(self._owner(r),) for r in records], strict=True):
                 self._layouts.add(builders, record, values, values[:1])
+        _check_copies(builders.values(), records)
         return {each.layout.table: each.batch() for each in builders.values() if each.records}
 
     def _owner(self, record: Any) -> Any:
@@ -143,9 +145,10 @@ class FlatShredder:
         """Return the records of a page; one that does not fit becomes a row with the reason.
 
         Raises:
-            Unreadable: The page is cut off, or has another shape.
+            Unreadable: The page is cut off, has another shape, or far too many records.
         """
-        with contextlib.suppress(*REFUSED):
+        with contextlib.suppress(RecordError, *REFUSED):
+            check_structure(body)
             records = self.page_decoder.decode(body) if self.shape.lists else []
             rows = self._rows(records) or [self._row(record) for record in records]
             if rows and not any(row.problem for row in rows):
@@ -179,8 +182,9 @@ class FlatShredder:
 
         Raises:
             Unreadable: The response is cut off, or has another shape.
-            RecordError: A record does not fit.
+            RecordError: A record does not fit, or all together would take too much memory.
         """
+        check_structure(body)
         with contextlib.suppress(*REFUSED):
             records = list(self.page_decoder.decode(body)) if self.shape.lists else []
             if any(record != self._blank for record in records):
@@ -232,6 +236,7 @@ class FlatShredder:
 
     def _lenient_row(self, raw: bytes) -> Row:
         try:
+            check_structure(raw)
             return self._row(read(raw, self.decoder), raw)
         except (RecordError, Unreadable) as error:
             key, version = _identity(raw, self._key_columns, self._version_field, self._version_bits)
@@ -239,6 +244,8 @@ class FlatShredder:
 
     def _raw_records(self, body: bytes) -> list[bytes]:
         """Split a page into its records without decoding them."""
+        if body.count(b",") > MOST_ITEMS:
+            raise Unreadable(f"expected a page of {self.table.name}, found more than {MOST_ITEMS:,} values")
         return self.shape.items(body)
 
 
@@ -292,12 +299,33 @@ def key_text(parts: Sequence[Any]) -> str:
     return KEY_SEPARATOR.join(str(part) for part in parts)
 
 
+def _check_copies(builders: Iterable[TableBuilder], records: Sequence[Any]) -> None:
+    """Refuse records whose rows repeat a long key too often, before the columns are allocated.
+
+    The bound is the sum of the bounds of the records: records that fit alone fit together, too.
+    """
+    columns = [column for builder in builders for column in builder.placed.values()]
+    long = [text for column in columns for text in column if isinstance(text, str) and len(text) > _SHORT_KEY]
+    if not long:
+        return
+    once, copied = sum(map(len, set(long))), sum(map(len, long))
+    encoded = sum(len(msgspec.json.encode(record, enc_hook=_plain)) for record in records)
+    if copied > TIMES * (once + encoded):
+        raise RecordError(
+            f"it is too large when shredded: {len(long):,} rows repeat its key of up to "
+            f"{max(map(len, long)):,} characters"
+        )
+
+
 def _fits(version: Any, bits: int) -> bool:
     limit = 1 << (bits - 1)
     return isinstance(version, int) and not isinstance(version, bool) and -limit <= version < limit
 
 
 _LONGEST_KEY = 1000
+
+_SHORT_KEY = 20 * len("{},")
+"""A key of this length may be repeated for each child row: it takes at most 20 times what the child took."""
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from wats_extract.flow import Row
+from wats_extract.shred.budget import Budget, check_structure
 from wats_extract.shred.flat import Child, FlatShredder
 from wats_extract.shred.records import json_text, loads, read
 from wats_extract.shred.shape import wrapped_list
@@ -71,6 +72,7 @@ class GroupedShredder(FlatShredder):
         return found
 
     def _raw_records(self, body: bytes) -> list[bytes]:
+        check_structure(body)
         groups = loads(body, exact=True)
         if isinstance(groups, dict) and isinstance(_field(groups, self.within), list):
             groups = [groups]
@@ -78,7 +80,7 @@ class GroupedShredder(FlatShredder):
             raise self.shape.mismatch(body)
         count: Counter[tuple[Any, ...]] = Counter()
         found = []
-        for record in self._ungrouped(groups):
+        for record in self._ungrouped(groups, Budget(len(body), "the fields of its groups")):
             if self.numbered and isinstance(record, dict):
                 same = tuple(str(_field(record, name)) for name in self.same)
                 record = {**record, self.numbered: count[same]}
@@ -86,13 +88,14 @@ class GroupedShredder(FlatShredder):
             found.append(json_text(record).encode("utf-8"))
         return found
 
-    def _ungrouped(self, groups: list[Any]) -> Iterator[Any]:
+    def _ungrouped(self, groups: list[Any], budget: Budget) -> Iterator[Any]:
         for group in groups:
             inside = _field(group, self.within) if isinstance(group, dict) else None
             if not isinstance(inside, list):
                 yield group
                 continue
             shared = {name: value for name, value in group.items() if value is not inside}
+            budget.spend(len(json_text(shared)) * len(inside))
             for record in inside:
                 yield {**shared, **record} if isinstance(record, dict) else record
 

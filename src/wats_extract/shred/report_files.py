@@ -88,6 +88,11 @@ class AttachedFiles:
     files: Sequence[AttachedFile]
 
     @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(len(file.content) for file in self.files)
+
+    @property
     def raw(self) -> bytes:
         """The text that a failure shows of it."""
         return repr([(file.step_id, file.attachment_id, file.filename) for file in self.files]).encode()

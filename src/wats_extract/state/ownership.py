@@ -24,7 +24,8 @@ def recorded_server(destination: Destination) -> str:
     Two processes that load from different servers into a new destination at the same moment can record both;
     then the identities are joined by ``and``, so no further run is accepted.
     """
-    return " and ".join(row["selection"] for row in destination.read(STATE, **_RESERVED).to_pylist())
+    rows = destination.read(STATE, **_RESERVED).to_pylist()
+    return " and ".join(sorted({row["selection"] for row in rows}))
 
 
 def server_row(server: str, *, run_id: str, now: datetime) -> Mapping[str, Any]:

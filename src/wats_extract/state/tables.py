@@ -16,6 +16,7 @@ RUNS = Table(
     key=("run_id",),
     doc="one row per run",
     stamped=False,
+    active=frozenset({"running"}),
     columns=(
         Column("run_id", _TEXT),
         Column(
@@ -67,15 +68,16 @@ STATE = Table(
 COVERAGE = Table(
     "_wats_coverage",
     key=("pipeline", "resource", "field", "range_start", "range_end"),
-    doc="one row per range that was read",
+    doc="one row per range that was read; a range is merged with those that it adjoins",
     stamped=False,
+    scope=("pipeline", "resource", "field"),
     columns=(
         Column("pipeline", _TEXT),
         Column("resource", _TEXT),
         Column("field", _TEXT, doc="the field that the range is on: time_stamp or start"),
         Column("range_start", _TEXT, doc="the start of the range, as text"),
         Column("range_end", _TEXT, doc="the end of the range: exclusive for start, inclusive for time_stamp"),
-        Column("rows", _LONG, doc="rows that the server returned for the range"),
+        Column("rows", _LONG, doc="rows that the server returned for the range, also repeated ones"),
         Column("cap", _LONG, doc="the maximum number of rows per response, as far as known"),
         Column("complete", pa.bool_(), doc="whether the range was read completely"),
         Column("run_id", _TEXT),
@@ -87,6 +89,7 @@ FAILURES = Table(
     key=("pipeline", "resource", "key"),
     doc="one row per item that could not be extracted",
     stamped=False,
+    active=frozenset({"open", "ignored"}),
     columns=(
         Column("pipeline", _TEXT),
         Column("resource", _TEXT),

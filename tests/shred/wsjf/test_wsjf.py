@@ -300,5 +300,8 @@ def test_coordinates() -> None:
     assert coordinates("") == []
     assert coordinates(None) is None
     assert coordinates("1;;3;") == [1.0, None, 3.0]
+    assert coordinates(";") == [None]
+    assert coordinates("1;2; ") == [1.0, 2.0]
+    assert coordinates("1;2;;") == [1.0, 2.0, None]
     with pytest.raises(RecordError):
         coordinates("1;x")

@@ -7,13 +7,16 @@ because DuckDB skips row groups that cannot match, by their min-max statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from wats_extract.destinations.duckdb.schema import Schema
+from wats_extract.destinations.unchanged import without_unchanged
 from wats_extract.flow import Commit
 from wats_extract.tables import STAMPS, Table
 
@@ -40,16 +43,20 @@ class CommitWriter:
 
     def write(self, commit: Commit) -> int:
         """Delete and insert the rows of a commit; return the number of inserted rows."""
+        commit = replace(commit, replaced=commit.replaced | self._existing(commit))
+        if commit.keeps_unchanged:
+            commit = without_unchanged(commit, self._stored)
         incoming = {
             table: pa.Table.from_batches(batches, table.schema) for table, batches in commit.rows.items()
         }
-        replaced = sorted(commit.replaced | self._existing(commit))
+        replaced = sorted(commit.replaced)
         repeated = self._is_repeated(incoming)
         for table, rows in incoming.items():
             self._write_table(table, rows, commit, replaced, repeated=repeated)
             self._on_step(f"wrote {table.name}")
         for table, booked in commit.book.items():
-            self._insert(table, _last_per_key(table, booked), identity=table.key)
+            rows = pa.Table.from_pylist(table.booked([], booked), schema=table.schema)
+            self._insert(table, rows, identity=table.identity)
             self._on_step(f"booked {table.name}")
         return sum(rows.num_rows for rows in incoming.values())
 
@@ -59,6 +66,14 @@ class CommitWriter:
         if main is None or not commit.upsert or not commit.landed:
             return set()
         return set(find_versions(self._connection, self._schema, main, list(commit.landed)))
+
+    def _stored(self, table: Table, keys: Collection[str]) -> pa.Table:
+        """The rows of some items in a table."""
+        keys_to_find = pa.table({"key": table.owners(sorted(keys))})
+        self._connection.register("_wats_incoming", keys_to_find)
+        found = self._connection.sql(self._schema.rows_of_items(table)).to_arrow_table()
+        self._connection.unregister("_wats_incoming")
+        return found.cast(table.schema)
 
     def _is_repeated(self, incoming: Mapping[Table, pa.Table]) -> bool:
         """Whether this commit was made before: then rows with the stamps of its first row exist."""
@@ -107,25 +122,22 @@ def find_versions(
     """Look up which of ``keys`` own rows in a table: key → latest version. A missing table is empty."""
     keys_to_find = pa.table({"key": table.owners(keys)})
     try:
-        return dict(execute_with(connection, schema.versions(table, versions), keys_to_find).fetchall())
+        return dict(execute_with(connection, schema.versions(table, versions), keys_to_find))
     except duckdb.CatalogException:
         return {}
 
 
 def execute_with(
-    connection: duckdb.DuckDBPyConnection,
-    query: str,
-    _wats_incoming: pa.Table,
-    parameters: Sequence[object] = (),
-) -> duckdb.DuckDBPyConnection:
-    """Execute a query that reads Arrow rows as ``_wats_incoming``.
+    connection: duckdb.DuckDBPyConnection, query: str, incoming: pa.Table, parameters: Sequence[object] = ()
+) -> list[tuple[Any, ...]]:
+    """Execute a query that reads Arrow rows as ``_wats_incoming``, and fetch its result.
 
-    DuckDB finds the rows by the name of this parameter. A registered view would keep them in memory until the
-    transaction ends.
+    The rows are registered, because without external access DuckDB finds no variables of Python. A registered
+    view keeps them in memory until the transaction ends, as the commit does that they come from.
     """
-    return connection.execute(query, parameters)
-
-
-def _last_per_key(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    last = {tuple(row[name] for name in table.key): row for row in rows}
-    return pa.Table.from_pylist(list(last.values()), schema=table.schema)
+    connection.register("_wats_incoming", incoming)
+    try:
+        return connection.execute(query, parameters).fetchall()
+    finally:
+        with suppress(duckdb.TransactionException):  # it failed, and its rollback drops the view
+            connection.unregister("_wats_incoming")

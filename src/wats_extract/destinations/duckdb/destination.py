@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from wats_extract import events
 from wats_extract.destinations.duckdb.commit import CommitWriter, find_versions, ignore_step
-from wats_extract.destinations.duckdb.file import DatabaseFile, is_out_of_memory
+from wats_extract.destinations.duckdb.file import DatabaseFile
 from wats_extract.destinations.duckdb.schema import Schema
-from wats_extract.errors import DestinationError
+from wats_extract.destinations.places import local_path
+from wats_extract.errors import OutOfMemory
 from wats_extract.flow import Commit
 from wats_extract.state.lock import PipelineLocks, Sighting
 from wats_extract.tables import Table
@@ -54,8 +56,11 @@ class DuckDB:
                 raised to 2 GB if a commit does not fit.
             reopen_rows: Inserted rows after which the file is closed and opened again.
             on_step: Called with the name of each step of a commit, so that tests can stop there.
+
+        Raises:
+            DestinationError: ``path`` begins with a scheme, such as ``sqlite:`` or ``md:``.
         """
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
         self._file = DatabaseFile(self.path, memory_limit=memory_limit, on_step=on_step)
         self._schema = Schema(schema, place=self.place)
@@ -110,7 +115,12 @@ class DuckDB:
             DestinationError: A column has another type, or a key column is missing. Nothing was changed.
         """
         with self._file.transaction("cannot prepare the tables") as connection:
+            tables = list(tables)
+            self._schema.refuse_views(connection, tables)
             self._schema.prepare(connection, tables)
+
+    def reconcile(self, tables: Sequence[Table], *, append: bool = False) -> None:
+        """Do nothing: a file is restored as a whole, with the rows of one moment."""
 
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
 
@@ -123,9 +133,7 @@ class DuckDB:
         self._locks.check()
         try:
             self._rows_written += self._write(commit)
-        except DestinationError as error:
-            if not is_out_of_memory(error):
-                raise
+        except OutOfMemory:
             self._file.raise_memory_limit()
             self._rows_written += self._write(commit)
         self._on_step("committed")
@@ -134,6 +142,7 @@ class DuckDB:
 
     def _write(self, commit: Commit) -> int:
         with self._file.transaction(f"commit {commit.label}") as connection:
+            self._schema.refuse_views(connection, [*commit.rows, *commit.book])
             return CommitWriter(connection, self._schema, on_step=self._on_step).write(commit)
 
     # ── queries ─────────────────────────────────────────────────────────────────────────────────
@@ -146,36 +155,54 @@ class DuckDB:
             return {}
         try:
             return self._find(table, keys, versions)
-        except DestinationError as error:
-            if not is_out_of_memory(error):
-                raise
+        except OutOfMemory:
             self._file.raise_memory_limit()
             return self._find(table, keys, versions)
 
     def _find(
         self, table: Table, keys: Sequence[str], versions: tuple[int, int] | None
     ) -> dict[str, int | None]:
-        with self._file.reader(f"cannot read table {table.name}") as connection:
+        with self._reader(table) as connection:
             return find_versions(connection, self._schema, table, keys, versions=versions)
+
+    @contextmanager
+    def _reader(self, table: Table) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._file.reader(f"cannot read table {table.name}") as connection:
+            self._schema.refuse_views(connection, [table])
+            yield connection
 
     def read(self, table: Table, **equal: str) -> pa.Table:
         """Return the rows whose columns equal the given texts, ordered by key."""
         if not self._file.is_open:
             return table.schema.empty_table()
-        with self._file.reader(f"cannot read table {table.name}") as connection:
+        with self._reader(table) as connection:
             return self._schema.read(connection, table, equal)
 
     def scan(
-        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+        self,
+        table: Table,
+        columns: Sequence[str],
+        *,
+        batch_rows: int = 10_000,
+        least: tuple[str, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
+        """Iterate over some columns of all rows, or of those with a least value, in no order."""
         if self._file.is_open:
-            with self._file.reader(f"cannot read table {table.name}") as connection:
-                yield from self._schema.scan(connection, table, columns, batch_rows=batch_rows)
+            with self._reader(table) as connection:
+                yield from self._schema.scan(connection, table, columns, batch_rows=batch_rows, least=least)
+
+    def largest(self, table: Table, column: str) -> int | None:
+        """Return the largest value in a column of whole numbers."""
+        if not self._file.is_open:
+            return None
+        with self._reader(table) as connection:
+            return self._schema.largest(connection, table, column)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""
         if not self._file.is_open:
             return {}
+        tables = list(tables)
         with self._file.reader("cannot count the rows") as connection:
+            self._schema.refuse_views(connection, tables)
             return self._schema.count(connection, tables)

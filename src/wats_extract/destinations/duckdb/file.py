@@ -13,7 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from wats_extract.destinations.duckdb.schema import DATABASE, quoted
-from wats_extract.errors import DestinationError
+from wats_extract.destinations.places import is_link
+from wats_extract.errors import DestinationError, OutOfMemory
 
 RAISED_LIMIT = "2GB"
 """DuckDB's memory limit after it has run out of memory once."""
@@ -32,6 +33,10 @@ _ALLOCATOR_CACHE = "16MB"
 Without it, and with a small memory limit, DuckDB returns every 2 MB that it frees to the system, and makes
 glibc trim the heap of the whole process each time.
 """
+
+_SUFFIXES = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
+"""The files that DuckDB keeps next to each other: the database, its write-ahead log, and two more during a
+checkpoint and after one that was interrupted."""
 
 _IN_USE = re.compile(r"lock on file|being used by another process|already open in", re.IGNORECASE)
 _REOPEN_SECONDS = 60.0
@@ -56,6 +61,11 @@ _HINTS = (
         "delete the .wal file, which loses the last commits",
     ),
     (
+        r"file system operations are disabled",
+        "something in the file reads other files: drop that view, default or generated column, or load into "
+        "another file",
+    ),
+    (
         r"version number|newer version|older version",
         "another DuckDB version wrote the file; run pip install -U duckdb",
     ),
@@ -77,14 +87,13 @@ _HINTS = (
 )
 
 
-_FOREIGN = (duckdb.Error, pa.ArrowException, OSError)
+_FOREIGN = (duckdb.Error, pa.ArrowException, OSError, MemoryError)
 """The errors that using a DuckDB file raises."""
 
 
-def is_out_of_memory(error: DestinationError) -> bool:
-    """Whether DuckDB has reached its memory limit; a failing ``COMMIT`` says so in its message only."""
-    cause = error.__cause__
-    return isinstance(cause, duckdb.OutOfMemoryException) or "memory_limit=" in str(cause)
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory has run out; a failing ``COMMIT`` of DuckDB says so in its message only."""
+    return isinstance(error, (duckdb.OutOfMemoryException, MemoryError)) or "memory_limit=" in str(error)
 
 
 class DatabaseFile:
@@ -180,13 +189,18 @@ class DatabaseFile:
 
     def _attached(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(config=self._config())
-        path = str(self.path).replace("'", "''")
+        path = str(self.path.absolute())
         # the row group size can only be set by ATTACH
         options = "READ_ONLY" if read_only else f"ROW_GROUP_SIZE {ROW_GROUP_SIZE}"
         try:
             # not in the config: icu, which knows time zones, is loaded after connecting
             connection.execute("SET TimeZone = 'UTC'")
-            connection.execute(f"ATTACH '{path}' AS {quoted(DATABASE)} (TYPE duckdb, {options})")
+            # views, defaults and generated columns of a file are code: they reach nothing but the file itself
+            own = ", ".join(_literal(path + suffix) for suffix in _SUFFIXES)
+            connection.execute(f"SET allowed_paths = [{own}]")
+            connection.execute(f"SET allowed_directories = [{_literal(str(self._spill_folder.absolute()))}]")
+            connection.execute("SET enable_external_access = false")
+            connection.execute(f"ATTACH {_literal(path)} AS {quoted(DATABASE)} (TYPE duckdb, {options})")
         except BaseException:
             connection.close()
             raise
@@ -196,12 +210,13 @@ class DatabaseFile:
         return {
             "memory_limit": self._memory_limit,
             "block_allocator_memory": _ALLOCATOR_CACHE,
-            "temp_directory": str(self._spill_folder),
+            "temp_directory": str(self._spill_folder.absolute()),
             "threads": 1,  # more threads need more memory and more CPU time per commit
             "checkpoint_threshold": "64MB",  # each checkpoint compresses the last rows of all tables again
             "max_vacuum_tasks": 1,  # a checkpoint compresses merged row groups again, too: few at a time
             "preserve_insertion_order": False,  # needs less memory, and the order does not matter
             "autoinstall_known_extensions": False,  # none is needed, and it would need internet access
+            "autoload_known_extensions": False,
         }
 
     def _create(self) -> None:
@@ -232,6 +247,8 @@ class DatabaseFile:
     def _spill_files(self) -> dict[Path, tuple[int, int]]:
         """The spill files of this or of a killed process, with modification time and size."""
         found: dict[Path, tuple[int, int]] = {}
+        if is_link(self._spill_folder):  # what is behind it may be anybody's
+            return found
         for file in self._spill_folder.glob("*.tmp"):
             with suppress(FileNotFoundError):
                 found[file] = file.stat().st_mtime_ns, file.stat().st_size
@@ -291,7 +308,13 @@ class DatabaseFile:
             raise self._explained(operation, error) from error
 
     def _explained(self, operation: str, error: Exception) -> DestinationError:
-        return DestinationError(f"{self.path}: {operation}: {error}", hint=_hint(str(error)))
+        kind = OutOfMemory if _is_out_of_memory(error) else DestinationError
+        return kind(f"{self.path}: {operation}: {error}", hint=_hint(str(error)))
+
+
+def _literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _hint(message: str) -> str:

@@ -43,14 +43,33 @@ class Schema:
     def columns(self, connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
         """Read existing tables: name → column in lower case, as DuckDB compares columns → type."""
         rows = connection.execute(
-            "SELECT table_name, lower(column_name), data_type FROM duckdb_columns() "
-            "WHERE database_name = ? AND schema_name = ?",
+            "SELECT table_name, lower(column_name), "
+            "CASE WHEN is_generated THEN 'GENERATED ' ELSE '' END || data_type "
+            "FROM duckdb_columns() WHERE database_name = ? AND schema_name = ?",
             [DATABASE, self._name],
         ).fetchall()
         found: dict[str, dict[str, str]] = {}
         for table, column, type_name in rows:
             found.setdefault(table, {})[column] = type_name
         return found
+
+    def refuse_views(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
+        """Check that no view has the name of a table: it could read anything that this process may read.
+
+        Raises:
+            DestinationError: There is one.
+        """
+        names = {table.name.lower() for table in tables}
+        found = connection.execute(
+            "SELECT view_name FROM duckdb_views() WHERE database_name = ? AND schema_name = ?",
+            [DATABASE, self._name],
+        ).fetchall()
+        for (name,) in found:
+            if name.lower() in names:  # DuckDB compares names in any case
+                raise DestinationError(
+                    f"{self._place}: {name} is a view, a table is needed",
+                    hint="rename or drop the view, or load into another file or schema",
+                )
 
     def prepare(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> None:
         """Create missing tables and add missing columns.
@@ -92,7 +111,7 @@ class Schema:
         present = self.columns(connection).get(table.name)
         if present is None:
             return table.schema.empty_table()
-        columns = ", ".join(_selected(field, present) for field in table.schema)
+        columns = self._selected(table, table.schema.names, present)
         where = " AND ".join(["true", *(f"{quoted(name)} = ?" for name in equal)])
         order = ", ".join(quoted(name) for name in table.key) or "ALL"
         query = f"SELECT {columns} FROM {self._table(table)} WHERE {where} ORDER BY {order}"  # noqa: S608
@@ -106,13 +125,23 @@ class Schema:
         names: Iterable[str],
         *,
         batch_rows: int,
+        least: tuple[str, int] | None,
     ) -> Iterator[pa.RecordBatch]:
-        """Some columns of all rows, in no order, with timestamps as in :meth:`read`."""
+        """Some columns of all rows, or of those with a least value, with timestamps as in :meth:`read`."""
         present = self.columns(connection).get(table.name)
         if present is not None:
-            columns = ", ".join(_selected(table.schema.field(name), present) for name in names)
-            query = f"SELECT {columns} FROM {self._table(table)}"  # noqa: S608
+            columns = self._selected(table, names, present)
+            where = f"{quoted(least[0])} >= {least[1]:d}" if least else "true"
+            query = f"SELECT {columns} FROM {self._table(table)} WHERE {where}"  # noqa: S608
             yield from map(only_in_calendar, connection.sql(query).to_arrow_reader(batch_rows))
+
+    def largest(self, connection: duckdb.DuckDBPyConnection, table: Table, column: str) -> int | None:
+        """The largest value in a column."""
+        if table.name not in self.columns(connection):
+            return None
+        query = f"SELECT max({quoted(column)}) FROM {self._table(table)}"  # noqa: S608
+        found: int | None = connection.execute(query).fetchall()[0][0]
+        return found
 
     def count(self, connection: duckdb.DuckDBPyConnection, tables: Iterable[Table]) -> dict[str, int]:
         """The number of rows by table name, without missing tables."""
@@ -154,10 +183,32 @@ class Schema:
             f"WHERE {within} AND {owner} IN (SELECT key FROM _wats_incoming) GROUP BY ALL"
         )
 
+    def rows_of_items(self, table: Table) -> str:
+        """All columns of the rows of the incoming keys."""
+        columns = ", ".join(map(quoted, table.schema.names))
+        return (
+            f"SELECT {columns} FROM {self._table(table)} "  # noqa: S608
+            f"WHERE {quoted(table.owner)} IN (SELECT key FROM _wats_incoming)"
+        )
+
     def any_row(self, table: Table, equal: Iterable[str]) -> str:
         """One row whose ``equal`` columns have given values, if there is one."""
         same = " AND ".join(f"{quoted(name)} = ?" for name in equal)
         return f"SELECT 1 FROM {self._table(table)} WHERE {same} LIMIT 1"  # noqa: S608
+
+    def _selected(self, table: Table, names: Iterable[str], present: Mapping[str, str]) -> str:
+        """A list of columns to select; a missing column is null.
+
+        Raises:
+            DestinationError: A column is computed by an expression, so that anything could be in it.
+        """
+        for name in names:
+            if present.get(name.lower(), "").startswith("GENERATED "):
+                raise DestinationError(
+                    f"{self._place}: table {table.name}: column {name} is generated, a stored one is needed",
+                    hint="restore the column, or load into another file or schema",
+                )
+        return ", ".join(_selected(table.schema.field(name), present) for name in names)
 
     def _table(self, table: Table) -> str:
         return f"{self._qualified}.{quoted(table.name)}"

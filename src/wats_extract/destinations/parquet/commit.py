@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wats_extract.destinations.parquet import files as files
+from wats_extract.destinations.parquet.bookkeeping import stage_bookkeeping
 from wats_extract.destinations.parquet.journal import KeyChange, Staging
 from wats_extract.destinations.parquet.lookup import Lookup, has_one_row_per_item
 from wats_extract.destinations.parquet.schemas import Schemas
+from wats_extract.destinations.unchanged import without_unchanged
 from wats_extract.flow import Commit
 from wats_extract.tables import Table
 
@@ -43,15 +45,18 @@ class CommitStager:
     def stage(self, commit: Commit, staging: Staging) -> None:
         """Stage all files of a commit."""
         commit = replace(commit, replaced=commit.replaced | self._existing(commit))
+        if commit.keeps_unchanged:
+            commit = without_unchanged(commit, partial(self._stored, commit))
         indexed = next((table for table in commit.rows if has_one_row_per_item(table)), None)
         affected = self._affected(commit, indexed)
-        for table, batches in commit.rows.items():
+        nothing = commit.keeps_unchanged and not commit.landed
+        for table, batches in () if nothing else commit.rows.items():
             rows = pa.Table.from_batches(batches, table.schema)
             changed = self._stage_table(table, rows, commit, affected, staging)
             if table is indexed:
                 staging.change = _key_change(table, rows, commit, changed)
         for table, booked in commit.book.items():
-            self._stage_bookkeeping(table, booked, staging)
+            stage_bookkeeping(self._root / table.name, table, booked, self._schemas.of(table), staging)
 
     def _existing(self, commit: Commit) -> frozenset[str]:
         """The items of an upsert that the main table has."""
@@ -60,27 +65,43 @@ class CommitStager:
             return frozenset()
         return frozenset(self._lookup.versions(main, list(commit.landed)))
 
-    def _affected(self, commit: Commit, indexed: Table | None) -> set[str] | None:
+    def _stored(self, commit: Commit, table: Table, keys: Collection[str]) -> pa.Table:
+        """The rows of some items in a table."""
+        folder = self._root / table.name
+        indexed = next((each for each in commit.rows if has_one_row_per_item(each)), None)
+        labels = self._lookup.labels(indexed, sorted(keys)) if indexed else files.labels(folder)
+        owners = table.owners(sorted(keys))
+        found = [table.schema.empty_table()]
+        for label in sorted(labels):
+            rows = files.read_live(files.slots(folder, label))
+            if rows is not None:
+                rows = rows.filter(pc.is_in(rows[table.owner], owners))
+                found.append(files.conformed(rows, table.schema))
+        return pa.concat_tables(found)
+
+    def _affected(self, commit: Commit, indexed: Table | None) -> Set[str] | None:
         """Labels of the files that may lose rows; ``None`` means all."""
         if commit.sweep_except is not None or (commit.replaced and indexed is None):
             return None
         if indexed is None or not commit.replaced:
             return set()
-        labels = self._lookup.labels(indexed, sorted(commit.replaced))
-        return labels | self._stray_labels(indexed, commit) if commit.thorough else labels
+        strays = self._stray_labels(indexed, commit) if commit.thorough else frozenset()
+        return strays | self._lookup.labels(indexed, sorted(commit.replaced))
 
     def _stray_labels(self, indexed: Table, commit: Commit) -> frozenset[str]:
         """Labels with rows in child tables whose items the main table has in no file of the label.
 
-        They are searched for once: a commit adds no such rows.
+        They are searched for once, and then the keys of the main table are read again, too: a commit adds no
+        rows that are not in the index, or elsewhere than their items.
         """
         if indexed.name not in self._strays:
+            self._lookup.read_again(indexed)
             children = [table for table in commit.rows if table is not indexed]
             self._strays[indexed.name] = self._lookup.stray_labels(indexed, children)
         return self._strays[indexed.name]
 
     def _stage_table(
-        self, table: Table, rows: pa.Table, commit: Commit, affected: set[str] | None, staging: Staging
+        self, table: Table, rows: pa.Table, commit: Commit, affected: Set[str] | None, staging: Staging
     ) -> list[str]:
         """Stage the changes in one table's files; return their labels, the commit's own first."""
         folder, own = self._root / table.name, files.safe_label(commit.label)
@@ -96,23 +117,6 @@ class CommitStager:
         earlier = _earlier(slots, table, rows, commit)
         staging.move(slots, _swept(pa.concat_tables([*earlier, fresh]), table, commit))
         return changed
-
-    def _stage_bookkeeping(self, table: Table, rows: Sequence[Mapping[str, Any]], staging: Staging) -> None:
-        """Stage bookkeeping rows: one small file per pipeline and resource, or per run."""
-        folder, schema = self._root / table.name, self._schemas.of(table)
-        by_file: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
-        for row in rows:
-            label = files.safe_label("-".join(str(row[name]) for name in table.key[:2]))
-            by_file.setdefault(label, {})[tuple(row[name] for name in table.key)] = row
-        for label, by_key in by_file.items():
-            fresh = pa.Table.from_pylist(list(by_key.values()), schema=schema)
-            slots = files.slots(folder, label)
-            present = files.read_live(slots)
-            if present is not None:
-                keys = fresh.select(list(table.key))
-                others = present.join(keys, keys=list(table.key), join_type="left anti")
-                fresh = pa.concat_tables([files.conformed(others, schema), fresh])
-            staging.move(slots, fresh)
 
 
 def _key_change(table: Table, rows: pa.Table, commit: Commit, changed: Sequence[str]) -> KeyChange:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wats_extract.errors import DestinationError
+from wats_extract.errors import DestinationError, OutOfMemory
 
 _HINTS = (
     (
@@ -31,8 +31,9 @@ def explaining(root: Path, operation: str) -> Iterator[None]:
     """Turn errors of Arrow, SQLite and the file system into a ``DestinationError`` with a hint."""
     try:
         yield
-    except (pa.ArrowException, sqlite3.Error, OSError) as error:
-        raise DestinationError(f"{root}: {operation}: {error}", hint=_hint(str(error))) from error
+    except (pa.ArrowException, sqlite3.Error, OSError, MemoryError) as error:
+        kind = OutOfMemory if isinstance(error, MemoryError) else DestinationError
+        raise kind(f"{root}: {operation}: {error}", hint=_hint(str(error))) from error
 
 
 def _hint(message: str) -> str:

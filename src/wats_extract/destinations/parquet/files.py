@@ -13,10 +13,12 @@ runs. A file that is deleted or changed in between would break the scan. So file
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -44,6 +46,8 @@ _SAMPLE = 4_096
 _CONCLUSIVE = 200
 """Number of rows from which on that choice is final."""
 _PARALLEL_SYNCS = 8
+_LOOKS = 10
+"""Maximum number of looks at a label that keeps changing."""
 _RETRY_WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts to replace a file that a reader has open, which fails on Windows."""
 
@@ -72,11 +76,31 @@ class Slots(NamedTuple):
 
 def slots(folder: Path, label: str) -> Slots:
     """Find out which of the two files of a label has rows."""
-    first, second = folder / f"{label}.parquet", folder / f"{label}~.parquet"
-    filled = [path for path in (first, second) if path.exists() and row_count(path)]
+    first, second = slot_paths(folder, label)
+    filled = [path for path in (first, second) if row_count(path)]
     if not filled:
         return Slots(None, first)
     return Slots(filled[0], second if filled[0] == first else first, twin=len(filled) == 2)
+
+
+def opened(folder: Path, label: str) -> list[pa.NativeFile]:
+    """Open the files of a label that have rows, for readers without a lock: usually one.
+
+    A commit may move the rows between looking at one slot and at the other, or delete a retired file. So an
+    answer other than one file is given only if it comes twice.
+    """
+    found: list[Path] = []
+    for again in range(_LOOKS):
+        before, found = found, [path for path in slot_paths(folder, label) if row_count(path)]
+        if len(found) == 1 or (again and found == before):
+            with suppress(FileNotFoundError):
+                return [pa.OSFile(str(path)) for path in found]
+    return [pa.OSFile(str(path)) for path in found]
+
+
+def slot_paths(folder: Path, label: str) -> tuple[Path, Path]:
+    """The two files of a label, whether or not they exist."""
+    return folder / f"{label}.parquet", folder / f"{label}~.parquet"
 
 
 def label_of(path: Path) -> str:
@@ -84,14 +108,29 @@ def label_of(path: Path) -> str:
     return path.stem.removesuffix("~")
 
 
-def data_files(folder: Path) -> list[Path]:
+def data_files(folder: Path, *, pattern: str = "*.parquet") -> list[Path]:
     """All files of a table but the schema file, ordered by name."""
-    return [path for path in sorted(folder.glob("*.parquet")) if path.name != SCHEMA_FILE]
+    return [path for path in sorted(folder.glob(pattern)) if path.name != SCHEMA_FILE]
 
 
-def labels(folder: Path) -> set[str]:
-    """The labels of all files of a table."""
-    return {label_of(path) for path in data_files(folder)}
+def labels(folder: Path, *, pattern: str = "*.parquet") -> set[str]:
+    """The labels of all files of a table, or of those that match a pattern."""
+    return {label_of(path) for path in data_files(folder, pattern=pattern)}
+
+
+def states(root: Path, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Size and time of change of the files that exist, by their paths within the destination."""
+    found = {}
+    for name in names:
+        with suppress(FileNotFoundError):
+            status = (root / name).stat()
+            found[name] = status.st_size, status.st_mtime_ns
+    return found
+
+
+def listing(root: Path, table: str) -> dict[str, tuple[int, int]]:
+    """Size and time of change of all files of a table but the schema file."""
+    return states(root, (f"{table}/{path.name}" for path in data_files(root / table)))
 
 
 def staged_path(target: Path, token: str) -> Path:
@@ -99,12 +138,32 @@ def staged_path(target: Path, token: str) -> Path:
     return target.with_name(f".{target.name}.{token}.tmp")
 
 
+def is_staged(path: Path) -> bool:
+    """Whether a path is one of :func:`staged_path`."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{32}\.tmp", path.name) is not None
+
+
 # ── reading and writing ─────────────────────────────────────────────────────────────────────────
 
 
 def row_count(path: Path) -> int:
-    """The number of rows of a file, from its footer."""
-    return int(pq.read_metadata(path).num_rows)
+    """The number of rows of a file, from its footer. A missing file has none: a deleted one was retired."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except FileNotFoundError:
+        return 0
+
+
+def largest(path: Path, column: str) -> int | None:
+    """The largest value in a column of whole numbers, from the statistics in the footer."""
+    metadata = pq.read_metadata(path)
+    place = metadata.schema.to_arrow_schema().get_field_index(column)
+    found: list[int] = []
+    for group in range(metadata.num_row_groups if place >= 0 else 0):
+        statistics = metadata.row_group(group).column(place).statistics
+        if statistics is not None and statistics.has_min_max:
+            found.append(statistics.max)
+    return max(found, default=None)
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

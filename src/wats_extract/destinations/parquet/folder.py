@@ -18,12 +18,15 @@ import pyarrow.dataset as ds
 
 from wats_extract import events
 from wats_extract.destinations.parquet import files as files
+from wats_extract.destinations.parquet.bookkeeping import is_history
 from wats_extract.destinations.parquet.commit import CommitStager
 from wats_extract.destinations.parquet.explaining import explaining
-from wats_extract.destinations.parquet.journal import HOME
+from wats_extract.destinations.parquet.journal import HOME, Staging
+from wats_extract.destinations.parquet.keys import KeyIndex
+from wats_extract.destinations.parquet.restored import stage_each_row_once
 from wats_extract.destinations.parquet.schemas import Schemas
 from wats_extract.destinations.parquet.transactions import Transactions
-from wats_extract.errors import DestinationError
+from wats_extract.destinations.places import local_path
 from wats_extract.flow import Commit
 from wats_extract.shred.instants import only_in_calendar
 from wats_extract.state.lock import PipelineLocks, Sighting
@@ -62,15 +65,11 @@ class Parquet:
             clock: Seconds since 1970; decides when retired files are deleted.
 
         Raises:
-            DestinationError: ``path`` is a URL.
+            DestinationError: ``path`` begins with a scheme, such as ``s3:``.
         """
-        if "://" in str(path):
-            raise DestinationError(
-                f"{path}: the destination parquet writes to a folder, not to an object store",
-                hint="write to a folder and synchronize it, or choose the destination delta",
-            )
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.while_waiting: Callable[[str, float], None] = lambda reason, seconds: None
+        self._listen: events.Listener = events.nobody
         self._schemas = Schemas(self.path)
         self._transactions = Transactions(self.path, on_step=on_step, clock=clock)
         self._stager = CommitStager(self.path, self._schemas, self._transactions.lookup)
@@ -91,6 +90,8 @@ class Parquet:
         listen: events.Listener = events.nobody,
     ) -> AbstractContextManager[None]:
         """Hold the lock ``_wats/PIPELINE.lock`` in the folder."""
+        self._transactions.refuse_links()
+        self._listen = listen
         return self._locks.exclusive(pipeline, check=check, listen=listen)
 
     def holder(self, pipeline: str) -> Sighting | None:
@@ -132,6 +133,25 @@ class Parquet:
             for table in tables:
                 self._schemas.prepare(table, staging)
 
+    def reconcile(self, tables: Sequence[Table], *, append: bool = False) -> None:
+        """Drop rows that are there twice, if the files are not those of the last commit.
+
+        That takes about 100 bytes of memory per item. Otherwise this only compares names, sizes and times.
+        """
+
+        def stage(staging: Staging) -> Callable[[KeyIndex], None]:
+            lookup = self._transactions.lookup
+            add = stage_each_row_once(
+                self.path, tables, append=append, schemas=self._schemas, staging=staging, lookup=lookup
+            )
+            if staging:
+                text = "another program has changed the files; rows that were there twice are removed"
+                self._listen(events.Noted(f"{self.path / tables[0].name}: {text}"))
+            return add
+
+        with explaining(self.path, f"cannot compare the files of table {tables[0].name}"):
+            self._transactions.look_through([table.name for table in tables], stage)
+
     # ── commit ──────────────────────────────────────────────────────────────────────────────────
 
     def commit(self, commit: Commit) -> None:
@@ -166,7 +186,7 @@ class Parquet:
         lookup = self._transactions.lookup
         with explaining(self.path, f"cannot read table {table.name}"):
             if not self._transactions.writable:
-                return lookup.versions_without_index(table, keys)
+                return self._transactions.between_commits(lambda: lookup.versions_without_index(table, keys))
             with self._transactions.locked():
                 return lookup.versions(table, keys)
 
@@ -175,31 +195,60 @@ class Parquet:
 
         Timestamps outside the years 1 to 9999, which other programs may have written, are null.
         """
-        paths = [str(path) for path in (self.path / table.name).glob("*.parquet")]
         wanted = pc.scalar(True)
         for name, text in equal.items():
             wanted = wanted & (pc.field(name) == text)
-        with explaining(self.path, f"cannot read table {table.name}"):
+
+        def rows() -> pa.Table:
+            paths = [
+                str(path)
+                for path in (self.path / table.name).glob("*.parquet")
+                if not (equal.get("status") in table.active and is_history(path))
+            ]
             if not paths:
                 return table.schema.empty_table()
-            rows = ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
-            return only_in_calendar(rows.sort_by([(name, "ascending") for name in table.key]))
+            return ds.dataset(paths, schema=table.schema, format="parquet").to_table(filter=wanted)
+
+        with explaining(self.path, f"cannot read table {table.name}"):
+            found = self._transactions.between_commits(rows)
+            return only_in_calendar(found.sort_by([(name, "ascending") for name in table.key]))
 
     def scan(
-        self, table: Table, columns: Sequence[str], *, batch_rows: int = 10_000
+        self,
+        table: Table,
+        columns: Sequence[str],
+        *,
+        batch_rows: int = 10_000,
+        least: tuple[str, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Iterate over some columns of all rows, in no order, batch by batch. A missing table is empty."""
+        """Iterate over some columns of all rows, or of those with a least value, in no order."""
+        wanted = pc.field(least[0]) >= least[1] if least else None
         with explaining(self.path, f"cannot read table {table.name}"):
-            for path in files.data_files(self.path / table.name):
-                dataset = ds.dataset([str(path)], schema=table.schema, format="parquet")
-                batches = dataset.to_batches(columns=list(columns), batch_size=batch_rows)
-                yield from map(only_in_calendar, batches)
+            folder = self.path / table.name
+            for label in sorted(files.labels(folder)):
+                for file in files.opened(folder, label):
+                    with file:
+                        fragment = ds.ParquetFileFormat().make_fragment(file)
+                        batches = fragment.to_batches(
+                            schema=table.schema, columns=list(columns), filter=wanted, batch_size=batch_rows
+                        )
+                        yield from map(only_in_calendar, batches)
+
+    def largest(self, table: Table, column: str) -> int | None:
+        """Return the largest value in a column of whole numbers, from the footers of the files."""
+
+        def found() -> int | None:
+            values = (files.largest(path, column) for path in files.data_files(self.path / table.name))
+            return max((value for value in values if value is not None), default=None)
+
+        with explaining(self.path, f"cannot read table {table.name}"):
+            return self._transactions.between_commits(found)
 
     def count(self, tables: Iterable[Table]) -> dict[str, int]:
         """Count rows by table name. Missing tables are left out."""
         with explaining(self.path, "cannot count the rows"):
             return {
-                table.name: sum(map(files.row_count, (self.path / table.name).glob("*.parquet")))
+                table.name: sum(map(files.row_count, files.data_files(self.path / table.name)))
                 for table in tables
                 if (self.path / table.name).is_dir()
             }

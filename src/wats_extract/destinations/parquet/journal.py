@@ -14,6 +14,7 @@ changes nothing: its staged files are gone, and no other commit stages files und
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,12 +24,15 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract.destinations.parquet import files as files
+from wats_extract.destinations.places import own_folder
 from wats_extract.errors import DestinationError
 
 HOME = "_wats"
 """The folder of the journal, the key index and the locks, within the destination."""
 
 _NAME = "journal.json"
+
+_STRANGE = "another program changed the folder; restore it from a backup"
 
 
 class KeyChange(msgspec.Struct, frozen=True):
@@ -114,6 +118,10 @@ class Staging:
         self._files: list[str] = []
         self._retired: list[str] = []
 
+    def __bool__(self) -> bool:
+        """Whether any file is staged."""
+        return bool(self._files)
+
     def move(self, slots: files.Slots, rows: pa.Table) -> None:
         """Stage new rows for a label, in its free slot, and retire the file that has the old ones."""
         if rows.num_rows:
@@ -126,6 +134,17 @@ class Staging:
     def _retire(self, path: Path, rows: pa.Table) -> None:
         self.write(path, rows.slice(0, 0), behind=path)
         self._retired.append(self._files[-1])
+
+    def rewrite(self, folder: Path, label: str, rows: pa.Table) -> None:
+        """Stage the rows of a label of which both files may have rows."""
+        first, second = files.slot_paths(folder, label)
+        if not (files.row_count(first) and files.row_count(second)):
+            self.move(files.slots(folder, label), rows)
+            return
+        for path, its in ((first, rows), (second, rows.slice(0, 0))):
+            self.write(path, its, behind=path)
+            if not its.num_rows:
+                self._retired.append(self._files[-1])
 
     def write(self, target: Path, rows: pa.Table, *, behind: Path | None = None) -> None:
         """Stage one file; see :func:`wats_extract.destinations.parquet.files.write`."""
@@ -155,15 +174,35 @@ def last_journal(root: Path) -> Journal | None:
     """Read the journal of the last commit; ``None`` before the first commit.
 
     Raises:
-        DestinationError: The journal is damaged.
+        DestinationError: The journal is damaged, or names files outside the folder.
     """
     path = root / HOME / _NAME
     if not path.exists():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Journal)
+        journal = msgspec.json.decode(path.read_bytes(), type=Journal)
     except msgspec.MsgspecError as error:
         raise DestinationError(
             f"{path}: the journal of the last commit is damaged: {error}",
             hint="restore it from a backup, or delete it and extract the last chunk again",
         ) from error
+    if not re.fullmatch("[0-9a-f]{32}", journal.id):  # part of the names of files
+        raise DestinationError(f"{path}: {journal.id!r} is not the id of a journal", hint=_STRANGE)
+    for name in (*journal.files, *journal.retired):
+        own_file(root, name)
+    if journal.change:
+        for label in journal.change.labels:
+            own_file(root, f"{journal.change.table}/{label}.parquet")
+    return journal
+
+
+def own_file(root: Path, name: str) -> Path:
+    """The path of a data file that a journal or an index names ``TABLE/FILE.parquet``.
+
+    Raises:
+        DestinationError: The name leads out of the destination, or the table's folder is a link.
+    """
+    table, _, file = name.partition("/")
+    if not re.fullmatch(r"[^/\\:\0]+\.parquet", file):
+        raise DestinationError(f"{root / HOME}: {name!r} is not the name of a data file", hint=_STRANGE)
+    return own_folder(root, table) / file

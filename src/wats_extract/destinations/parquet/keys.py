@@ -1,7 +1,7 @@
 """The key index: an SQLite database that knows which file holds which item, so that a merge reads few files.
 
 It is a cache of the data files and can be deleted at any time; it is then rebuilt from them. It is up to date
-if it has the id of the last journal.
+if it has the id of the last journal, and if the files are those that it knows, by name, size and time.
 
 Keys are stored as 64-bit hashes, which takes a third of the space. The probability that any two of ten
 million keys collide is three in a million.
@@ -27,10 +27,13 @@ T = TypeVar("T")
 Entry: TypeAlias = tuple[str, str, int | None]
 """Key, label and version."""
 
+Listing: TypeAlias = dict[str, tuple[int, int]]
+"""Files as paths within the destination, each with its size and its time of change in nanoseconds."""
+
 _LOCK_SECONDS = 60.0
 """Maximum wait for another process that writes the index."""
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Version of the tables below. An index with another version is rebuilt."""
 
 _SCHEMA = f"""
@@ -45,6 +48,8 @@ CREATE TABLE appended (
     "table" INTEGER NOT NULL, key INTEGER NOT NULL, label INTEGER NOT NULL, version INTEGER
 );
 CREATE TABLE retired (path TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE listed (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {_LAYOUT};
 """
 
@@ -96,6 +101,15 @@ class KeyIndex:
         row = self._connection.execute("SELECT id FROM tables WHERE name = ?", (table,)).fetchone()
         return row[0] if row else None
 
+    def listing(self, table: str) -> Listing | None:
+        """The files of a table after the last commit; ``None`` if they have not been looked through."""
+        if not self._connection.execute("SELECT 1 FROM listed WHERE name = ?", (table,)).fetchone():
+            return None
+        rows = self._connection.execute(
+            "SELECT path, size, changed FROM files WHERE path > ? AND path < ?", _paths_of(table)
+        )
+        return {path: (size, changed) for path, size, changed in rows}
+
     # ── changes ─────────────────────────────────────────────────────────────────────────────────
 
     def cover(self, table: str, entries: Iterable[Entry]) -> None:
@@ -103,14 +117,50 @@ class KeyIndex:
         self._connection.execute("INSERT INTO tables (name) VALUES (?)", (table,))
         self._append(table, entries)
 
+    def uncover(self, table: str) -> None:
+        """Delete the keys of a table, so that they are read again."""
+        for place in ("sorted", "appended"):
+            self._connection.execute(f'DELETE FROM {place} WHERE "table" = ?', (self._id_of(table),))  # noqa: S608
+        self._connection.execute("DELETE FROM tables WHERE name = ?", (table,))
+
     def forget(self, *, journal: str) -> None:
         """Delete all entries, and be up to date as of this journal."""
-        for name in ("tables", "labels", "sorted", "appended", "retired"):
+        for name in ("tables", "labels", "sorted", "appended", "retired", "listed", "files"):
             self._connection.execute(f"DELETE FROM {name}")  # noqa: S608
         self._set_journal(journal)
 
+    def forget_tables(self, tables: Iterable[str]) -> None:
+        """Delete all entries of some tables, so that they are neither covered nor listed."""
+        for table in tables:
+            self._forget_table(table)
+
+    def _forget_table(self, table: str) -> None:
+        for place in ("sorted", "appended"):
+            self._connection.execute(f'DELETE FROM {place} WHERE "table" = ?', (self._id_of(table),))  # noqa: S608
+        for place in ("tables", "listed"):
+            self._connection.execute(f"DELETE FROM {place} WHERE name = ?", (table,))  # noqa: S608
+        self._connection.execute("DELETE FROM files WHERE path > ? AND path < ?", _paths_of(table))
+
+    def has_looked_through(self, table: str, listing: Listing) -> None:
+        """Record the files of a table, each row of which is there once."""
+        self._connection.execute("INSERT INTO listed VALUES (?)", (table,))
+        self._list(listing)
+
+    def _list(self, listing: Listing) -> None:
+        rows = ((path, *state) for path, state in listing.items())
+        self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+
+    def add(self, table: str, entries: Iterable[Entry]) -> None:
+        """Add keys to a table that is covered."""
+        self._append(table, entries)
+
     def follow(
-        self, journal: Journal, *, entries: Callable[[KeyChange], Iterable[Entry]], now: float
+        self,
+        journal: Journal,
+        *,
+        entries: Callable[[KeyChange], Iterable[Entry]],
+        states: Listing,
+        now: float,
     ) -> None:
         """Apply the changes of a journal, after its files were published.
 
@@ -118,6 +168,7 @@ class KeyIndex:
             journal: The journal after the last one that the index includes. After any other journal all
                 entries are deleted.
             entries: Reads the keys of the changed files.
+            states: Size and time of the files that were published, if they still exist.
             now: Seconds since 1970, at which the grace period of retired files begins.
         """
         change = journal.change
@@ -131,6 +182,7 @@ class KeyIndex:
             else:
                 self._append(change.table, entries(change))
         self.deleted(journal.files)
+        self._list(states)
         self._connection.executemany("INSERT INTO retired VALUES (?, ?)", ((p, now) for p in journal.retired))
         self._set_journal(journal.id)
 
@@ -139,9 +191,10 @@ class KeyIndex:
         rows = self._connection.execute("SELECT path FROM retired WHERE since < ?", (instant,))
         return [path for (path,) in rows]
 
-    def deleted(self, paths: Iterable[str]) -> None:
-        """Remove these files from the list of retired files."""
-        self._connection.executemany("DELETE FROM retired WHERE path = ?", ((path,) for path in paths))
+    def deleted(self, paths: Sequence[str]) -> None:
+        """Remove these files from the lists of files and of retired files."""
+        for place in ("retired", "files"):
+            self._connection.executemany(f"DELETE FROM {place} WHERE path = ?", ((path,) for path in paths))  # noqa: S608
 
     def _set_journal(self, journal: str) -> None:
         self._connection.execute("DELETE FROM journal")
@@ -194,6 +247,11 @@ class KeyIndex:
     def _new_label(self, name: str) -> int:
         self._connection.execute("INSERT OR IGNORE INTO labels (name) VALUES (?)", (name,))
         return self._label(name) or 0
+
+
+def _paths_of(table: str) -> tuple[str, str]:
+    """The texts between which all paths ``TABLE/…`` are; ``0`` follows the slash."""
+    return f"{table}/", f"{table}0"
 
 
 def _number(key: str) -> int:

@@ -50,6 +50,10 @@ class Lookup:
         """The labels of the files that hold these items. The table must have one row per item."""
         return self._query(table, lambda index: index.labels(table.name, keys))
 
+    def read_again(self, table: Table) -> None:
+        """Forget the keys of a table, because somebody may have changed its files."""
+        with_index(self._index, lambda index: index.uncover(table.name))
+
     def stray_labels(self, main: Table, children: Sequence[Table]) -> frozenset[str]:
         """The labels whose files have rows of items that the main table's file of this label does not have.
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.journal import Staging
+from wats_extract.destinations.places import own_folder
 from wats_extract.errors import DestinationError
 from wats_extract.tables import Table
 
@@ -42,7 +43,7 @@ class Schemas:
         Raises:
             DestinationError: A column has another type, or a key column is missing.
         """
-        folder = self._root / table.name
+        folder = own_folder(self._root, table.name)
         folder.mkdir(exist_ok=True)
         file = folder / files.SCHEMA_FILE
         example = file if file.exists() else min(folder.glob("*.parquet"), default=None)
@@ -68,9 +69,9 @@ class Schemas:
 
 def _widen(folder: Path, schema: pa.Schema, staging: Staging) -> None:
     for path in files.data_files(folder):
-        rows = files.conformed(files.read(path), schema)
         slots = files.slots(folder, files.label_of(path))
-        if rows.num_rows:
-            staging.move(slots, rows)
-        elif slots.live is None:
-            staging.write(path, rows, behind=path)
+        rows = files.read_live(slots)
+        if rows is None:
+            staging.write(path, files.conformed(files.read(path), schema), behind=path)
+        elif path == slots.live:
+            staging.move(slots, files.conformed(rows, schema))

@@ -8,20 +8,30 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import filelock
 
 from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.explaining import explaining
-from wats_extract.destinations.parquet.journal import HOME, Journal, Staging, last_journal
+from wats_extract.destinations.parquet.journal import HOME, Journal, Staging, last_journal, own_file
 from wats_extract.destinations.parquet.keys import KeyIndex, with_index
 from wats_extract.destinations.parquet.lookup import Lookup
+from wats_extract.destinations.places import is_link, own_folder
 from wats_extract.errors import DestinationError
+
+T = TypeVar("T")
 
 _LOCK_SECONDS = 600.0
 """Maximum wait for a commit of another pipeline into the same folder."""
 
 _POLL_SECONDS = 0.2
+
+_ATTEMPTS = 50
+"""Maximum number of attempts to read between two commits."""
+
+_PUBLISHING_SECONDS = 0.01
+"""Seconds between two looks at a commit that is being published, which takes some milliseconds."""
 
 
 class Transactions:
@@ -57,20 +67,49 @@ class Transactions:
                 failed, and the next transaction or :meth:`open` repeats that.
         """
         self._require_writable()
+        with self._recovered() as last, self._published(last) as staging:
+            yield staging
+
+    @contextmanager
+    def _published(self, last: Journal | None) -> Iterator[Staging]:
+        staging = Staging(self._root, self._encodings, previous=last)
+        try:
+            yield staging
+            journal = staging.sealed()
+            self._on_step("staged")
+        except BaseException:
+            staging.discard()
+            raise
+        if journal is not None:
+            journal.publish(self._root)
+            self._on_step("journaled")
+            with explaining(self._root, "the commit is decided, but not all files are published yet"):
+                self._finish(journal)
+
+    def look_through(
+        self, names: Sequence[str], stage: Callable[[Staging], Callable[[KeyIndex], None]]
+    ) -> None:
+        """Look through the files of some tables, unless they are those of the last commit.
+
+        Args:
+            names: The tables. The index forgets them first, so that a crash in between changes nothing.
+            stage: Stages what has to change, and returns a function that adds the tables to the index.
+        """
+        self._require_writable()
         with self._recovered() as last:
-            staging = Staging(self._root, self._encodings, previous=last)
-            try:
-                yield staging
-                journal = staging.sealed()
-                self._on_step("staged")
-            except BaseException:
-                staging.discard()
-                raise
-            if journal is not None:
-                journal.publish(self._root)
-                self._on_step("journaled")
-                with explaining(self._root, "the commit is decided, but not all files are published yet"):
-                    self._finish(journal)
+            recorded = with_index(self._index, lambda index: [index.listing(name) for name in names])
+            if recorded == [files.listing(self._root, name) for name in names]:
+                return
+            with_index(self._index, lambda index: index.forget_tables(names))
+            with self._published(last) as staging:
+                add = stage(staging)
+
+            def record(index: KeyIndex) -> None:
+                add(index)
+                for name in names:
+                    index.has_looked_through(name, files.listing(self._root, name))
+
+            with_index(self._index, record)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -78,6 +117,26 @@ class Transactions:
         self._require_writable()
         with self._recovered():
             yield
+
+    def between_commits(self, read: Callable[[], T]) -> T:
+        """Read files without a lock, and again if a commit has changed them in the meantime.
+
+        A file that was listed may be deleted, and rows that move to another file may be seen twice or not at
+        all. If every attempt is disturbed, the last one counts.
+
+        Args:
+            read: Lists and reads files.
+        """
+        for _ in range(_ATTEMPTS):
+            before = last_journal(self._root)
+            if before is not None and before.is_unfinished(self._root):
+                time.sleep(_PUBLISHING_SECONDS)
+                continue
+            with suppress(FileNotFoundError):
+                found = read()
+                if last_journal(self._root) == before:
+                    return found
+        return read()
 
     def open(self, *, read_only: bool) -> None:
         """Finish an interrupted commit.
@@ -87,6 +146,7 @@ class Transactions:
                 is not writable. Otherwise, also delete stale staging files and old retired files.
         """
         self._applied = None
+        self.refuse_links()
         if read_only:
             self._recover_if_possible()
         else:
@@ -99,11 +159,22 @@ class Transactions:
             files.sync_all((), self._applied.folders(self._root))
         self._applied, self.writable = None, False
 
+    def refuse_links(self) -> None:
+        """Refuse a folder whose journal, index or locks are elsewhere: they would be changed there."""
+        home = own_folder(self._root, HOME)
+        for path in home.iterdir() if home.is_dir() else ():
+            if is_link(path):
+                raise DestinationError(
+                    f"{path} is a link, and what it leads to is not changed", hint="delete the link"
+                )
+
     def _recover(self) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         with self._recovered():
-            for leftover in self._root.glob("*/.*.tmp"):
-                leftover.unlink()
+            for folder in self._root.iterdir():
+                if folder.is_dir() and not is_link(folder):
+                    for leftover in filter(files.is_staged, folder.iterdir()):
+                        leftover.unlink()
             self._delete(with_index(self._index, self._expired))
 
     def _recover_if_possible(self) -> None:
@@ -159,7 +230,8 @@ class Transactions:
         self._applied = journal
 
         def update(index: KeyIndex) -> list[str]:
-            index.follow(journal, entries=self.lookup.entries, now=self._clock())
+            states = files.states(self._root, journal.files)
+            index.follow(journal, entries=self.lookup.entries, states=states, now=self._clock())
             return self._expired(index)
 
         expired = with_index(self._index, update)
@@ -171,7 +243,7 @@ class Transactions:
         return index.retired_before(self._clock() - files.GRACE)
 
     def _delete(self, retired: Sequence[str]) -> None:
-        for path in (self._root / name for name in retired):
+        for path in (own_file(self._root, name) for name in retired):
             if path.exists() and not files.row_count(path):
                 path.unlink()
         if retired:

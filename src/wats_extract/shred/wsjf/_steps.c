@@ -118,6 +118,7 @@ typedef struct {
     DeferredNumber *deferred;
     uint32_t deferred_count, deferred_capacity;
     const char *root, *root_end; /* the value of the field `root`; NULL without one */
+    uint64_t largest_paths;      /* the most bytes of all paths together */
 } Document;
 
 /* ── fields of the JSON ──────────────────────────────────────────────────────────────────────────── */
@@ -938,6 +939,7 @@ static bool
 measure_paths(const Document *document)
 {
     const Rows *rows = &document->tables[STEPS];
+    uint64_t total = 0;
     for (uint32_t row = 0; row < rows->count; row++) {
         Step *step = row_at(rows, row);
         Span name = span_of(document, step->name);
@@ -948,7 +950,8 @@ measure_paths(const Document *document)
         if (step->parent.valid) {
             size += 1 + (uint64_t)((Step *)row_at(rows, (uint32_t)step->parent.value))->path_size;
         }
-        if (size > INT32_MAX) {
+        total += size;
+        if (size > INT32_MAX || total > document->largest_paths) {
             return false;
         }
         step->path_size = (uint32_t)size;
@@ -1114,16 +1117,21 @@ parse_document(Document *document, const char *end, const Layout *layouts)
 }
 
 PyDoc_STRVAR(parse_doc,
-             "parse($self, raw, /)\n--\n\n"
+             "parse($self, raw, largest_paths=2**31 - 1, /)\n--\n\n"
              "Parse the steps of a document: (document, step count, begin and end of the root in `raw` or\n"
-             "-1, raw values as (step, field, JSON)); or None if Python has to read the document.");
+             "-1, raw values as (step, field, JSON)); or None if Python has to read the document, for example\n"
+             "because the paths of its steps take more than `largest_paths` bytes together.");
 
 static PyObject *
-parse(PyObject *self, PyObject *raw)
+parse(PyObject *self, PyObject *args)
 {
     Shredder *shredder = (Shredder *)self;
+    PyObject *raw;
     char *text;
-    Py_ssize_t size;
+    Py_ssize_t size, largest_paths = INT32_MAX;
+    if (!PyArg_ParseTuple(args, "O|n", &raw, &largest_paths)) {
+        return NULL;
+    }
     if (PyBytes_AsStringAndSize(raw, &text, &size) < 0) {
         return NULL;
     }
@@ -1137,6 +1145,7 @@ parse(PyObject *self, PyObject *raw)
     document->shredder = (Shredder *)Py_NewRef(self);
     document->raw = Py_NewRef(raw);
     document->text = text;
+    document->largest_paths = largest_paths < 0 ? 0 : (uint64_t)largest_paths;
     for (int table = 0; table < TABLE_COUNT; table++) {
         document->tables[table].row_size = TABLES[table].row_size;
     }
@@ -1553,7 +1562,7 @@ shredder_dealloc(PyObject *self)
 }
 
 static PyMethodDef METHODS[] = {
-    {"parse", parse, METH_O, parse_doc},
+    {"parse", parse, METH_VARARGS, parse_doc},
     {"merge", merge, METH_VARARGS, merge_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -19,6 +19,7 @@ import pyarrow as pa
 from wats_extract.errors import RecordError, Unreadable
 from wats_extract.flow import Row
 from wats_extract.shred import header_tables
+from wats_extract.shred.budget import Budget, check_structure
 from wats_extract.shred.columns import (
     Layout,
     TableBuilder,
@@ -72,6 +73,11 @@ _LAYOUTS = {
 }
 
 
+_CHARTS = "the points of its charts, and the texts that their series repeat,"
+_POINT = 32
+"""Bytes that a point of a chart takes while its text is converted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A report that was fetched and decoded, and not shredded yet.
@@ -111,8 +117,9 @@ def decode(uuid: str, time_stamp: int | None, raw: bytes) -> Document:
 
     Raises:
         Unreadable: The bytes are not JSON, or are another report.
-        RecordError: The document does not fit.
+        RecordError: The document does not fit, or would take too much memory.
     """
+    check_structure(raw)
     report, steps = read_natively(raw) or (read(raw, wsjf.REPORT_DECODER), None)
     if report.id is not None and report.id.lower() != uuid.lower():
         raise Unreadable(f"$.id: requested report {uuid}, received {report.id[:60]!r}")
@@ -157,18 +164,24 @@ class ReportBuilder:
         self.by_name: dict[str, TableBuilder] = {name: each.builder() for name, each in _LAYOUTS.items()}
         self._additional: list[tuple[int | None, wsjf.AdditionalData]] = []
         self._attached: list[tuple[int | None, wsjf.Attachment, Mapping[str, Any]]] = []
+        self._charts = Budget(0, _CHARTS)
         self.native = StepBatch()
 
     def add(self, document: Document) -> None:
-        """Add the rows of one document."""
+        """Add the rows of one document.
+
+        Raises:
+            RecordError: Its rows repeat too much text.
+        """
         uuid, report = document.uuid, document.report
+        self._charts = Budget(len(document.raw), _CHARTS)
         self._additional = [(None, data) for data in report.additionalData or ()]
         self._attached = [(None, attachment, {}) for attachment in report.binaryData or ()]
         self._add_report(document)
         if document.steps is not None:
             self._add_native(uuid, document.steps)
         elif report.root is not None:
-            self._add_steps(uuid, report.root)
+            self._add_steps(uuid, report.root, Budget(len(document.raw), "the paths of its steps"))
         self.by_name["misc_infos"].add_all(report.miscInfos or (), uuid)
         self.by_name["assets_used"].add_all(report.assets or (), uuid)
         self.by_name["asset_stats"].add_all(report.assetStats or (), uuid)
@@ -191,12 +204,12 @@ class ReportBuilder:
         elif utc is None and report.startUTC is not None:
             builder.add_extra({"startUTC": Kept(report.startUTC)})
 
-    def _add_steps(self, uuid: str, root: wsjf.Step) -> None:
+    def _add_steps(self, uuid: str, root: wsjf.Step, paths: Budget) -> None:
         """Add all steps, depth first, then their measurements, charts, attachments and results."""
         builder = self.by_name["steps"]
         begin = len(builder.records)
         try:
-            _StepWalker(builder).add([root], None, 0, "")
+            _StepWalker(builder, paths).add([root], None, 0, "")
         except RecursionError as error:
             raise RecordError("its steps are nested too deeply") from error
         steps = builder.records[begin:]
@@ -206,7 +219,7 @@ class ReportBuilder:
         self._add_measurements("string_measurements", uuid, _STRING(steps))
         self._add_measurements("boolean_measurements", uuid, _BOOLEAN(steps))
         self._add_loops(begin, _LOOPS(steps))
-        for index, chart in filled(_CHARTS(steps)) if self.options.charts else ():
+        for index, chart in filled(_CHART(steps)) if self.options.charts else ():
             builder.add_extra(self._add_chart(uuid, index, chart), row=begin + index)
         self._attached += [(index, attachment, {}) for index, attachment in filled(_ATTACHMENTS(steps))]
         self._additional += [(i, data) for i, found in filled(_ADDITIONAL(steps)) for data in found]
@@ -248,7 +261,10 @@ class ReportBuilder:
         """Add the series of a step's chart; return its other fields, for ``_extra`` of the step."""
         builder = self.by_name["chart_series"]
         shared = (chart.chartType, chart.label, chart.xLabel, chart.xUnit, chart.yLabel, chart.yUnit)
+        repeated = sum(len(text) for text in shared if isinstance(text, str))
         for series_index, series in enumerate(chart.series or ()):
+            points = sum(data.count(";") for data in (series.xdata, series.ydata) if isinstance(data, str))
+            self._charts.spend(repeated + _POINT * points)
             builder.add(series, uuid, index, series_index, *shared)
         left = _CHART_LEFT(chart) if chart.series else _CHART_ALL(chart)
         return {"chart": left} if left else {}
@@ -286,9 +302,15 @@ class ReportBuilder:
 
 
 class _StepWalker:
-    """Adds the steps of one tree, depth first, each with its parent, depth and path."""
+    """Adds the steps of one tree, depth first, each with its parent, depth and path.
 
-    def __init__(self, builder: TableBuilder) -> None:
+    Args:
+        builder: Collects the steps.
+        budget: Bounds the paths.
+    """
+
+    def __init__(self, builder: TableBuilder, budget: Budget) -> None:
+        self._budget = budget
         self._begin = len(builder.records)
         self._steps = builder.records
         self._parents = builder.placed["parent_step_index"]
@@ -307,13 +329,13 @@ class _StepWalker:
 
     def _append(self, steps: Sequence[wsjf.Step], parent: int | None, depth: int, above: str) -> None:
         """Append siblings; only the last of them may have steps below it."""
+        names = [step.name or "" for step in steps]
+        # At most what the native module counts: it gives up before this does.
+        self._budget.spend(len(above) * len(steps) + sum(map(len, names)))
         self._steps += steps
         self._parents += [parent] * len(steps)
         self._depths += [depth] * len(steps)
-        self._paths += [
-            above + (name.replace("/", "//") if "/" in name else name)
-            for name in [step.name or "" for step in steps]
-        ]
+        self._paths += [above + (name.replace("/", "//") if "/" in name else name) for name in names]
 
 
 def started(report: wsjf.Report) -> tuple[int | None, int | None]:
@@ -347,7 +369,7 @@ def _moment(text: str | None) -> int | None:
     return moment if moment is not None and in_calendar(moment) else None
 
 
-_BELOW, _LOOPS, _CHARTS = field_of("steps"), field_of("loop"), field_of("chart")
+_BELOW, _LOOPS, _CHART = field_of("steps"), field_of("loop"), field_of("chart")
 _NUMERIC, _STRING, _BOOLEAN = field_of("numericMeas"), field_of("stringMeas"), field_of("booleanMeas")
 _ATTACHMENTS, _ADDITIONAL = field_of("attachment"), field_of("additionalResults")
 _CHART_LEFT = leftovers(wsjf.Chart, {"chartType", "label", "xLabel", "xUnit", "yLabel", "yUnit", "series"})

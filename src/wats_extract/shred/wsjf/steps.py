@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from wats_extract.errors import RecordError, Unreadable
+from wats_extract.shred.budget import budget_of
 from wats_extract.shred.columns import Counted, array_of_fitting, with_kept
 from wats_extract.shred.records import REFUSED, Kept, json_text, read
 from wats_extract.shred.wsjf import document as wsjf
@@ -107,7 +108,7 @@ _RAW_VALUES: dict[str, tuple[str, msgspec.json.Decoder[Any]]] = {
 
 def read_natively(raw: bytes) -> tuple[wsjf.Report, Steps] | None:
     """Return a document without its steps, and the steps; or ``None`` if Python has to read all of it."""
-    found = None if _native is None else _native.parse(raw)
+    found = None if _native is None else _native.parse(raw, budget_of(len(raw)))
     if found is None:
         return None
     native, count, begin, end, raw_values = found
