@@ -90,7 +90,8 @@ class Parquet:
         listen: events.Listener = events.nobody,
     ) -> AbstractContextManager[None]:
         """Hold the lock ``_wats/PIPELINE.lock`` in the folder."""
-        self._transactions.refuse_links()
+        with explaining(self.path, "cannot be opened"):
+            self._transactions.refuse_links()
         self._listen = listen
         return self._locks.exclusive(pipeline, check=check, listen=listen)
 
