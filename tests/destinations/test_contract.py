@@ -289,7 +289,7 @@ def test_random_commits_without_unchanged_items_equal_the_model(destination: Any
         }
         destination.commit(lazily(f"{number % 5}", items, minute=number))
         model.commit(commit_of(f"{number % 5}", items, minute=number, upsert=True))
-    stamps = {"_wats_extracted_at": None}
+    stamps = {"_wats_extracted_at": None, "_wats_run_id": None}
     found, expected = contents(destination, FAMILY), model.contents(FAMILY)
     for table in FAMILY:
         plain = [[row | stamps for row in each[table.name]] for each in (found, expected)]
