@@ -88,12 +88,13 @@ class WriteBuffer(Generic[R]):
             receipt: Passed to ``on_durable`` once the commit is durable.
         """
         try:
-            is_large = _size_of(commit) >= self._max_bytes  # its failure should take no others down
+            size = _size_of(commit)
+            is_large = size >= self._max_bytes  # its failure should take no others down
             if is_large or not self._buffered.can_take(commit):
                 self.flush()
             now = self._clock()
             with self._lock:
-                self._buffered.add(commit, receipt, now)
+                self._buffered.add(commit, receipt, now, size=size)
             if commit.sweep_except is not None or self._is_full(now):
                 self.flush()
         except BaseException:
@@ -236,7 +237,7 @@ class _Merged(Generic[R]):
             and self._landed.keys().isdisjoint(commit.landed)
         )
 
-    def add(self, commit: Commit, receipt: R, now: float) -> None:
+    def add(self, commit: Commit, receipt: R, now: float, *, size: int) -> None:
         """Merge a commit, and remember its receipt."""
         if not self.receipts:
             self.first_added = now
@@ -248,11 +249,11 @@ class _Merged(Generic[R]):
             self._landed.update(commit.landed)
             self.places.update(dict.fromkeys(commit.landed, len(self.receipts) - 1))
             self._replaced |= commit.replaced
+        self.byte_count += size
         main = next(iter(commit.rows.values()), ())
         self.row_count += sum(batch.num_rows for batch in main)
         for table, batches in commit.rows.items():
             self._rows.setdefault(table, []).extend(batches)
-            self.byte_count += sum(batch.nbytes for batch in batches)
         for table, booked in commit.book.items():
             self._book[table] = table.booked(self._book.get(table, ()), booked)
 

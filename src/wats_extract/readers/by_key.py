@@ -465,7 +465,7 @@ class _ChunkBuilder:
         if documents:
             for table, batch in self._reader.shredder.shred(documents, self._options).items():
                 self._rows.setdefault(table, []).append(batch)
-                self.bytes += batch.nbytes
+                self.bytes += batch.get_total_buffer_size()
             self._unjudged += [None] * len(documents)
 
     def _fail(self, failure: Failure) -> None:
