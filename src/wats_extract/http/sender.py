@@ -87,7 +87,7 @@ class Sender:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body, separators=(",", ":")).encode()
         method = method or ("GET" if content is None else "POST")
-        return Request(method, self._url + target, headers, self._authorization, content)
+        return Request(method, self._url + target, headers, self._authorization, content, self._longest)
 
     # ── redirects ──
 
@@ -95,7 +95,7 @@ class Sender:
         """The first response that is not a redirect. The token is dropped on the way to another server."""
         deadline = time.monotonic() + self._longest
         for _ in range(REDIRECTS + 1):
-            response = self._transport(replace(request, seconds=deadline - time.monotonic()))
+            response = self._transport(request)
             status, location = response.status, response.headers.get("location")
             if status not in _REDIRECTING or location is None:
                 self._refuse_sign_in(request, response)
@@ -103,7 +103,7 @@ class Sender:
             del response  # its body may be large
             following = _redirected(request, status, location)
             self._refuse_unsafe(request, following, status)
-            request = following
+            request = replace(following, seconds=deadline - time.monotonic())
         raise _no_redirect(f"the server redirects without end, at last to {_place(request.url)}", status)
 
     def _refuse_unsafe(self, request: Request, following: Request, status: int) -> None:
