@@ -289,7 +289,7 @@ FAILURES: dict[str, tuple[Outcome, str, str, int, str]] = {
     "504": (status(504), "fetch", "TIMEOUT", 6, '{"Message":"The reason."}'),
     "dropped": (drop, "fetch", "CONNECTION_ERROR", 6, ""),
     "timeout": (stall, "fetch", "TIMEOUT", 6, ""),
-    "null": (body(b" null\n"), "fetch", "NOT_FOUND", 1, ""),
+    "null": (body(b" null\n"), "fetch", "NOT_FOUND", 2, ""),
     "204": (lambda time: httpx2.Response(204), "fetch", "NOT_FOUND", 1, ""),
     "HTML": (body(b"<html>Please sign in"), "fetch", "INVALID_RESPONSE", 6, "<html>Please sign in"),
     "empty": (body(b""), "fetch", "INVALID_RESPONSE", 6, ""),

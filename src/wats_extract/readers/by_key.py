@@ -216,10 +216,14 @@ class ByKeyReader(ListReader):
 
         If the same unreadable bytes come twice, the document is broken and not the transfer. A truncated
         document has to come more often, because a proxy may cut each response at the same place. JSON that
-        is not this document, such as the error object of a gateway, says nothing about the document.
+        is not this document, such as the error object of a gateway, says nothing about the document. WATS
+        returns ``null`` for an item that does not exist, but a gateway may return it once.
         """
         body = reply.body
         if body.strip() == b"null":
+            tries.add(b"null")
+            if tries.same < 2:
+                raise Unreadable("the server returned null")
             raise RequestError(
                 "the server returned null", code="NOT_FOUND", url=reply.url, http_status=200, hint=GONE
             )
