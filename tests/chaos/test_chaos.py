@@ -36,6 +36,7 @@ def test_kills_at_random_times_beside_a_concurrent_reader(tmp_path: Path, figure
     assert figures.of("scans by a concurrent reader") > 10
 
 
+@pytest.mark.long
 def test_odd_documents(tmp_path: Path, figures: Figures) -> None:
     scenarios.odd_documents(4, tmp_path, figures, kind="parquet", kills=1)
     assert figures.of("bad documents tried") > 100

@@ -194,6 +194,18 @@ def test_equal_rows_cancel_in_any_order_and_in_any_batches(
         assert differing(plus(each, two[key]), ROWS.shredded_schema.names) == []
 
 
+@pytest.mark.parametrize("pair", [(None, False), (True, False), ("1.5", "2.5"), ("", None)])
+def test_values_that_change_places_do_not_cancel(pair: tuple[Any, Any]) -> None:
+    column = "text" if isinstance(pair[0], str) else "flag"
+    for first in range(500):
+        both = [{"item": "i0", "place": first}, {"item": "i0", "place": first + 1}]
+        one = summed([row | {column: value} for row, value in zip(both, pair, strict=True)])
+        two = summed(
+            [row | {column: value} for row, value in zip(both, pair[::-1], strict=True)], negative=True
+        )
+        assert differing(plus(one["i0"], two["i0"]), ROWS.shredded_schema.names) == [column]
+
+
 @given(rows_of_items, rows_of_items)
 def test_exactly_the_differing_columns_are_named(
     rows: list[dict[str, Any]], others: list[dict[str, Any]]

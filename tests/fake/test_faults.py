@@ -84,6 +84,7 @@ def test_content_length_of_half_the_body(plant: Plant, connect: Connect) -> None
         response.json()
 
 
+@pytest.mark.long
 def test_head_drips_byte_by_byte(plant: Plant, connect: Connect) -> None:
     client = connect(App(plant, faults=always("drip-status")), timeout=1.0)
     begun = time.perf_counter()

@@ -378,7 +378,7 @@ def test_a_tls_handshake_that_drips_ends_with_the_deadline() -> None:
 def test_redirects_share_the_deadline_of_the_response() -> None:
     def answer(head: bytes) -> bytes:
         time.sleep(0.3)  # much less than the timeout, each time
-        return b"HTTP/1.1 302 Found\r\nLocation: /api/Thing\r\nContent-Length: 0\r\n\r\n"
+        return b"HTTP/1.1 302 Found\r\nLocation: /api/Thing\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
     with raw_server(answer) as (url, heads):
         transport = HttpTransport(timeout=5, largest=1000, connections=1)

@@ -33,13 +33,14 @@ def fingerprints(table: Table, batch: pa.RecordBatch, *, negative: bool = False)
 
 def _fingerprints(table: Table, batch: pa.RecordBatch, *, negative: bool) -> Iterator[Fingerprint]:
     columns = {name: _values(batch[name]) for name in batch.schema.names}
-    keys = list(zip(*(columns[name] for name in table.key), strict=True))
+    keys = list(map(repr, zip(*(columns[name] for name in table.key), strict=True)))
     sums: dict[Any, list[int]] = {}
     for owner in set(columns[table.owner]):
         sums[owner] = [0] * len(columns)
     for place, values in enumerate(columns.values()):
         for owner, key, value in zip(columns[table.owner], keys, values, strict=True):
-            sums[owner][place] += hash((key, value))
+            # Hashes of tuples are nearly linear in their last item: values that change places could cancel.
+            sums[owner][place] += hash(f"{key}{hash(value)}")
     sign = -1 if negative else 1
     for owner, each in sums.items():
         yield str(owner), struct.pack(f"<{len(each)}Q", *(sign * number & _MASK for number in each))
