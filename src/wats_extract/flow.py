@@ -307,6 +307,9 @@ class Known:
 
 # ── destinations ────────────────────────────────────────────────────────────────────────────────
 
+Book: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
+"""Rows of bookkeeping tables, by table."""
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
@@ -337,7 +340,7 @@ class Commit:
     rows: Rows
     landed: Mapping[str, int | None]
     replaced: frozenset[str]
-    book: Mapping[Table, Sequence[Mapping[str, Any]]]
+    book: Book
     sweep_except: frozenset[str] | None = None
     kept: frozenset[str] = frozenset()
     upsert: bool = False

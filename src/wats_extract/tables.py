@@ -57,6 +57,9 @@ STAMPS = (
     Column("_wats_extracted_at", TIMESTAMP, doc="when the chunk of this row was committed"),
 )
 
+STAMP_NAMES = tuple(stamp.name for stamp in STAMPS)
+"""The names of the stamps."""
+
 
 @dataclass(frozen=True, eq=False)
 class Table:

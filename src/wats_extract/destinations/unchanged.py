@@ -9,9 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wats_extract.flow import Commit
-from wats_extract.tables import STAMPS, Table
-
-_STAMPS = frozenset(stamp.name for stamp in STAMPS)
+from wats_extract.tables import STAMP_NAMES, Table
 
 
 def without_unchanged(commit: Commit, stored: Callable[[Table, Collection[str]], pa.Table]) -> Commit:
@@ -43,7 +41,7 @@ def without_unchanged(commit: Commit, stored: Callable[[Table, Collection[str]],
 def _by_item(table: Table, rows: pa.Table) -> dict[str, list[str]]:
     """The rows of each item as texts, without stamps and in no order; as texts, NaN equals NaN."""
     found: dict[str, list[str]] = {}
-    for row in rows.select([name for name in table.schema.names if name not in _STAMPS]).to_pylist():
+    for row in rows.select([name for name in table.schema.names if name not in STAMP_NAMES]).to_pylist():
         found.setdefault(str(row[table.owner]), []).append(repr(row))
     return {key: sorted(texts) for key, texts in found.items()}
 

@@ -11,19 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wats_extract.errors import OutOfMemory
-from wats_extract.flow import Commit, Destination
+from wats_extract.flow import Book, Commit, Destination
 from wats_extract.tables import Table
 
 R = TypeVar("R")
-
-Book: TypeAlias = Mapping[Table, Sequence[Mapping[str, Any]]]
-"""Rows of bookkeeping tables."""
 
 MAX_ROWS = 50_000
 """The buffer is flushed when it has this many rows of the main table."""
@@ -145,12 +143,12 @@ class WriteBuffer(Generic[R]):
         half = len(keys) // 2
         for name, some in (("a", keys[:half]), ("b", keys[half:])):
             part = f"{label}-{name}"
-            if not self._fits(lambda some=some, part=part: _part(whole, some, part)):  # type: ignore[misc]
+            if not self._fits(partial(_part, whole, some, part)):
                 refused += self._divided(whole, some, part)
         return refused
 
     def _fits(self, commit: Callable[[], Commit]) -> bool:
-        """Make a commit; whether it fits into memory."""
+        """Build and make a commit; whether it fits into memory."""
         try:
             self._destination.commit(commit())
         except (OutOfMemory, MemoryError):

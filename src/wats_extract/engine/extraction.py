@@ -12,9 +12,9 @@ from wats_extract.cursor import Cursor
 from wats_extract.engine.accounting import Accounts, FailureRate, Receipt
 from wats_extract.engine.buffer import WriteBuffer
 from wats_extract.engine.job import Job, SizedKeys, Task
-from wats_extract.engine.position import Book, ResourcePosition
+from wats_extract.engine.position import ResourcePosition
 from wats_extract.engine.stamping import Stamper
-from wats_extract.flow import Chunk, Commit, Failure, Known, Window
+from wats_extract.flow import Book, Chunk, Commit, Failure, Known, Window
 from wats_extract.http.client import Client
 from wats_extract.http.retry import WORTH_ANOTHER_TRY, WORTH_ANOTHER_TRY_STATUS
 from wats_extract.readers.ahead import in_background

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from wats_extract.cursor import BEGINNING, Cursor, Pass, Position, position_to_text, same_place
 from wats_extract.engine.job import Job, Task
 from wats_extract.filters.odata import timestamp_text
-from wats_extract.flow import Chunk, Coverage, Destination, Selection
+from wats_extract.flow import Book, Chunk, Coverage, Destination, Selection
 from wats_extract.state.coverage import CoveredRanges
 from wats_extract.state.positions import position_in
 from wats_extract.state.tables import COVERAGE, STATE
-from wats_extract.tables import Table
-
-Book: TypeAlias = dict[Table, Sequence[Mapping[str, Any]]]
-"""Rows of bookkeeping tables, by table."""
 
 
 class ResourcePosition:
@@ -66,7 +62,7 @@ class ResourcePosition:
         stays = not chunk.landed and not chunk.failures and same_place(chunk.cursor, self.cursor)
         if chunk.cursor is not None and not stays:
             self.cursor = chunk.cursor
-            book[STATE] = [self._state_row(ended=False)]
+            return {**book, STATE: [self._state_row(ended=False)]}
         return book
 
     def beside(self, chunk: Chunk) -> Book:
@@ -79,15 +75,16 @@ class ResourcePosition:
         """The rows to commit after the last chunk; empty if nothing was new."""
         if self.cursor == self._began and self.full_pass is None and self._since == self._stored_since:
             return {}
-        book: Book = {STATE: [self._state_row(ended=self.whole)]}
-        if not self._covers_ranges:
-            goes_on = self._began is not None
-            book[COVERAGE] = [
-                row
-                for coverage in self._coverage()
-                for row in self._covered.add(coverage, run_id=self._run_id, goes_on=goes_on)
-            ]
-        return book
+        state = {STATE: [self._state_row(ended=self.whole)]}
+        if self._covers_ranges:
+            return state
+        goes_on = self._began is not None
+        covered = [
+            row
+            for coverage in self._coverage()
+            for row in self._covered.add(coverage, run_id=self._run_id, goes_on=goes_on)
+        ]
+        return {**state, COVERAGE: covered}
 
     def _coverage(self) -> list[Coverage]:
         """The coverage of a list that is not read range by range: in terms of its cursor and of ``start``."""

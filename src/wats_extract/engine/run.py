@@ -13,12 +13,12 @@ from typing import Any
 
 from wats_extract import events
 from wats_extract.engine.accounting import Accounts, FailureRate, Receipt
-from wats_extract.engine.buffer import Book, WriteBuffer
+from wats_extract.engine.buffer import WriteBuffer
 from wats_extract.engine.extraction import Extraction, RunContext
 from wats_extract.engine.job import Job, RunReport, SizedKeys
 from wats_extract.engine.stamping import Stamper
 from wats_extract.errors import DestinationError, Interrupted, WatsExtractError, freed
-from wats_extract.flow import Commit, Destination, Failure
+from wats_extract.flow import Book, Commit, Destination, Failure
 from wats_extract.http.client import Client
 from wats_extract.state.failures import OpenFailures
 from wats_extract.state.ownership import refuse_other_server, server_row

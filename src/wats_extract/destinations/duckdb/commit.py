@@ -7,8 +7,8 @@ because DuckDB skips row groups that cannot match, by their min-max statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +18,7 @@ import pyarrow as pa
 from wats_extract.destinations.duckdb.schema import Schema
 from wats_extract.destinations.unchanged import without_unchanged
 from wats_extract.flow import Commit
-from wats_extract.tables import STAMPS, Table
-
-_STAMPS = tuple(stamp.name for stamp in STAMPS)
+from wats_extract.tables import STAMP_NAMES, Table
 
 
 def ignore_step(step: str) -> None:
@@ -69,10 +67,8 @@ class CommitWriter:
 
     def _stored(self, table: Table, keys: Collection[str]) -> pa.Table:
         """The rows of some items in a table."""
-        keys_to_find = pa.table({"key": table.owners(sorted(keys))})
-        self._connection.register("_wats_incoming", keys_to_find)
-        found = self._connection.sql(self._schema.rows_of_items(table)).to_arrow_table()
-        self._connection.unregister("_wats_incoming")
+        with _incoming(self._connection, pa.table({"key": table.owners(sorted(keys))})):
+            found = self._connection.sql(self._schema.rows_of_items(table)).to_arrow_table()
         return found.cast(table.schema)
 
     def _is_repeated(self, incoming: Mapping[Table, pa.Table]) -> bool:
@@ -81,8 +77,10 @@ class CommitWriter:
         table, rows = next(filled, (None, None))
         if table is None or rows is None:
             return False
-        query = self._schema.any_row(table, _STAMPS)
-        return bool(self._connection.execute(query, [rows[name][0].as_py() for name in _STAMPS]).fetchall())
+        query = self._schema.any_row(table, STAMP_NAMES)
+        return bool(
+            self._connection.execute(query, [rows[name][0].as_py() for name in STAMP_NAMES]).fetchall()
+        )
 
     def _write_table(
         self, table: Table, rows: pa.Table, commit: Commit, replaced: Sequence[str], *, repeated: bool
@@ -91,7 +89,7 @@ class CommitWriter:
             keys = pa.table({table.owner: table.owners(replaced)})
             self._delete(table, keys, identity=(table.owner,))
         # rows with the same key and the same stamps were written by this very commit
-        identity = (*table.key, *_STAMPS) if repeated else ()
+        identity = (*table.key, *STAMP_NAMES) if repeated else ()
         self._insert(table, rows, identity=identity)
         if commit.sweep_except is not None:
             self._sweep(table, commit.sweep_except, kept=commit.kept)
@@ -130,14 +128,21 @@ def find_versions(
 def execute_with(
     connection: duckdb.DuckDBPyConnection, query: str, incoming: pa.Table, parameters: Sequence[object] = ()
 ) -> list[tuple[Any, ...]]:
-    """Execute a query that reads Arrow rows as ``_wats_incoming``, and fetch its result.
-
-    The rows are registered, because without external access DuckDB finds no variables of Python. A registered
-    view keeps them in memory until the transaction ends, as the commit does that they come from.
-    """
-    connection.register("_wats_incoming", incoming)
-    try:
+    """Execute a query that reads Arrow rows as ``_wats_incoming``, and fetch its result."""
+    with _incoming(connection, incoming):
         return connection.execute(query, parameters).fetchall()
+
+
+@contextmanager
+def _incoming(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
+    """Let queries read Arrow rows as ``_wats_incoming``.
+
+    The rows are registered, because DuckDB finds no Python variables without external access. DuckDB keeps a
+    registered view in memory until the transaction ends; the write buffer keeps its rows as long anyway.
+    """
+    connection.register("_wats_incoming", rows)
+    try:
+        yield
     finally:
         with suppress(duckdb.TransactionException):  # it failed, and its rollback drops the view
             connection.unregister("_wats_incoming")

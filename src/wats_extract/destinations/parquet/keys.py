@@ -135,10 +135,8 @@ class KeyIndex:
             self._forget_table(table)
 
     def _forget_table(self, table: str) -> None:
-        for place in ("sorted", "appended"):
-            self._connection.execute(f'DELETE FROM {place} WHERE "table" = ?', (self._id_of(table),))  # noqa: S608
-        for place in ("tables", "listed"):
-            self._connection.execute(f"DELETE FROM {place} WHERE name = ?", (table,))  # noqa: S608
+        self.uncover(table)
+        self._connection.execute("DELETE FROM listed WHERE name = ?", (table,))
         self._connection.execute("DELETE FROM files WHERE path > ? AND path < ?", _paths_of(table))
 
     def has_looked_through(self, table: str, listing: Listing) -> None:

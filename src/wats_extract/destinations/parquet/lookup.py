@@ -41,7 +41,7 @@ class Lookup:
         """The same from the files alone, which is slow, and changes nothing."""
         wanted = set(keys)
         found: dict[str, int | None] = {}
-        for key, _, version in self.entries(self._all_keys(table)):
+        for key, _, version in self.entries(self.all_keys(table)):
             if key in wanted:
                 found[key] = max((v for v in (version, found.get(key)) if v is not None), default=None)
         return found
@@ -84,12 +84,13 @@ class Lookup:
 
         def covered(index: KeyIndex) -> T:
             if not index.covers(table.name):
-                index.cover(table.name, self.entries(self._all_keys(table)))
+                index.cover(table.name, self.entries(self.all_keys(table)))
             return query(index)
 
         return with_index(self._index, covered)
 
-    def _all_keys(self, table: Table) -> KeyChange:
+    def all_keys(self, table: Table) -> KeyChange:
+        """The change that adds all keys of a table."""
         labels = sorted(files.labels(self._root / table.name))
         return KeyChange(table.name, table.owner, table.version, dropped=(), labels=labels)
 

@@ -24,16 +24,15 @@ import pyarrow.parquet as pq
 
 from wats_extract.destinations.parquet import files as files
 from wats_extract.destinations.parquet.bookkeeping import label_of
-from wats_extract.destinations.parquet.journal import KeyChange, Staging
+from wats_extract.destinations.parquet.journal import Staging
 from wats_extract.destinations.parquet.keys import Entry, KeyIndex
 from wats_extract.destinations.parquet.lookup import Lookup, has_one_row_per_item
 from wats_extract.destinations.parquet.schemas import Schemas
 from wats_extract.state.tables import COVERAGE, FAILURES, RUNS, STATE
-from wats_extract.tables import STAMPS, Table
+from wats_extract.tables import STAMP_NAMES, Table
 
 Order: TypeAlias = list[tuple[str, Literal["ascending", "descending"]]]
 
-_STAMPS = tuple(stamp.name for stamp in STAMPS)
 
 _WHICH_STAYS: dict[str, Order] = {
     RUNS.name: [("ended_at", "descending")],
@@ -69,7 +68,7 @@ def stage_each_row_once(
         main.stage(staging)
         return lambda index: None
     version = [main.table.version] if main.table.version else []
-    order: Order = [(name, "descending") for name in (*version, *_STAMPS[::-1])]
+    order: Order = [(name, "descending") for name in (*version, *STAMP_NAMES[::-1])]
     main.keep(_first(main.copies(), order, main.identity if append else main.identity[:1]))
     main.stage(staging)
     elsewhere: list[Entry] = []
@@ -80,9 +79,7 @@ def stage_each_row_once(
 
     def add(index: KeyIndex) -> None:
         if has_one_row_per_item(main.table):
-            labels = sorted(files.labels(root / main.table.name))
-            change = KeyChange(main.table.name, main.table.owner, main.table.version, (), labels)
-            index.cover(main.table.name, lookup.entries(change))
+            index.cover(main.table.name, lookup.entries(lookup.all_keys(main.table)))
             index.add(main.table.name, elsewhere)
 
     return add
@@ -99,7 +96,7 @@ class _Files:
 
     def __init__(self, root: Path, table: Table, schemas: Schemas) -> None:
         self.table, self._folder, self._schema = table, root / table.name, schemas.of(table)
-        self.identity = [table.owner, *_STAMPS] if table.owner else list(table.key)
+        self.identity = [table.owner, *STAMP_NAMES] if table.owner else list(table.key)
         self._order = [name for name, _ in _WHICH_STAYS.get(table.name, [])]
         if table.version and table.version not in self.identity:
             self._order.append(table.version)
